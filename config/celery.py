@@ -1,0 +1,33 @@
+"""The Celery application and the Beat timetable, in code so that it is reviewed.
+
+Tasks are named as strings here: the timetable must not import the apps while they are being set up.
+"""
+
+import logging.config
+import os
+from typing import Any
+
+from celery import Celery, signals
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("slotkeeper")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    # Half a minute: an answer "I am checking" to a caller must turn into yes or no soon.
+    "settle-unknown-attempts": {
+        "task": "booking.tasks.settle_unknown_attempts",
+        "schedule": 30.0,
+        # A run nobody fetched before the next one is due would only queue up behind it.
+        "options": {"expire_seconds": 25},
+    },
+}
+
+
+@signals.setup_logging.connect
+def configure_logging(**_kwargs: Any) -> None:
+    """Celery's workers log like everything else; connecting keeps Celery from setting up its own."""
+    logging.config.dictConfig(settings.LOGGING)

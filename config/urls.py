@@ -1,0 +1,17 @@
+"""Where each address leads. Every address answers with and without a trailing slash, by its own pattern."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from sync import health
+
+urlpatterns = [
+    re_path(r"^healthz/?$", health.alive, name="healthz"),
+    re_path(r"^readyz/?$", health.ready, name="readyz"),
+    re_path(r"^api/schema/?$", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("admin/", admin.site.urls),
+    path("", include("calls.urls")),
+    path("", include("booking.urls")),
+    path("", include("sync.urls")),
+]
