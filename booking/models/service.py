@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from customers.models import Company
+
+
+class Service(models.Model):
+    """What can be booked: one event type at Cal.com.
+
+    The fields below `learned_event_type_id` are not set by hand: `booking.event_types` reads them from
+    Cal.com the first time the service is used, and again when the event type id was changed. They decide
+    which repetitions are harmless at Cal.com and which make a second booking.
+    """
+
+    class Scheduling(models.TextChoices):
+        ONE_HOST = "one_host", _("one host")
+        ROUND_ROBIN = "round_robin", _("round robin")
+        COLLECTIVE = "collective", _("collective")
+        MANAGED = "managed", _("managed")
+
+    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="services")
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=64)
+    aliases = models.JSONField(
+        default=list, blank=True, help_text=_('Other names callers use: ["cut", "trim"].')
+    )
+    duration_minutes = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    calcom_event_type_id = models.PositiveBigIntegerField()
+    is_active = models.BooleanField(default=True)
+
+    learned_event_type_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
+    scheduling = models.CharField(max_length=16, choices=Scheduling.choices, blank=True, editable=False)
+    requires_confirmation = models.BooleanField(default=False, editable=False)
+    has_seats = models.BooleanField(default=False, editable=False)
+    email_required = models.BooleanField(default=False, editable=False)
+    has_several_lengths = models.BooleanField(default=False, editable=False)
+    accepts_notes = models.BooleanField(default=False, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "services"
+        ordering = ("company", "name")
+        constraints = (models.UniqueConstraint(fields=("company", "slug"), name="service_slug_per_company"),)
+        indexes = (models.Index(fields=("company", "calcom_event_type_id"), name="service_event_type"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def duration(self) -> timedelta:
+        return timedelta(minutes=self.duration_minutes)
+
+    @property
+    def is_learned(self) -> bool:
+        return self.learned_event_type_id == self.calcom_event_type_id
+
+    @property
+    def repeat_cannot_double(self) -> bool:
+        """Whether Cal.com itself stops a second booking of one start, so that repeating a POST is
+        harmless.
+        """
+        return (
+            self.is_learned
+            and self.scheduling in (self.Scheduling.ONE_HOST, self.Scheduling.COLLECTIVE)
+            and not self.requires_confirmation
+            and not self.has_seats
+        )

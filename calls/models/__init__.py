@@ -1,0 +1,5 @@
+from calls.models.call import Call
+from calls.models.function_call import FunctionCall
+from calls.models.webhook_event import WebhookEvent
+
+__all__ = ["Call", "FunctionCall", "WebhookEvent"]

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from urllib.parse import urljoin
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.db.models.functions import Length
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from customers.admin_columns import EMPTY, Column, link_to, local_time, masked_phone
+from customers.admin_filters import BranchCompanyFilter, CompanyFilter, since_filter
+from customers.company_form import BranchForm, CompanyForm
+from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
+from customers.number_forms import PhoneNumberForm, RetellAgentForm
+from customers.record_admin import SECRET_COLUMNS, RecordAdmin, RelatedTable, without_secrets
+
+
+class NoDeleteMixin:
+    """Switched off with `is_active`, never deleted: calls and appointments refer to it for ever."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def is_set(secret: str, header: Any) -> Column:
+    """Whether a secret is stored. Told by its length, which needs no key."""
+
+    def column(company: Company) -> Any:
+        return _("set") if getattr(company, f"{secret}_length", None) else _("not set")
+
+    column.__name__ = f"{secret}_is_set"
+    display: Column = admin.display(description=header)(column)
+    return display
+
+
+def _webhook_addresses(company: Company) -> SafeString | str:
+    if company._state.adding:  # noqa: SLF001
+        return EMPTY
+    base = urljoin(settings.PUBLIC_URL or "/", f"/hooks/{company.endpoint_id}/")
+    names = (
+        ("Retell events", "retell/events"),
+        ("Retell inbound call", "retell/inbound"),
+        ("Retell functions", "retell/functions/<name>"),
+        ("Cal.com", "calcom"),
+    )
+    return format_html_join(
+        "\n", "<div>{}: <code>{}</code></div>", ((name, base + path) for name, path in names)
+    )
+
+
+webhook_addresses: Column = admin.display(description=_("addresses to enter at Retell and Cal.com"))(
+    _webhook_addresses
+)
+_calcom_key = is_set("calcom_api_key", _("Cal.com API key"))
+_calcom_secret = is_set("calcom_webhook_secret", _("Cal.com webhook secret"))
+_calcom_previous = is_set("calcom_webhook_secret_previous", _("previous Cal.com webhook secret"))
+_retell_key = is_set("retell_api_key", _("Retell API key"))
+_retell_previous = is_set("retell_api_key_previous", _("previous Retell API key"))
+
+
+@admin.register(Company)
+class CompanyAdmin(NoDeleteMixin, RecordAdmin):
+    form = CompanyForm
+    list_display = (
+        "name",
+        "slug",
+        "timezone",
+        "language",
+        "is_active",
+        _calcom_key,
+        _calcom_secret,
+        _retell_key,
+    )
+    list_filter = ("is_active", "language")
+    search_fields = ("slug", "name__icontains")
+    ordering = ("name",)
+    prepopulated_fields = {"slug": ("name",)}
+    fieldsets = (
+        (None, {"fields": ("name", "slug", "timezone", "language", "is_active")}),
+        (_("Addresses"), {"fields": (webhook_addresses,)}),
+        (
+            "Cal.com",
+            {
+                "fields": (
+                    "calcom_base_url",
+                    "attendee_email_domain",
+                    (_calcom_key, "new_calcom_api_key"),
+                    (_calcom_secret, "new_calcom_webhook_secret"),
+                    "keep_calcom_webhook_secret",
+                    (_calcom_previous, "forget_calcom_webhook_secret_previous"),
+                )
+            },
+        ),
+        (
+            "Retell",
+            {
+                "fields": (
+                    (_retell_key, "new_retell_api_key"),
+                    "keep_retell_api_key",
+                    (_retell_previous, "forget_retell_api_key_previous"),
+                )
+            },
+        ),
+    )
+    related_tables = [
+        RelatedTable(
+            relation="branches", title=_("Branches"), columns=("name", "slug", "timezone", "is_active")
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Deferred: a save writes only what was typed, and no page holds a secret.
+        lengths: dict[str, Any] = {f"{name}_length": Length(name) for name in SECRET_COLUMNS}
+        queryset: QuerySet[Any] = super().get_queryset(request).annotate(**lengths)
+        return queryset
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        shown: list[Any] = [
+            webhook_addresses,
+            _calcom_key,
+            _calcom_secret,
+            _calcom_previous,
+            _retell_key,
+            _retell_previous,
+        ]
+        # The slug is written on every booking at Cal.com, and tells ours from those of others.
+        return [*shown, "slug"] if obj is not None else shown
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
+        return {} if obj is not None else dict(self.prepopulated_fields)
+
+
+class PhoneNumberInline(admin.TabularInline):
+    model = PhoneNumber
+    form = PhoneNumberForm
+    extra = 0
+
+
+class RetellAgentInline(admin.TabularInline):
+    model = RetellAgent
+    form = RetellAgentForm
+    fields = ("agent_id",)
+    extra = 0
+
+
+class CompanyChoiceMixin:
+    """A company is chosen by searching, without its secrets being read, and is never changed afterwards."""
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.related_model is Company:
+            kwargs["queryset"] = without_secrets(Company.objects.all())
+        elif db_field.related_model is Branch:
+            kwargs["queryset"] = without_secrets(Branch.objects.all(), paths=("company",))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
+
+
+@admin.register(Branch)
+class BranchAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
+    form = BranchForm
+    list_display = ("name", "company", "slug", "timezone", "is_active")
+    list_filter = (CompanyFilter, "is_active")
+    list_select_related = ("company",)
+    search_fields = ("slug", "name__icontains")
+    ordering = ("company__name", "name")
+    autocomplete_fields = ("company",)
+    prepopulated_fields = {"slug": ("name",)}
+    inlines = (PhoneNumberInline, RetellAgentInline)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("company",) if obj is not None else ()
+
+
+@admin.register(PhoneNumber)
+class PhoneNumberAdmin(CompanyChoiceMixin, RecordAdmin):
+    form = PhoneNumberForm
+    list_display = ("number", link_to("branch", _("branch")), link_to("branch.company", _("company")))
+    list_filter = (BranchCompanyFilter,)
+    list_select_related = ("branch", "branch__company")
+    search_fields = ("number",)
+    autocomplete_fields = ("branch",)
+
+
+@admin.register(RetellAgent)
+class RetellAgentAdmin(CompanyChoiceMixin, RecordAdmin):
+    form = RetellAgentForm
+    list_display = ("agent_id", link_to("branch", _("branch")), link_to("company", _("company")))
+    list_filter = (CompanyFilter,)
+    list_select_related = ("branch", "company")
+    search_fields = ("agent_id",)
+    autocomplete_fields = ("branch",)
+
+
+@admin.register(Customer)
+class CustomerAdmin(NoDeleteMixin, RecordAdmin):
+    """What somebody is called may be corrected. Their phone number may not: it says who they are."""
+
+    list_display = (
+        "__str__",
+        masked_phone("phone", _("phone")),
+        link_to("company", _("company")),
+        local_time("created_at", _("known since")),
+    )
+    list_filter = (CompanyFilter, since_filter("created_at", _("known since")))
+    list_select_related = ("company",)
+    # The name is the one search that reads the whole table: people who call back give their name.
+    search_fields = ("phone", "email", "name__icontains")
+    search_help_text = _("Phone number or e-mail address in full, or part of the name.")
+    ordering = ("-pk",)
+    readonly_fields = (
+        "company",
+        "phone",
+        "anonymous_call_id",
+        local_time("created_at", _("known since"), seconds=True),
+        local_time("updated_at", _("last change"), seconds=True),
+    )
+    fields = ("name", "email", *readonly_fields)
+    related_tables: ClassVar[list[RelatedTable]] = []
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False

@@ -1,0 +1,106 @@
+"""The form of a company. Its secrets go in and never come out.
+
+A secret is typed into an empty box: left empty, what is stored stays, unread. So the page neither shows a
+secret nor decrypts one, and a company whose secrets cannot be decrypted any more can be given new ones here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from customers.encrypted_field import CannotDecrypt
+from customers.models import Branch, Company
+
+# The secrets that can be rotated: while senders are moved to the new one, the previous one is accepted too.
+ROTATED = {
+    "calcom_webhook_secret": "calcom_webhook_secret_previous",
+    "retell_api_key": "retell_api_key_previous",
+}
+
+
+class SecretInput(forms.PasswordInput):
+    def __init__(self) -> None:
+        # new-password: no browser fills in what it remembers of another form.
+        super().__init__(attrs={"autocomplete": "new-password", "class": "vTextField"}, render_value=False)
+
+
+def secret_field(label: Any) -> forms.CharField:
+    return forms.CharField(
+        label=label, required=False, widget=SecretInput(), help_text=_("Leave empty to keep what is stored.")
+    )
+
+
+def _zones(blank: Any = None) -> forms.Select:
+    first = [("", blank)] if blank else []
+    return forms.Select(choices=[*first, *((name, name) for name in sorted(available_timezones()))])
+
+
+class CompanyForm(forms.ModelForm):
+    new_calcom_api_key = secret_field(_("New Cal.com API key"))
+    new_calcom_webhook_secret = secret_field(_("New Cal.com webhook secret"))
+    keep_calcom_webhook_secret = forms.BooleanField(
+        label=_("Go on accepting the present webhook secret beside the new one"), required=False, initial=True
+    )
+    forget_calcom_webhook_secret_previous = forms.BooleanField(
+        label=_("Stop accepting the previous webhook secret"), required=False
+    )
+    new_retell_api_key = secret_field(_("New Retell API key"))
+    keep_retell_api_key = forms.BooleanField(
+        label=_("Go on accepting the present Retell key beside the new one"), required=False, initial=True
+    )
+    forget_retell_api_key_previous = forms.BooleanField(
+        label=_("Stop accepting the previous Retell key"), required=False
+    )
+
+    class Meta:
+        model = Company
+        fields = (
+            "name",
+            "slug",
+            "timezone",
+            "language",
+            "is_active",
+            "attendee_email_domain",
+            "calcom_base_url",
+        )
+        widgets = {"timezone": _zones()}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        for name, previous in ROTATED.items():
+            if not (cleaned.get(f"new_{name}") and cleaned.get(f"keep_{name}") and self.instance.pk):
+                continue
+            if cleaned.get(f"forget_{previous}"):
+                self.add_error(
+                    f"forget_{previous}", _("Either keep the present one or forget the previous one.")
+                )
+                continue
+            try:
+                cleaned[f"present_{name}"] = getattr(self.instance, name)
+            except CannotDecrypt:
+                self.add_error(f"keep_{name}", _("What is stored cannot be decrypted, so it cannot be kept."))
+        return cleaned
+
+    def save(self, commit: bool = True) -> Company:
+        company: Company = self.instance
+        for name in ("calcom_api_key", "calcom_webhook_secret", "retell_api_key"):
+            if new := self.cleaned_data.get(f"new_{name}"):
+                setattr(company, name, new)
+        for name, previous in ROTATED.items():
+            if self.cleaned_data.get(f"forget_{previous}"):
+                setattr(company, previous, "")
+            elif present := self.cleaned_data.get(f"present_{name}"):
+                setattr(company, previous, present)
+        saved: Company = super().save(commit=commit)
+        return saved
+
+
+class BranchForm(forms.ModelForm):
+    class Meta:
+        model = Branch
+        fields = ("company", "name", "slug", "timezone", "is_active")
+        widgets = {"timezone": _zones(blank=_("the company's"))}

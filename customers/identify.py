@@ -1,0 +1,62 @@
+"""The customer behind a call, and the identity that Cal.com is given for them.
+
+The identity is what Cal.com compares when it decides whether "the same attendee" books again, and hands back
+the original booking if so. One address shared by all callers made one attendee of them all; so nobody shares
+one here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import IntegrityError, transaction
+
+from customers.models import Company, Customer
+
+
+@dataclass(frozen=True)
+class AttendeeIdentity:
+    """What Cal.com gets: an E.164 number, a lower-case address, or both. Never neither."""
+
+    phone: str
+    email: str
+
+
+class NoContact(Exception):
+    """Neither a phone number nor an address is known, and the company has no domain to make one up in."""
+
+
+def customer_by_phone(*, company: Company, phone: str, name: str, email: str) -> Customer:
+    """The company's customer with this E.164 number, made if new. What is on record is not overwritten by
+    what an agent heard.
+    """
+    return _find_or_create(company, {"phone": phone}, name=name, email=email)
+
+
+def anonymous_customer(*, company: Company, call_id: str, name: str, email: str) -> Customer:
+    """The customer of one call with a withheld number: the same for every retry in that call."""
+    return _find_or_create(company, {"anonymous_call_id": call_id}, name=name, email=email)
+
+
+def attendee_identity(
+    *, company: Company, customer: Customer, email: str, email_required: bool
+) -> AttendeeIdentity:
+    """The identity of this customer and nobody else. Raises NoContact."""
+    phone = customer.phone or ""
+    address = (email or customer.email).lower()
+    if not address and (email_required or not phone):
+        if not company.attendee_email_domain:
+            raise NoContact
+        address = f"c{customer.pk}@{company.attendee_email_domain.lower()}"
+    return AttendeeIdentity(phone=phone, email=address)
+
+
+def _find_or_create(company: Company, identity: dict[str, str], *, name: str, email: str) -> Customer:
+    found = Customer.objects.filter(company=company, **identity).first()
+    if found is not None:
+        return found
+    try:
+        with transaction.atomic():
+            return Customer.objects.create(company=company, name=name, email=email, **identity)
+    except IntegrityError:  # the same person's other call was faster
+        return Customer.objects.get(company=company, **identity)

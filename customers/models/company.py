@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import uuid
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from customers.encrypted_field import EncryptedTextField
+
+
+def validate_timezone(name: str) -> None:
+    if name not in available_timezones():
+        raise ValidationError(_("%(name)s is not an IANA time zone."), params={"name": name})
+
+
+def validate_http_address(address: str) -> None:
+    """Django's own check refuses host names without a dot, which are usual between containers."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValidationError(_("%(address)s is not an http(s) address."), params={"address": address})
+
+
+class Company(models.Model):
+    """A tenant. Every other row belongs to one, and nothing is read or written across them."""
+
+    class Language(models.TextChoices):
+        GERMAN = "de", _("German")
+        ENGLISH = "en", _("English")
+
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=64, unique=True)
+    timezone = models.CharField(max_length=64, default="Europe/Berlin", validators=[validate_timezone])
+    language = models.CharField(max_length=2, choices=Language.choices, default=Language.GERMAN)
+    endpoint_id = models.UUIDField(
+        default=uuid.uuid4, unique=True, help_text=_("Part of the webhook addresses: /hooks/<endpoint id>/…")
+    )
+    attendee_email_domain = models.CharField(
+        max_length=253,
+        blank=True,
+        help_text=_(
+            "Where an event type demands an e-mail address, each customer gets one of their own here."
+        ),
+    )
+    calcom_base_url = models.CharField(
+        max_length=200, default="https://api.cal.com/v2", validators=[validate_http_address]
+    )
+    calcom_api_key = EncryptedTextField(blank=True)
+    calcom_webhook_secret = EncryptedTextField(blank=True)
+    calcom_webhook_secret_previous = EncryptedTextField(
+        blank=True, help_text=_("Still accepted while the secret is being rotated.")
+    )
+    retell_api_key = EncryptedTextField(blank=True)
+    retell_api_key_previous = EncryptedTextField(
+        blank=True, help_text=_("Still accepted while the key is being rotated.")
+    )
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "companies"
+        verbose_name_plural = "companies"
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def retell_keys(self) -> list[str]:
+        return [key for key in (self.retell_api_key, self.retell_api_key_previous) if key]
+
+    @property
+    def calcom_webhook_secrets(self) -> list[str]:
+        return [key for key in (self.calcom_webhook_secret, self.calcom_webhook_secret_previous) if key]
+
+
+class Branch(models.Model):
+    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="branches")
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=64)
+    timezone = models.CharField(
+        max_length=64, blank=True, validators=[validate_timezone], help_text=_("Blank: the company's.")
+    )
+    is_active = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = "branches"
+        verbose_name_plural = "branches"
+        ordering = ("company", "name")
+        constraints = (models.UniqueConstraint(fields=("company", "slug"), name="branch_slug_per_company"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone) if self.timezone else self.company.zone
+
+
+class PhoneNumber(models.Model):
+    """A number that is called. It names the branch; the number of whoever calls never does."""
+
+    branch = models.ForeignKey(Branch, on_delete=models.CASCADE, related_name="phone_numbers")
+    number = models.CharField(max_length=16, unique=True, help_text=_("E.164, such as +493012345678."))
+
+    class Meta:
+        db_table = "phone_numbers"
+        ordering = ("number",)
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class RetellAgent(models.Model):
+    """A Retell agent that answers for a branch: names the branch where a call has no numbers (web calls)."""
+
+    company = models.ForeignKey(Company, on_delete=models.CASCADE, related_name="retell_agents")
+    branch = models.ForeignKey(Branch, on_delete=models.CASCADE, related_name="retell_agents")
+    agent_id = models.CharField(max_length=128)
+
+    class Meta:
+        db_table = "retell_agents"
+        ordering = ("agent_id",)
+        constraints = (
+            models.UniqueConstraint(fields=("company", "agent_id"), name="retell_agent_once_per_company"),
+        )
+
+    def __str__(self) -> str:
+        return self.agent_id

@@ -1,0 +1,69 @@
+"""What our management commands have in common: `--json`, `--company` and the exit status.
+
+0  clean
+1  something is left for a person
+2  the command could not do its work
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from typing import Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import QuerySet
+
+from customers.models import Company
+
+CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, 2
+
+
+class CannotWork(CommandError):
+    """The command could not do its work; exit status 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=FAILED)
+
+
+class OpsCommand(BaseCommand):
+    """Subclasses write `work`, which returns the report for `--json` and the exit status, and `show`, which
+    prints the same report for people.
+    """
+
+    takes_company: ClassVar[bool] = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--json", action="store_true", dest="as_json", help="one JSON object on standard output"
+        )
+        if self.takes_company:
+            parser.add_argument("--company", metavar="SLUG", help="only this company")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        report, status = self.work(**options)
+        if options["as_json"]:
+            self.stdout.write(json.dumps(report, default=str, ensure_ascii=False))
+        else:
+            self.show(report)
+        if status != CLEAN:
+            sys.exit(status)
+
+    def work(self, **options: Any) -> tuple[dict[str, Any], int]:
+        """Raises CannotWork."""
+        raise NotImplementedError
+
+    def show(self, report: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def companies(slug: str | None) -> QuerySet[Company]:
+    """The active companies, or the one named. Raises CannotWork if there is none of that name."""
+    active = Company.objects.filter(is_active=True).order_by("slug")
+    if slug is None:
+        return active
+    named = active.filter(slug=slug)
+    if not named.exists():
+        raise CannotWork(f"There is no active company {slug!r}.")
+    return named

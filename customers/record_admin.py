@@ -1,0 +1,224 @@
+# ruff: noqa: SLF001 - the signatures are Django's; _meta is its public way to ask about a model
+"""What the admin pages of all our records have in common.
+
+The lists stay fast at any size: related rows come in one query, the total is counted once, large columns are
+not read for a list, a company's secrets are never read at all, and a search is a handful of index look-ups.
+
+An app above adds its table to the page of a record below with `related_tables`, so that the page of a call
+shows what was booked in it although calls know nothing about booking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import (
+    display_for_field,
+    display_for_value,
+    get_fields_from_path,
+    label_for_field,
+    lookup_field,
+)
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from customers import phone_numbers
+from customers.admin_columns import EMPTY, Column, page_of
+from customers.encrypted_field import EncryptedTextField
+from customers.models import Company, PhoneNumber
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+SECRET_COLUMNS = tuple(
+    field.name for field in Company._meta.concrete_fields if isinstance(field, EncryptedTextField)
+)
+_MOST_FOUND = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelatedTable:
+    """Rows that point at a record, on the record's page: `relation` is the related name.
+
+    The columns are those of the rows' own admin. The newest rows are shown up to `limit`, in time order
+    unless `newest_first`; a link leads to all of them.
+    """
+
+    relation: str
+    title: Any
+    columns: Sequence[str | Column]
+    newest_first: bool = False
+    limit: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageLink:
+    """A button beside "History" on a record's page."""
+
+    text: Any
+    url: str
+    outside: bool = False
+
+
+class RecordChangeList(ChangeList):
+    model_admin: RecordAdmin
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        queryset = super().get_queryset(request, exclude_parameters)
+        return queryset.defer(*self.model_admin.list_defer)
+
+
+class RecordAdmin(ModelAdmin):
+    change_form_template = "admin/record_change_form.html"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    empty_value_display = EMPTY
+    # Also joined on a record's own page: its links and its time zone come from these rows.
+    list_select_related: ClassVar[tuple[str, ...]] = ()
+    # Columns too large to be read for every row of a list.
+    list_defer: ClassVar[tuple[str, ...]] = ()
+    related_tables: ClassVar[list[RelatedTable]] = []
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return without_secrets(super().get_queryset(request), paths=self.list_select_related)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return RecordChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """One indexed query per search field. Joined with OR in one query, no index would be used."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found: set[Any] = set()
+        for path in self.get_search_fields(request):
+            try:
+                rows = self.model._default_manager.filter(**_search_condition(self.model, path, term))
+                found.update(rows.order_by("-pk").values_list("pk", flat=True)[:_MOST_FOUND])
+            except (ValueError, ValidationError):
+                continue  # not a number, not a UUID: not in this column
+        return queryset.filter(pk__in=found), False
+
+    def page_links(self, request: HttpRequest, record: Any) -> list[PageLink]:
+        return []
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["page_links"] = self.page_links(request, obj)
+            context["related_tables"] = [
+                shown for table in self.related_tables if (shown := self._show_table(request, obj, table))
+            ]
+        return super().render_change_form(
+            request, context, add=add, change=change, form_url=form_url, obj=obj
+        )
+
+    def _show_table(
+        self, request: HttpRequest, record: models.Model, table: RelatedTable
+    ) -> dict[str, Any] | None:
+        relation: Any = record._meta.get_field(table.relation)
+        model: Any = relation.related_model
+        rows_admin = self.admin_site.get_model_admin(model)
+        if not rows_admin.has_view_permission(request):
+            return None
+        key = relation.remote_field.name
+        found = list(
+            rows_admin.get_queryset(request)
+            .filter(**{key: record.pk})
+            .defer(*getattr(rows_admin, "list_defer", ()))
+            .order_by("-pk")[: table.limit + 1]
+        )
+        rows = found[: table.limit]
+        if not table.newest_first:
+            rows.reverse()
+        opts = model._meta
+        return {
+            "title": table.title,
+            "headers": [label_for_field(name, model, rows_admin) for name in table.columns],
+            "rows": [
+                {"url": page_of(row), "cells": [_cell(name, row, rows_admin) for name in table.columns]}
+                for row in rows
+            ],
+            "all_url": f"{reverse(f'admin:{opts.app_label}_{opts.model_name}_changelist')}?{key}={record.pk}"
+            if len(found) > table.limit
+            else "",
+        }
+
+
+class ReadOnlyAdmin(RecordAdmin):
+    """A record of what happened. A person may look at it; the machines that wrote it rely on it."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def without_secrets(queryset: QuerySet[Any], *, paths: tuple[str, ...] = ()) -> QuerySet[Any]:
+    """Join the related rows at `paths`, but leave a company's secrets where they are.
+
+    A page that does not need a secret must not break, or leak, because of one.
+    """
+    model = queryset.model
+    secrets = list(SECRET_COLUMNS) if model is Company else []
+    for path in paths:
+        if get_fields_from_path(model, path)[-1].related_model is Company:
+            secrets += [f"{path}__{name}" for name in SECRET_COLUMNS]
+    return (queryset.select_related(*paths) if paths else queryset).defer(*secrets)
+
+
+def _search_condition(model: type[models.Model], path: str, term: str) -> dict[str, Any]:
+    """The lookup for one search field. Plain names are compared exactly, which the indexes can answer."""
+    if path.endswith("__icontains"):
+        return {path: term}
+    field = get_fields_from_path(model, path)[-1]
+    prefix = path.rpartition("__")[0]
+    condition: dict[str, Any] = {path: term}
+    if field.name == "phone":
+        condition = {f"{path}__in": _phones_meant(term)}
+    owner = field.model
+    if not getattr(field, "unique", False) and any(other.name == "company" for other in owner._meta.fields):
+        # The index starts with the company; naming all of them keeps it usable.
+        companies = list(Company.objects.order_by().values_list("pk", flat=True))
+        condition[f"{prefix}__company__in" if prefix else "company__in"] = companies
+    return condition
+
+
+def _phones_meant(term: str) -> list[str]:
+    """The E.164 numbers a typed one may be: as it stands, or as a local number of a country we answer in."""
+    regions = {
+        phone_numbers.region_of(number)
+        for number in PhoneNumber.objects.values_list("number", flat=True)[:500]
+    }
+    meant = {phone_numbers.normalise(term, region=region) for region in (regions | {None})}
+    return sorted(number for number in meant if number)
+
+
+def _cell(name: str | Column, row: models.Model, rows_admin: Any) -> Any:
+    field, attribute, value = lookup_field(name, row, rows_admin)
+    if field is not None:
+        return display_for_field(value, field, EMPTY)
+    return display_for_value(value, EMPTY, boolean=getattr(attribute, "boolean", False))
