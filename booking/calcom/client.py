@@ -1,0 +1,325 @@
+"""Cal.com API v2, as far as we use it: one method per call.
+
+Changes (create, reschedule, cancel) are sent once and never again by this client: whether it is safe to
+repeat one is known only to the booking transaction. Questions (everything else) are repeated within their
+deadline, because asking twice changes nothing; one that cannot be answered raises CalcomUnavailable and never
+looks like "nothing there".
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+import requests
+
+from booking.calcom import messages
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import (
+    BookingNotFound,
+    CalcomError,
+    CalcomMisconfigured,
+    CalcomRefused,
+    CalcomUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+)
+from booking.calcom.objects import (
+    Booking,
+    EventType,
+    Unreadable,
+    read_booking,
+    read_event_type,
+    read_instant,
+)
+from booking.calcom.transport import CutOff, NotSent, exchange
+
+BOOKINGS = "2024-08-13"
+SLOTS = "2024-09-04"
+EVENT_TYPES = "2024-06-14"
+
+PAGE = 250
+MAX_PAGES = 400
+READ_TRIES = 3
+READ_SECONDS = 5.0
+BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CalcomClient:
+    """One company's view of Cal.com. Cheap to build; connections are shared by the process and kept alive."""
+
+    base_url: str
+    api_key: str
+
+    def create_booking(self, request: Mapping[str, Any], *, deadline: Deadline) -> Booking:
+        """https://cal.com/docs/api-reference/v2/bookings/create-a-booking
+
+        A 201 is no proof that the booking is new, or ours: Cal.com answers with an older one of the same
+        attendee. Raises CalcomError.
+        """
+        return self._change("/bookings", request, deadline=deadline)
+
+    def cancel_booking(self, uid: str, *, reason: str, deadline: Deadline) -> Booking:
+        """https://cal.com/docs/api-reference/v2/bookings/cancel-a-booking
+
+        The reason is required of a host, and our key is the host's. Raises CalcomError; cancelling twice is
+        CalcomRefused with ALREADY_CANCELLED.
+        """
+        return self._change(f"/bookings/{uid}/cancel", {"cancellationReason": reason}, deadline=deadline)
+
+    def get_booking(self, uid: str, *, deadline: Deadline) -> Booking:
+        """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Raises BookingNotFound,
+        CalcomError.
+        """
+        return self._ask(f"/bookings/{uid}", version=BOOKINGS, read=_booking_in, deadline=deadline)
+
+    def list_bookings(self, *, deadline: Deadline, **filters: str | int | datetime) -> Iterator[Booking]:
+        """https://cal.com/docs/api-reference/v2/bookings/get-all-bookings
+
+        Yields bookings of every status, page after page, until a page is short: the totals Cal.com states are
+        wrong under some filters. Raises CalcomError; what was yielded before is then only a part.
+        """
+        query = {name: _query_value(value) for name, value in filters.items()}
+        seen: set[str] = set()
+        for page in range(MAX_PAGES):
+            bookings = self._ask(
+                "/bookings",
+                params={**query, "take": str(PAGE), "skip": str(page * PAGE)},
+                version=BOOKINGS,
+                read=_bookings_in,
+                deadline=deadline,
+            )
+            for booking in bookings:
+                if booking.uid not in seen:  # pages move under our feet while we read them
+                    seen.add(booking.uid)
+                    yield booking
+            if len(bookings) < PAGE:
+                return
+        raise CalcomUnavailable(f"The listing did not end within {MAX_PAGES} pages.")
+
+    def slots(
+        self, *, event_type_id: int, start: datetime, end: datetime, deadline: Deadline
+    ) -> list[datetime]:
+        """https://cal.com/docs/api-reference/v2/slots/get-available-time-slots-for-an-event-type
+
+        Free starts in UTC, ascending. Cal.com may list what it then refuses, and what lies outside the window
+        (which is dropped here). Raises CalcomError.
+        """
+        params = {
+            "eventTypeId": str(event_type_id),
+            "start": _query_value(start),
+            "end": _query_value(end),
+        }
+        starts = self._ask("/slots", params=params, version=SLOTS, read=_slots_in, deadline=deadline)
+        return sorted({instant for instant in starts if start <= instant <= end})
+
+    def event_type(self, event_type_id: int, *, deadline: Deadline) -> EventType:
+        """https://cal.com/docs/api-reference/v2/event-types/get-an-event-type. Raises CalcomError."""
+        return self._ask(
+            f"/event-types/{event_type_id}", version=EVENT_TYPES, read=_event_type_in, deadline=deadline
+        )
+
+    def probe(self, *, deadline: Deadline) -> None:
+        """The cheapest proof that Cal.com answers this key: https://cal.com/docs/api-reference/v2/me. Raises
+        CalcomError.
+        """
+        self._ask("/me", version=BOOKINGS, read=lambda _: None, deadline=deadline)
+
+    def _change(self, path: str, body: Mapping[str, Any], *, deadline: Deadline) -> Booking:
+        try:
+            response = self._exchange(
+                "POST", path, version=BOOKINGS, body=orjson.dumps(body), deadline=deadline
+            )
+        except NotSent as error:
+            raise CalcomUnavailable(f"Cal.com cannot be reached ({error}); nothing was sent.") from None
+        except CutOff as error:
+            raise OutcomeUnknown(f"No whole answer from Cal.com ({error}).") from None
+        _raise_for_status(response, changing=True)
+        try:
+            return _booking_in(_json(response))
+        except Unreadable as error:
+            raise OutcomeUnknown(
+                f"Cal.com answered {response.status_code} with something unreadable: {error}.",
+                status=response.status_code,
+                request_id=_request_id(response),
+                finished=True,
+            ) from None
+
+    def _ask(
+        self,
+        path: str,
+        *,
+        version: str,
+        read: Callable[[Any], T],
+        params: dict[str, str] | None = None,
+        deadline: Deadline,
+    ) -> T:
+        for attempt in range(1, READ_TRIES + 1):
+            try:
+                return self._ask_once(path, version=version, read=read, params=params, deadline=deadline)
+            except RateLimited as error:
+                pause = error.retry_after
+                if attempt == READ_TRIES or pause > deadline.remaining / 2:
+                    raise
+            except CalcomUnavailable:
+                pause = random.uniform(0.1, 0.3) * attempt  # noqa: S311 - jitter
+                if attempt == READ_TRIES or pause > deadline.remaining:
+                    raise
+            time.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _ask_once(
+        self,
+        path: str,
+        *,
+        version: str,
+        read: Callable[[Any], T],
+        params: dict[str, str] | None,
+        deadline: Deadline,
+    ) -> T:
+        try:
+            response = self._exchange(
+                "GET", path, version=version, params=params, deadline=deadline.at_most(READ_SECONDS)
+            )
+        except (NotSent, CutOff) as error:
+            raise CalcomUnavailable(f"Cal.com could not be asked ({error}).") from None
+        _raise_for_status(response, changing=False)
+        try:
+            return read(_json(response))
+        except Unreadable as error:
+            raise CalcomUnavailable(
+                f"Cal.com's answer is unreadable: {error}.",
+                status=response.status_code,
+                request_id=_request_id(response),
+            ) from None
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        version: str,
+        params: dict[str, str] | None = None,
+        body: bytes | None = None,
+        deadline: Deadline,
+    ) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.api_key}", "cal-api-version": version}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return exchange(
+            method=method,
+            url=f"{self.base_url.rstrip('/')}{path}",
+            headers=headers,
+            params=params,
+            body=body,
+            deadline=deadline,
+        )
+
+
+def _raise_for_status(response: requests.Response, *, changing: bool) -> None:
+    if 200 <= response.status_code < 300:
+        return
+    raise _error_for(response, changing=changing)
+
+
+def _error_for(response: requests.Response, *, changing: bool) -> CalcomError:
+    status = response.status_code
+    message, from_calcom = _message_of(response)
+    request_id = _request_id(response)
+    if status == 429:
+        return RateLimited(message, retry_after=_retry_after(response), request_id=request_id)
+    refusal = messages.refusal_in(message)
+    lost_race = messages.is_lost_race(message)
+    if not changing:
+        if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
+            return BookingNotFound(message, status=status, request_id=request_id)
+        if 400 <= status < 500 and from_calcom and not lost_race:
+            return CalcomMisconfigured(message, status=status, request_id=request_id)
+        return CalcomUnavailable(message, status=status, request_id=request_id)
+    if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
+        return BookingNotFound(message, status=status, request_id=request_id)
+    if 400 <= status < 500 and refusal is not None:
+        return CalcomRefused(message, reason=refusal, status=status, request_id=request_id)
+    if lost_race or status == 409:
+        return OutcomeUnknown(message, status=status, request_id=request_id, finished=True, race=True)
+    if 400 <= status < 500 and from_calcom:
+        return CalcomMisconfigured(message, status=status, request_id=request_id)
+    # Everything else may have been done: an error after the commit, a proxy's page, a redirect.
+    finished = status == 500 and from_calcom
+    return OutcomeUnknown(message, status=status, request_id=request_id, finished=finished)
+
+
+def _message_of(response: requests.Response) -> tuple[str, bool]:
+    """The sentence in either of Cal.com's two error envelopes, and whether it was Cal.com that spoke."""
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return f"HTTP {response.status_code} without a readable body", False
+    if isinstance(body, dict):
+        error = body.get("error")
+        if isinstance(error, dict) and isinstance(error.get("message"), str):
+            return error["message"], True
+        if isinstance(body.get("message"), str):
+            return body["message"], True
+    return f"HTTP {response.status_code} without a message", False
+
+
+def _json(response: requests.Response) -> Any:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise Unreadable("not JSON") from None
+    if not isinstance(body, dict) or "data" not in body:
+        raise Unreadable("no data")
+    return body
+
+
+def _booking_in(body: dict[str, Any]) -> Booking:
+    return read_booking(body["data"])
+
+
+def _bookings_in(body: dict[str, Any]) -> list[Booking]:
+    # A version header unknown to the server is answered in the form of an old version, filters ignored.
+    if not isinstance(body["data"], list) or "pagination" not in body:
+        raise Unreadable("not the listing of API version " + BOOKINGS)
+    return [read_booking(item) for item in body["data"]]
+
+
+def _slots_in(body: dict[str, Any]) -> list[datetime]:
+    if not isinstance(body["data"], dict):
+        raise Unreadable("slots are grouped by day")
+    return [
+        read_instant(slot.get("start") if isinstance(slot, dict) else slot)
+        for day in body["data"].values()
+        for slot in (day if isinstance(day, list) else ())
+    ]
+
+
+def _event_type_in(body: dict[str, Any]) -> EventType:
+    return read_event_type(body["data"])
+
+
+def _query_value(value: str | int | datetime) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return str(value)
+
+
+def _retry_after(response: requests.Response) -> float:
+    # X-RateLimit-Reset-<name of the limit>: seconds left, not a Unix time. There is no Retry-After.
+    for name, value in response.headers.items():
+        if name.lower().startswith("x-ratelimit-reset") and value.isdigit():
+            return float(value)
+    return BLOCK_SECONDS
+
+
+def _request_id(response: requests.Response) -> str:
+    return response.headers.get("X-Request-Id", "")[:64]

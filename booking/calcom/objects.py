@@ -1,0 +1,154 @@
+"""What we read of Cal.com's answers: the fields we use, checked, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+class Unreadable(ValueError):
+    """An answer without the fields it must have."""
+
+
+@dataclass(frozen=True)
+class Attendee:
+    name: str
+    email: str
+    phone: str
+
+
+@dataclass(frozen=True)
+class Booking:
+    """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Instants are UTC."""
+
+    id: int | None
+    uid: str
+    status: str
+    start: datetime
+    end: datetime
+    event_type_id: int | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    attendees: tuple[Attendee, ...] = ()
+    rescheduled_from_uid: str = ""
+    rescheduled_to_uid: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it occupies the calendar: accepted, or waiting for the host."""
+        return self.status in ("accepted", "pending", "awaiting_host")
+
+    @property
+    def waits_for_host(self) -> bool:
+        return self.status in ("pending", "awaiting_host")
+
+
+@dataclass(frozen=True)
+class EventType:
+    """https://cal.com/docs/api-reference/v2/event-types/get-an-event-type."""
+
+    id: int
+    length_minutes: int
+    lengths_minutes: tuple[int, ...]
+    scheduling: str
+    requires_confirmation: bool
+    has_seats: bool
+    is_paid: bool
+    email_required: bool
+    accepts_notes: bool
+
+
+def read_instant(value: Any) -> datetime:
+    """Cal.com spells UTC three ways: …Z, ….000Z and …+00:00. Raises Unreadable."""
+    if not isinstance(value, str):
+        raise Unreadable(f"not a time: {type(value).__name__}")
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise Unreadable("not a time") from None
+    if instant.tzinfo is None:
+        raise Unreadable("a time without an offset")
+    return instant.astimezone(UTC)
+
+
+def read_booking(data: Any) -> Booking:
+    """One booking of an answer; raises Unreadable."""
+    if not isinstance(data, dict):
+        raise Unreadable(f"a booking is an object, not {type(data).__name__}")
+    uid = data.get("uid")
+    if not isinstance(uid, str) or not uid or len(uid) > 128:
+        raise Unreadable("a booking without uid")
+    attendees = [a for a in data.get("attendees") or [] if isinstance(a, dict)]
+    event_type = data.get("eventType")
+    event_type_id = event_type.get("id") if isinstance(event_type, dict) else None
+    return Booking(
+        id=_integer(data.get("id")),
+        uid=uid,
+        status=_text(data.get("status")).lower(),
+        start=read_instant(data.get("start")),
+        end=read_instant(data.get("end")),
+        event_type_id=_integer(data.get("eventTypeId")) or _integer(event_type_id),
+        created_at=_optional_instant(data.get("createdAt")),
+        updated_at=_optional_instant(data.get("updatedAt")),
+        metadata=_read_metadata(data, attendees),
+        attendees=tuple(
+            Attendee(
+                name=_text(a.get("name")), email=_text(a.get("email")), phone=_text(a.get("phoneNumber"))
+            )
+            for a in attendees
+        ),
+        rescheduled_from_uid=_text(data.get("rescheduledFromUid")),
+        rescheduled_to_uid=_text(data.get("rescheduledToUid")),
+    )
+
+
+def read_event_type(data: Any) -> EventType:
+    """One event type of an answer; raises Unreadable."""
+    if not isinstance(data, dict) or not isinstance(data.get("id"), int):
+        raise Unreadable("an event type without id")
+    confirmation = data.get("confirmationPolicy")
+    seats = data.get("seats")
+    fields = [f for f in data.get("bookingFields") or [] if isinstance(f, dict)]
+    email = next((f for f in fields if f.get("slug") == "email" or f.get("type") == "email"), {})
+    length = _integer(data.get("lengthInMinutes")) or 0
+    options = data.get("lengthInMinutesOptions")
+    return EventType(
+        id=data["id"],
+        length_minutes=length,
+        lengths_minutes=tuple(o for o in options if isinstance(o, int)) if isinstance(options, list) else (),
+        scheduling=_text(data.get("schedulingType")).lower().replace("_", ""),
+        requires_confirmation=isinstance(confirmation, dict) and not confirmation.get("disabled", False),
+        has_seats=isinstance(seats, dict) and not seats.get("disabled", False),
+        is_paid=bool(data.get("price")),
+        email_required=bool(email.get("required")) and not email.get("hidden"),
+        accepts_notes=any(f.get("slug") == "notes" and not f.get("hidden") for f in fields),
+    )
+
+
+def _read_metadata(data: dict[str, Any], attendees: list[dict[str, Any]]) -> dict[str, str]:
+    metadata = data.get("metadata")
+    if not isinstance(metadata, dict) and data.get("seatUid"):
+        # A seat's metadata is its attendee's; the booking belongs to whoever came first.
+        seat = next((a for a in attendees if a.get("seatUid") == data["seatUid"]), {})
+        metadata = seat.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    return {key: value for key, value in metadata.items() if isinstance(value, str)}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _optional_instant(value: Any) -> datetime | None:
+    try:
+        return read_instant(value)
+    except Unreadable:
+        return None

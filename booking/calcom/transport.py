@@ -1,0 +1,177 @@
+"""HTTP to Cal.com: kept-alive, bounded in time as a whole, and honest about whether anything was sent.
+
+`requests` alone gives neither of the last two: its read timeout starts again with every byte received, so
+that an answer which trickles in can hold a caller on the line for ever, and its exceptions do not tell a
+request that never left from one that was cut off half way. Both are decided at the socket, so both are
+settled here, in two small subclasses of urllib3's connections.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context
+
+from booking.calcom.deadline import Deadline
+
+CONNECT_SECONDS = 2.0
+# Node closes a kept-alive connection after 5 idle seconds. A POST that meets the closing is neither sent nor
+# not sent, so a connection that has been idle for almost that long is not used again.
+IDLE_SECONDS = 4.0
+
+
+class _Exchange(threading.local):
+    """The request this thread is making: until when, and whether its first byte has left."""
+
+    deadline: Deadline | None = None
+    sent = False
+
+
+_exchange = _Exchange()
+
+
+def _limit(sock: socket.socket) -> None:
+    if _exchange.deadline is not None:
+        # Zero would make the socket non-blocking; a millisecond makes it time out.
+        sock.settimeout(max(0.001, _exchange.deadline.remaining))
+
+
+class _BoundedSocket(socket.socket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        _limit(self)
+        return super().recv_into(*args, **kwargs)
+
+
+class _BoundedTLSSocket(ssl.SSLSocket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        _limit(self)
+        return super().recv_into(*args, **kwargs)
+
+
+class _TellsWhetherSent:
+    sock: socket.socket | None
+    _last_used = 0.0
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        _exchange.sent = True
+        super().send(data)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]
+        self._last_used = time.monotonic()
+        return response
+
+    @property
+    def is_connected(self) -> bool:
+        if self._last_used and time.monotonic() - self._last_used > IDLE_SECONDS:
+            return False
+        return bool(super().is_connected)  # type: ignore[misc]
+
+
+class _Connection(_TellsWhetherSent, HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        plain = super()._new_conn()
+        seconds = plain.gettimeout()
+        bounded = _BoundedSocket(fileno=plain.detach())
+        bounded.settimeout(seconds)
+        return bounded
+
+
+class _TLSConnection(_TellsWhetherSent, HTTPSConnection):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.ssl_context is None:
+            self.ssl_context = create_urllib3_context()
+            self.ssl_context.sslsocket_class = _BoundedTLSSocket
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
+class NotSent(Exception):
+    """The request never left this machine."""
+
+
+class CutOff(Exception):
+    """The request left, and no whole answer came back in time."""
+
+
+def _new_session() -> requests.Session:
+    session = requests.Session()
+    # One session serves all companies: it keeps no cookies, and reads no ~/.netrc over their keys.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = False
+    # max_retries=0: urllib3 must never send anything twice. Whether to repeat is the client's decision.
+    adapter = _Adapter(pool_connections=32, pool_maxsize=64, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+_session = _new_session()
+
+
+def _after_fork() -> None:
+    global _session
+    _session = _new_session()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def exchange(
+    *,
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    params: dict[str, str] | None = None,
+    body: bytes | None = None,
+    deadline: Deadline,
+) -> requests.Response:
+    """Send one request and read its whole answer before the deadline.
+
+    Raises NotSent or CutOff, never anything else; a status of any kind is an answer.
+    """
+    _exchange.deadline = deadline
+    _exchange.sent = False
+    try:
+        return _session.request(
+            method,
+            url,
+            params=params,
+            data=body,
+            headers=headers,
+            timeout=(min(CONNECT_SECONDS, max(0.05, deadline.remaining)), max(0.05, deadline.remaining)),
+            allow_redirects=False,
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        # Only the class: the text of these errors repeats the URL, which may hold an attendee's address.
+        if _exchange.sent:
+            raise CutOff(type(error).__name__) from None
+        raise NotSent(type(error).__name__) from None
+    finally:
+        _exchange.deadline = None

@@ -1,0 +1,86 @@
+"""Who sent this? Raw bytes and signature → Company. Nothing of the request is trusted before it holds.
+
+The endpoint id in the URL says whose key to check with; it is an address, not a secret.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NoReturn
+from uuid import UUID
+
+import structlog
+from django.core.exceptions import RequestDataTooBig
+from django.http import UnreadablePostError
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError
+from rest_framework.request import Request
+
+from calls.retell import signature
+from customers.models import Company
+
+LONGEST_BODY = 1024 * 1024
+
+logger = structlog.get_logger(__name__)
+
+
+class TooLarge(APIException):
+    status_code = 413
+    default_detail = "The body is larger than 1 MiB."
+    default_code = "too_large"
+
+
+def read_body(request: Request) -> bytes:
+    """The body as it was sent. Raises TooLarge (413), or ParseError (400) if the client went away."""
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        raise ParseError("Content-Length is not a number.") from None
+    if length > LONGEST_BODY:
+        raise TooLarge
+    try:
+        body: bytes = request.body
+    except RequestDataTooBig:
+        raise TooLarge from None
+    except UnreadablePostError:
+        raise ParseError("The body broke off.") from None
+    if len(body) > LONGEST_BODY:
+        raise TooLarge
+    return body
+
+
+def company_at(endpoint_id: UUID) -> Company:
+    """Raises NotFound (404): nobody is there, or not any more."""
+    company = Company.objects.filter(endpoint_id=endpoint_id, is_active=True).first()
+    if company is None:
+        raise NotFound("There is no such endpoint.")
+    return company
+
+
+class RetellSignature(BaseAuthentication):
+    """`X-Retell-Signature` over the raw body with the company's Retell key, or its previous one.
+
+    https://docs.retellai.com/features/secure-webhook. Sets `request.auth` to the Company.
+    """
+
+    def authenticate(self, request: Request) -> tuple[None, Company]:
+        body = read_body(request)
+        company = company_at(request.parser_context["kwargs"]["endpoint_id"])
+        verdict = signature.verify(
+            body,
+            request.META.get("HTTP_X_RETELL_SIGNATURE"),
+            keys=company.retell_keys,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+        if verdict is not signature.Verdict.VALID:
+            _refuse(company, verdict)
+        return None, company
+
+    def authenticate_header(self, request: Request) -> str:
+        # Without it DRF would answer 403; Retell is told 401, "your signature does not hold".
+        return "X-Retell-Signature"
+
+
+def _refuse(company: Company, verdict: signature.Verdict) -> NoReturn:
+    logger.warning("signature.refused", company=company.slug, provider="retell", verdict=str(verdict))
+    raise AuthenticationFailed("The signature does not hold.")

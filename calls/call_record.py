@@ -1,0 +1,109 @@
+"""The call a function request belongs to: found, or recorded with what the request tells about it."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+
+from calls.models import Call
+from calls.retell.payloads import FunctionRequest
+from customers import phone_numbers
+from customers.branches import branch_for, only_branch
+from customers.models import Branch, Company
+
+
+def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
+    """Whichever of events and functions comes first records the call; the others fill in what it left blank,
+    and blank nothing. `request.call_id` must be known."""
+    call = _find(company, request)
+    if call is None:
+        branch = _branch(company, request)
+        try:
+            with transaction.atomic():
+                return Call.objects.create(
+                    company=company,
+                    retell_call_id=request.call_id or "",
+                    branch=branch,
+                    agent_id=request.agent_id or "",
+                    from_number=request.from_number or "",
+                    to_number=request.to_number or "",
+                    direction=_direction(request),
+                    started_at=request.start_timestamp,
+                )
+        except IntegrityError:  # two requests of one call at once
+            call = Call.objects.select_related("branch", "customer").get(
+                company=company, retell_call_id=request.call_id
+            )
+    _fill_in(call, company, request)
+    return call
+
+
+def callers_number(call: Call, *, region: str) -> str | None:
+    """The number at the other end in E.164, None if it is withheld or there is none (a web call)."""
+    theirs = call.to_number if call.direction == Call.Direction.OUTBOUND else call.from_number
+    if not theirs or phone_numbers.is_withheld(theirs):
+        return None
+    return phone_numbers.normalise(theirs, region=region)
+
+
+def our_number(call: Call) -> str | None:
+    ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
+    return ours or None
+
+
+def _find(company: Company, request: FunctionRequest) -> Call | None:
+    return (
+        Call.objects.filter(company=company, retell_call_id=request.call_id)
+        .select_related("branch", "customer")
+        .first()
+    )
+
+
+def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:
+    blanks: dict[str, object] = {}
+    told = {
+        "agent_id": request.agent_id,
+        "from_number": request.from_number,
+        "to_number": request.to_number,
+        "direction": _direction(request),
+        "started_at": request.start_timestamp,
+    }
+    for name, value in told.items():
+        if value and not getattr(call, name):
+            blanks[name] = value
+            setattr(call, name, value)
+    if call.branch is None:
+        call.branch = _branch_of(call, company)
+        if call.branch is not None:
+            blanks["branch"] = call.branch
+    if blanks:
+        Call.objects.filter(pk=call.pk).update(**blanks)
+
+
+def _branch(company: Company, request: FunctionRequest) -> Branch | None:
+    return _branch_of(
+        Call(
+            agent_id=request.agent_id or "",
+            from_number=request.from_number or "",
+            to_number=request.to_number or "",
+            direction=_direction(request),
+        ),
+        company,
+    )
+
+
+def _branch_of(call: Call, company: Company) -> Branch | None:
+    ours = our_number(call)
+    if not ours and not call.agent_id:
+        return only_branch(company)  # arguments only, with nothing but the call's id
+    number = phone_numbers.normalise(ours, region="ZZ") if ours else None
+    if ours and number is None:
+        return None
+    return branch_for(company=company, called_number=number, agent_id=call.agent_id)
+
+
+def _direction(request: FunctionRequest) -> str:
+    if request.call_type == "web_call":
+        return Call.Direction.WEB
+    if request.direction in (Call.Direction.INBOUND, Call.Direction.OUTBOUND):
+        return request.direction
+    return ""

@@ -1,0 +1,1 @@
+"""What Retell AI sends and expects. Nothing in here knows Django, the database or our models."""
