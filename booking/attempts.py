@@ -1,0 +1,230 @@
+"""Claim an attempt, and move its state by compare-and-swap.
+
+The claim is one short transaction; the unique constraints decide who wins it, on SQLite and PostgreSQL alike.
+Every later change of state names the states it may start from, so of two processes that finish one attempt
+(the request itself, the completer, a webhook) exactly one does, and the other sees that it did not.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from booking import idempotency
+from booking.calcom.deadline import Deadline
+from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt, Service
+from booking.request_body import create_request
+from calls.models import Call
+from customers.models import Branch, Company, Customer
+
+State = BookingAttempt.State
+
+POLL_SECONDS = (0.03, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Intention:
+    """A booking somebody wants, with everything resolved: what a claim stores. Instants are aware."""
+
+    company: Company
+    branch: Branch | None
+    call: Call
+    customer: Customer
+    service: Service
+    starts_at: datetime
+    ends_at: datetime
+    attendee_name: str
+    attendee_phone: str
+    attendee_email: str
+    notes: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Either an attempt of our own, or the appointment that already stands for this intention."""
+
+    attempt: BookingAttempt | None
+    appointment: Appointment
+
+
+def claim_booking(intention: Intention, *, now: datetime) -> Claim:
+    """Store the intention before Cal.com is asked, or find that it is stored already."""
+    for lock_wanted in (True, False):
+        try:
+            with transaction.atomic():
+                return _claim(intention, now=now, take_lock=lock_wanted)
+        except IntegrityError:
+            # Either the key was claimed in this moment, or another attempt is writing to the slot.
+            standing = same_booking(intention)
+            if standing is not None:
+                return Claim(attempt=None, appointment=standing)
+    # The row that refused ours is gone again: it was released in between. What stands now decides.
+    with transaction.atomic():
+        return _claim(intention, now=now, take_lock=False)
+
+
+def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
+    # Two requests five minutes apart have two keys, so only the customer's row makes them wait for each
+    # other. (SQLite ignores this; there the write transaction itself has room for one.)
+    Customer.objects.select_for_update().only("pk").get(pk=intention.customer.pk)
+    standing = same_booking(intention)
+    if standing is not None:
+        return Claim(attempt=None, appointment=standing)
+    appointment = Appointment.objects.create(
+        company=intention.company,
+        branch=intention.branch,
+        customer=intention.customer,
+        service=intention.service,
+        call=intention.call,
+        starts_at=intention.starts_at,
+        ends_at=intention.ends_at,
+        status=Appointment.Status.PENDING,
+        source=Appointment.Source.RETELL,
+        sync_origin=Appointment.SyncOrigin.RETELL,
+        calcom_sync_status=Appointment.SyncStatus.PENDING,
+        idempotency_key=intention.key,
+        attendee_name=intention.attendee_name,
+        attendee_email=intention.attendee_email,
+        notes=intention.notes,
+        sync_attempt_count=1,
+        last_sync_attempted_at=now,
+    )
+    attempt_id = uuid.uuid4()
+    attempt = BookingAttempt.objects.create(
+        uuid=attempt_id,
+        request=create_request(intention, attempt_id=attempt_id),
+        company=intention.company,
+        appointment=appointment,
+        call=intention.call,
+        kind=BookingAttempt.Kind.CREATE,
+        state=State.CLAIMED,
+        idempotency_key=intention.key,
+        write_lock=slot_lock(intention) if take_lock else None,
+        lease_expires_at=lease_end(now),
+    )
+    return Claim(attempt=attempt, appointment=appointment)
+
+
+def same_booking(intention: Intention) -> Appointment | None:
+    """The live appointment that already is this booking: same customer and service, at most five minutes
+    away.
+    """
+    near = (
+        Appointment.objects.filter(
+            company=intention.company,
+            customer=intention.customer,
+            service=intention.service,
+            starts_at__gte=intention.starts_at - idempotency.NEAR_DUPLICATE,
+            starts_at__lte=intention.starts_at + idempotency.NEAR_DUPLICATE,
+            status__in=LIVE_STATUSES,
+        )
+        .select_related("service")
+        .order_by("starts_at")
+    )
+    return min(near, key=lambda a: abs(a.starts_at - intention.starts_at), default=None)
+
+
+def slot_lock(intention: Intention) -> str:
+    """Cal.com does not serialise two creates of one slot, so we serialise our own."""
+    start = int(intention.starts_at.timestamp())
+    return f"{intention.company.pk}:slot:{intention.service.calcom_event_type_id}:{start}"
+
+
+def booking_lock(*, company_id: int, uid: str) -> str:
+    """… nor two changes of one booking: two moves at once leave two bookings."""
+    return f"{company_id}:booking:{uid}"
+
+
+def lease_end(now: datetime) -> datetime:
+    # Nobody may take an attempt over while its request can still be talking to Cal.com.
+    seconds = max(settings.ATTEMPT_LEASE_SECONDS, settings.ANSWER_BUDGET_SECONDS + 5)
+    return now + timedelta(seconds=seconds)
+
+
+def take_write_lock(attempt: BookingAttempt, *, lock: str, deadline: Deadline) -> bool:
+    """Wait until no other attempt of ours writes to the same slot or booking; False if the time ran out."""
+    tries = 0
+    while True:
+        try:
+            with transaction.atomic():
+                if BookingAttempt.objects.filter(pk=attempt.pk, state=State.CLAIMED).update(write_lock=lock):
+                    attempt.write_lock = lock
+                    return True
+                return False  # the completer has taken this attempt over
+        except IntegrityError:
+            # A holder that died keeps the lock no longer than its lease.
+            BookingAttempt.objects.filter(write_lock=lock, lease_expires_at__lt=timezone.now()).update(
+                write_lock=None
+            )
+        if deadline.remaining == 0:
+            return False
+        time.sleep(POLL_SECONDS[min(tries, len(POLL_SECONDS) - 1)])
+        tries += 1
+
+
+def finish(
+    attempt: BookingAttempt,
+    *,
+    state: BookingAttempt.State,
+    told: str,
+    now: datetime,
+    from_states: tuple[BookingAttempt.State, ...] = OPEN_STATES,
+    **fields: Any,
+) -> bool:
+    """Move an attempt to a final state. False: somebody else has finished it."""
+    return bool(
+        BookingAttempt.objects.filter(pk=attempt.pk, state__in=from_states).update(
+            state=state, told=told, write_lock=None, finished_at=now, updated_at=now, **fields
+        )
+    )
+
+
+def mark_unknown(attempt: BookingAttempt, *, told: str, now: datetime, **fields: Any) -> bool:
+    """Leave the attempt to the completer. Only the process that claimed it does so."""
+    return bool(
+        BookingAttempt.objects.filter(pk=attempt.pk, state__in=OPEN_STATES).update(
+            state=State.UNKNOWN,
+            told=told,
+            write_lock=None,
+            lease_expires_at=now,
+            look_again_at=now,
+            updated_at=now,
+            **fields,
+        )
+    )
+
+
+def release(
+    attempt: BookingAttempt,
+    *,
+    state: BookingAttempt.State,
+    told: str,
+    now: datetime,
+    **fields: Any,
+) -> bool:
+    """Nothing stands at Cal.com: finish the attempt and let its appointment go, so that the key is free
+    again.
+    """
+    with transaction.atomic():
+        if not finish(attempt, state=state, told=told, now=now, **fields):
+            return False
+        Appointment.objects.filter(pk=attempt.appointment_id, status=Appointment.Status.PENDING).update(
+            status=Appointment.Status.FAILED,
+            calcom_sync_status=Appointment.SyncStatus.NOT_SYNCED,
+            updated_at=now,
+        )
+    return True
+
+
+def ids_of_key(key: str, *, company_id: int) -> set[str]:
+    """Every attempt ever made under this key: a booking that names one of them is ours."""
+    uuids = BookingAttempt.objects.filter(company_id=company_id, idempotency_key=key, kind="create")
+    return {str(uuid) for uuid in uuids.values_list("uuid", flat=True)}

@@ -1,0 +1,580 @@
+"""The booking transaction.
+
+    keys → claim and commit → create at Cal.com → whose is it? → settle: all rows in one transaction
+
+No database transaction is open while Cal.com is asked. The intention is committed before, so whatever happens
+after it (a time-out, a crash, a database that goes away) leaves a row that says what may exist at Cal.com,
+and the completer looks there before anybody acts. "Booked" is said when it is proven there and committed
+here; "taken" only when nothing of this caller's can be there; everything in between is "checking".
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import DatabaseError
+from django.utils import timezone
+
+from booking import (
+    attempts,
+    availability,
+    breaker,
+    callbacks,
+    completer,
+    event_types,
+    failures,
+    idempotency,
+    lookup,
+    settle,
+)
+from booking.attempts import Intention
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import (
+    CalcomError,
+    CalcomMisconfigured,
+    CalcomRefused,
+    CalcomUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+    Refusal,
+)
+from booking.calcom.objects import Booking
+from booking.connection import client_for
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from booking.outcomes import Code, Outcome
+from booking.settle import Result
+from calls.models import Call
+from customers.identify import (
+    NoContact,
+    anonymous_customer,
+    attendee_identity,
+    customer_by_phone,
+)
+from customers.models import Branch, Company
+from customers.names import same_person
+
+State = BookingAttempt.State
+
+# What is kept of the budget, while a create is waited for, to look it up or undo it and to save the result.
+RESERVE_SECONDS = 1.0
+LAG_SECONDS = 0.6  # a replica of Cal.com's may lag behind its answer
+FARTHEST = timedelta(days=400)
+LONGEST_RATE_WAIT = 3.0
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the caller asked for, understood but not yet checked against anything stored. `starts_at` is
+    aware; `phone` is E.164 or empty (then the caller is anonymous).
+    """
+
+    service: Service
+    starts_at: datetime
+    name: str
+    phone: str
+    email: str
+    notes: str = ""
+
+
+def book_appointment(
+    *, company: Company, branch: Branch | None, call: Call, wish: Wish, now: datetime, deadline: Deadline
+) -> Outcome:
+    """Book, or find that it is booked, within the deadline. Never raises for anything Cal.com does."""
+    service = wish.service
+    if wish.starts_at <= now:
+        return _too_soon(company=company, wish=wish, now=now, deadline=deadline)
+    if wish.starts_at > now + FARTHEST:
+        return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"start": "too far ahead"})
+    try:
+        intention = _intention(company=company, branch=branch, call=call, wish=wish)
+    except NoContact:
+        return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={"customer_phone": "required"})
+    for _ in range(2):
+        standing = _recalled(intention)
+        if standing is None:
+            try:
+                claim = attempts.claim_booking(intention, now=now)
+            except DatabaseError as error:
+                return _cannot_be_stored(intention, error)
+            if claim.attempt is not None:
+                return _send(claim.attempt, intention, deadline=deadline)
+            standing = claim.appointment
+        if not same_person(standing.attendee_name, wish.name):
+            return Outcome(Code.AMBIGUOUS, reason="second_person", service=service, wanted=wish.starts_at)
+        outcome = _join(standing, intention, deadline=deadline)
+        if outcome is not None:
+            return outcome
+        # What stood there was looked for and is proven never to have come about: the way is free.
+    return Outcome(Code.CHECKING, service=service, wanted=wish.starts_at)
+
+
+def _intention(*, company: Company, branch: Branch | None, call: Call, wish: Wish) -> Intention:
+    if wish.phone:
+        customer = customer_by_phone(company=company, phone=wish.phone, name=wish.name, email=wish.email)
+    else:
+        customer = anonymous_customer(
+            company=company, call_id=call.retell_call_id, name=wish.name, email=wish.email
+        )
+    identity = attendee_identity(
+        company=company, customer=customer, email=wish.email, email_required=wish.service.email_required
+    )
+    return Intention(
+        company=company,
+        branch=branch,
+        call=call,
+        customer=customer,
+        service=wish.service,
+        starts_at=wish.starts_at,
+        ends_at=wish.starts_at + wish.service.duration,
+        attendee_name=wish.name,
+        attendee_phone=identity.phone,
+        attendee_email=identity.email,
+        notes=wish.notes,
+        key=idempotency.booking_key(
+            customer_id=customer.pk,
+            service_id=wish.service.pk,
+            starts_at=wish.starts_at,
+            source=Appointment.Source.RETELL,
+        ),
+    )
+
+
+def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
+    """The intention itself is refused by the database, so Cal.com is never asked."""
+    logger.error("booking.not_claimed", error=type(error).__name__)
+    with suppress(DatabaseError):
+        failures.open_failure(
+            company=intention.company,
+            failure_type=SyncFailure.Type.SCHEMA_ERROR,
+            subject=failures.about_key(intention.key),
+            message=str(error),
+            call=intention.call,
+            details={"phase": "claim", "error": type(error).__name__},
+        )
+    return _call_back(intention, reason="The booking could not be stored.")
+
+
+def _recalled(intention: Intention) -> Appointment | None:
+    """First tier: what the cache remembers of this key, believed only if the row says so too."""
+    appointment_id = idempotency.recall(intention.key, company_id=intention.company.pk)
+    if appointment_id is None:
+        return None
+    return (
+        Appointment.objects.filter(
+            pk=appointment_id,
+            company=intention.company,
+            idempotency_key=intention.key,
+            status__in=LIVE_STATUSES,
+        )
+        .select_related("service")
+        .first()
+    )
+
+
+# --- Somebody has asked for this already
+
+
+def _join(appointment: Appointment, intention: Intention, *, deadline: Deadline) -> Outcome | None:
+    """Give the answer of whoever claimed it first, waiting for it while there is time; None: it is proven
+    absent.
+    """
+    until = deadline.less(RESERVE_SECONDS)
+    tries = 0
+    while appointment.status == Appointment.Status.PENDING:
+        attempt = _open_attempt(appointment)
+        if attempt is not None and completer.may_take_over(attempt, now=timezone.now()):
+            with suppress(RateLimited):
+                completer.settle_attempt(attempt, deadline=deadline.less(0.3))
+            appointment.refresh_from_db()
+            break
+        if until.remaining == 0:
+            break
+        time.sleep(attempts.POLL_SECONDS[min(tries, len(attempts.POLL_SECONDS) - 1)])
+        tries += 1
+        appointment.refresh_from_db()
+    return _standing(appointment, intention, deadline=deadline)
+
+
+def _standing(appointment: Appointment, intention: Intention, *, deadline: Deadline) -> Outcome | None:
+    if appointment.status == Appointment.Status.PENDING:
+        return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
+    if appointment.is_live:
+        same_call = appointment.call_id == intention.call.pk
+        if same_call and appointment.status == Appointment.Status.REQUESTED:
+            return Outcome(Code.REQUESTED, appointment=appointment, service=intention.service)
+        code = Code.BOOKED if same_call else Code.ALREADY_BOOKED
+        return Outcome(code, appointment=appointment, service=intention.service)
+    state, told = appointment.attempts.values_list("state", "told").order_by("-id").first() or ("", "")
+    if state == State.ABSENT:
+        return None
+    if told == Code.SLOT_TAKEN:
+        return _taken(intention, deadline=deadline)
+    if told == Code.TOO_SOON:
+        return _first_possible(intention, deadline=deadline)
+    if told == Code.NOT_ALLOWED:
+        return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
+    return _call_back(intention, reason="The booking could not be completed.")
+
+
+def _open_attempt(appointment: Appointment) -> BookingAttempt | None:
+    return (
+        appointment.attempts.filter(state__in=(State.CLAIMED, State.UNKNOWN))
+        .select_related("appointment__service", "appointment__customer", "company", "call")
+        .order_by("-id")
+        .first()
+    )
+
+
+# --- The claim is ours: ask Cal.com
+
+
+def _send(attempt: BookingAttempt, intention: Intention, *, deadline: Deadline) -> Outcome:
+    try:
+        client = client_for(intention.company)
+        refused = _not_now(attempt, intention, client=client, deadline=deadline)
+        if refused is not None:
+            return refused
+        return _create(attempt, intention, client=client, deadline=deadline)
+    except CalcomMisconfigured as error:
+        return _misconfigured(attempt, intention, error)
+
+
+def _not_now(
+    attempt: BookingAttempt, intention: Intention, *, client: CalcomClient, deadline: Deadline
+) -> Outcome | None:
+    """What keeps the request from being sent at all. Raises CalcomMisconfigured."""
+    if not breaker.allows(company_id=intention.company.pk, client=client, deadline=deadline):
+        return _not_sent(attempt, intention, cause="breaker_open")
+    if not intention.service.is_learned:
+        try:
+            event_types.learn(intention.service, client=client, deadline=deadline.less(RESERVE_SECONDS))
+        except CalcomUnavailable as error:
+            breaker.note(error, company_id=intention.company.pk)
+            return _not_sent(attempt, intention, cause=type(error).__name__)
+    if attempt.write_lock is None:
+        lock = attempts.slot_lock(intention)
+        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(2 * RESERVE_SECONDS)):
+            return _not_sent(attempt, intention, cause="slot_busy")
+    return None
+
+
+@dataclass
+class _Posting:
+    """How often, and with what, one attempt has been sent."""
+
+    request: dict[str, object]
+    posts: int = 0
+    sent_at: datetime | None = None
+    repeated: bool = False
+    may_exist: bool = False  # an earlier request of this attempt may still turn into a booking
+
+    @property
+    def fields(self) -> dict[str, object]:
+        return {"posts": self.posts, "sent_at": self.sent_at, "request": self.request}
+
+
+def _create(
+    attempt: BookingAttempt, intention: Intention, *, client: CalcomClient, deadline: Deadline
+) -> Outcome:
+    posting = _Posting(request=attempt.request)
+    while True:
+        until = deadline.less(RESERVE_SECONDS)
+        if until.remaining < 0.2:
+            # Too late for a request that could be waited for; it would only make one more unknown.
+            return _give_up(attempt, intention, posting, cause="no_time_left")
+        posting.posts += 1
+        posting.sent_at = attempt.sent_at = timezone.now()
+        try:
+            booking = client.create_booking(posting.request, deadline=until)
+        except CalcomError as error:
+            breaker.note(error, company_id=intention.company.pk)
+            outcome = _after_error(error, attempt, intention, posting, client=client, deadline=deadline)
+            if outcome is not None:
+                return outcome
+        else:
+            breaker.note(None, company_id=intention.company.pk)
+            return _after_answer(booking, attempt, intention, posting, client=client, deadline=deadline)
+
+
+def _after_error(
+    error: CalcomError,
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+) -> Outcome | None:
+    """What an error means; None: send it once more. Everything that may have been done is looked up first."""
+    if isinstance(error, RateLimited):
+        return _after_rate_limit(error, attempt, intention, posting, deadline=deadline)
+    if isinstance(error, CalcomUnavailable):
+        return _give_up(attempt, intention, posting, cause=type(error).__name__, error=error)
+    if deadline.less(RESERVE_SECONDS).remaining == 0:
+        # The whole time went into waiting. Asking now, with the create perhaps still on its way, would prove
+        # nothing and let the caller wait for it.
+        return _unknown(attempt, intention, posting, error=error)
+    looks = 2 if isinstance(error, OutcomeUnknown) and error.finished else 1
+    try:
+        booking = _look(attempt, client=client, deadline=deadline, looks=looks)
+    except CalcomError as cannot_ask:
+        if isinstance(error, CalcomMisconfigured) and isinstance(cannot_ask, CalcomMisconfigured):
+            return _misconfigured(
+                attempt, intention, error, posting
+            )  # the key itself is wrong: nothing was let in
+        return _unknown(attempt, intention, posting, error=error)
+    if booking is not None:
+        return _after_answer(booking, attempt, intention, posting, client=client, deadline=deadline)
+    if isinstance(error, OutcomeUnknown):
+        harmless = error.race or (error.finished and intention.service.repeat_cannot_double)
+        if harmless and not posting.repeated:
+            posting.repeated = True
+            posting.may_exist = not error.race  # what lost a race was rolled back
+            return None
+        return _unknown(attempt, intention, posting, error=error)
+    if isinstance(error, CalcomRefused):
+        return _after_refusal(error, attempt, intention, posting, deadline=deadline)
+    return _misconfigured(attempt, intention, error, posting)
+
+
+def _after_rate_limit(
+    error: RateLimited,
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    deadline: Deadline,
+) -> Outcome | None:
+    if error.retry_after <= min(LONGEST_RATE_WAIT, deadline.remaining - 2 * RESERVE_SECONDS):
+        time.sleep(error.retry_after)
+        return None
+    return _give_up(attempt, intention, posting, cause="rate_limited", error=error)
+
+
+def _after_refusal(
+    error: CalcomRefused,
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    deadline: Deadline,
+) -> Outcome | None:
+    if error.reason is Refusal.EMAIL_REQUIRED and _add_address(intention, posting):
+        return None
+    if posting.may_exist:
+        # It is refused now, perhaps because our own first request holds the slot and is not visible yet.
+        return _unknown(attempt, intention, posting, error=error)
+    if error.reason in (Refusal.BOOKER_LIMIT, Refusal.BOOKER_BLOCKED):
+        _release(attempt, posting, state=State.REFUSED, told=Code.NOT_ALLOWED, error=error)
+        return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
+    if error.reason is Refusal.ALREADY_SEATED:
+        _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+        return _call_back(intention, reason="Cal.com says this person already has a seat at that time.")
+    if error.reason is Refusal.SLOT_TAKEN:
+        _release(attempt, posting, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
+        availability.forget(
+            intention.company.pk
+        )  # whoever was offered this slot was offered it from the cache
+        return _taken(intention, deadline=deadline)
+    if error.reason in (Refusal.OUT_OF_BOUNDS, Refusal.IN_THE_PAST, Refusal.NOTICE_PERIOD):
+        _release(attempt, posting, state=State.REFUSED, told=Code.TOO_SOON, error=error)
+        return _first_possible(intention, deadline=deadline)
+    if error.reason in (Refusal.PHONE_INVALID, Refusal.EMAIL_INVALID, Refusal.CONTACT_REQUIRED):
+        field = "customer_email" if error.reason is Refusal.EMAIL_INVALID else "customer_phone"
+        _release(attempt, posting, state=State.REFUSED, told=Code.INVALID_REQUEST, error=error)
+        return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={field: "not accepted by Cal.com"})
+    return _misconfigured(attempt, intention, error, posting)
+
+
+def _add_address(intention: Intention, posting: _Posting) -> bool:
+    """The event type wants an address and did not say so before: give the customer one of their own, once."""
+    attendee = dict(posting.request["attendee"])  # type: ignore[call-overload]
+    if attendee.get("email"):
+        return False
+    try:
+        identity = attendee_identity(
+            company=intention.company, customer=intention.customer, email="", email_required=True
+        )
+    except NoContact:
+        return False
+    posting.request = {**posting.request, "attendee": {**attendee, "email": identity.email}}
+    Service.objects.filter(pk=intention.service.pk).update(email_required=True)
+    return True
+
+
+def _after_answer(
+    booking: Booking,
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+) -> Outcome:
+    settlement = settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=True)
+    if settlement.result is Result.SETTLED:
+        appointment = settlement.appointment
+        code = Code.REQUESTED if appointment.status == Appointment.Status.REQUESTED else Code.BOOKED
+        return Outcome(code, appointment=appointment, service=intention.service)
+    if settlement.result is Result.FOREIGN:
+        return _taken(intention, deadline=deadline)
+    if settlement.result is Result.WRONG:
+        others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
+        return Outcome(
+            Code.UNAVAILABLE,
+            reason="ask_again",
+            service=intention.service,
+            wanted=intention.starts_at,
+            alternatives=others,
+        )
+    if settlement.result in (Result.UNDONE, Result.GONE):
+        return _call_back(intention, reason="The booking could not be completed.")
+    return _unknown(attempt, intention, posting)
+
+
+def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int) -> Booking | None:
+    for look in range(looks):
+        if look:
+            if deadline.remaining < LAG_SECONDS + RESERVE_SECONDS:
+                break
+            time.sleep(LAG_SECONDS)
+        booking = lookup.find_created(attempt, client=client, deadline=deadline.less(0.4))
+        if booking is not None:
+            return booking
+    return None
+
+
+# --- How it ends when it is not booked
+
+
+def _unknown(
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    error: CalcomError | None = None,
+) -> Outcome:
+    try:
+        attempts.mark_unknown(
+            attempt, told=Code.CHECKING, now=timezone.now(), **_error_fields(error), **posting.fields
+        )
+    except DatabaseError:  # the claimed row of phase 1 says the same
+        logger.exception("booking.unknown_not_recorded", attempt=str(attempt.uuid))
+    return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
+
+
+def _give_up(
+    attempt: BookingAttempt,
+    intention: Intention,
+    posting: _Posting,
+    *,
+    cause: str,
+    error: CalcomError | None = None,
+) -> Outcome:
+    """This request was not sent, or not let in. Whether the attempt is over depends on the ones before it."""
+    if posting.may_exist:
+        return _unknown(attempt, intention, posting, error=error)
+    return _not_sent(attempt, intention, cause=cause, error=error)
+
+
+def _not_sent(
+    attempt: BookingAttempt, intention: Intention, *, cause: str, error: CalcomError | None = None
+) -> Outcome:
+    logger.warning("booking.not_sent", attempt=str(attempt.uuid), cause=cause)
+    attempts.release(
+        attempt,
+        state=State.NOT_SENT,
+        told=Code.UNAVAILABLE,
+        now=timezone.now(),
+        **{**_error_fields(error), "error_class": cause},
+    )
+    return _call_back(intention, reason="The calendar could not be reached.")
+
+
+def _misconfigured(
+    attempt: BookingAttempt,
+    intention: Intention,
+    error: CalcomError,
+    posting: _Posting | None = None,
+) -> Outcome:
+    """One ticket for all the calls that run into the same wrong key, event type or request."""
+    if posting is not None and posting.may_exist:
+        return _unknown(attempt, intention, posting, error=error)
+    posting = posting or _Posting(request=attempt.request)
+    _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+    failures.open_failure(
+        company=intention.company,
+        failure_type=SyncFailure.Type.CONFIG_ERROR,
+        subject=failures.about_configuration(intention.service, status=error.status),
+        message=f"Cal.com refuses our bookings: {error.message}",
+        call=intention.call,
+        details={"status": error.status, "service": intention.service.slug, "kind": "contract"},
+        needs_person=True,
+    )
+    return _call_back(intention, reason="The booking could not be completed.")
+
+
+def _release(
+    attempt: BookingAttempt, posting: _Posting, *, state: BookingAttempt.State, told: Code, error: CalcomError
+) -> None:
+    attempts.release(
+        attempt, state=state, told=told, now=timezone.now(), **_error_fields(error), **posting.fields
+    )
+
+
+def _error_fields(error: CalcomError | None) -> dict[str, object]:
+    if error is None:
+        return {}
+    return {
+        "error_class": str(error.reason) if isinstance(error, CalcomRefused) else type(error).__name__,
+        "error_message": error.message,
+        "http_status": error.status,
+    }
+
+
+def _call_back(intention: Intention, *, reason: str) -> Outcome:
+    noted = callbacks.promise(call=intention.call, customer=intention.customer, reason=reason)
+    return Outcome(Code.UNAVAILABLE, service=intention.service, wanted=intention.starts_at, callback=noted)
+
+
+def _taken(intention: Intention, *, deadline: Deadline) -> Outcome:
+    others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
+    return Outcome(
+        Code.SLOT_TAKEN, service=intention.service, wanted=intention.starts_at, alternatives=others
+    )
+
+
+def _first_possible(intention: Intention, *, deadline: Deadline) -> Outcome:
+    others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
+    return Outcome(Code.TOO_SOON, service=intention.service, wanted=intention.starts_at, alternatives=others)
+
+
+def _too_soon(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:
+    others = _alternatives(company, wish.service, now, deadline=deadline)
+    return Outcome(Code.TOO_SOON, service=wish.service, wanted=wish.starts_at, alternatives=others)
+
+
+def _alternatives(
+    company: Company, service: Service, wanted: datetime, *, deadline: Deadline
+) -> tuple[datetime, ...]:
+    """A courtesy: without it the refusal stands all the same."""
+    try:
+        return tuple(
+            availability.alternatives(
+                service=service,
+                wanted=wanted,
+                now=timezone.now(),
+                client=client_for(company),
+                deadline=deadline.less(0.3),
+            )
+        )
+    except CalcomError as error:
+        logger.warning("availability.unknown", error=type(error).__name__)
+        return ()

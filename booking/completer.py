@@ -1,0 +1,197 @@
+"""Settle attempts whose outcome nobody knows: look first, then act.
+
+An attempt gets here when its request was cut off, or when the process that made it died: then its lease runs
+out. It is looked for at Cal.com by the attempt id in the metadata. Found: it is adopted, exactly as if the
+answer had come. Not found: a commit may still be on its way, so it is looked for again after the grace time,
+and only then called absent. Cal.com not answering says nothing: the attempt stays unknown, and once that has
+lasted longer than the grace time a failure is open that says so. An unknown attempt is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models import F, Q
+from django.utils import timezone
+
+from booking import attempts, failures, lookup, settle
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError, CalcomMisconfigured, RateLimited
+from booking.connection import client_for
+from booking.models import OPEN_STATES, BookingAttempt, SyncFailure
+from booking.outcomes import REFUSALS, Code
+
+State = BookingAttempt.State
+
+BATCH = 100
+SECONDS_EACH = 10.0
+PAUSES = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=30), timedelta(minutes=2))
+LONGEST_PAUSE = timedelta(minutes=10)
+
+# Whoever was told one of these does not count on an appointment.
+NOES = frozenset({*map(str, REFUSALS), str(Code.UNAVAILABLE)})
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass
+class Report:
+    """How many attempts were looked at, and what became of them."""
+
+    looked_at: int = 0
+    settled: int = 0
+    absent: int = 0
+    left: int = 0
+
+
+def settle_unknown(*, now: datetime | None = None, company_id: int | None = None) -> Report:
+    """Look at every attempt that is due. Safe to run anywhere, any number of times at once."""
+    report = Report()
+    blocked: set[int] = set()
+    for attempt in _due(now or timezone.now(), company_id):
+        if attempt.company_id in blocked:
+            continue
+        try:
+            state = settle_attempt(attempt, deadline=Deadline.after(SECONDS_EACH), now=now)
+        except RateLimited:
+            blocked.add(attempt.company_id)  # live bookings need what is left of the minute
+            state = State.UNKNOWN
+        except DatabaseError:
+            logger.exception("completer.database", attempt=str(attempt.uuid))
+            state = State.UNKNOWN
+        report.looked_at += 1
+        report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
+        report.absent += state == State.ABSENT
+        report.left += state in OPEN_STATES
+    if report.looked_at:
+        logger.info("completer.ran", **vars(report))
+    return report
+
+
+def may_take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
+    """Whether nobody else can be busy with it."""
+    return attempt.state in OPEN_STATES and attempt.lease_expires_at <= now
+
+
+def settle_attempt(
+    attempt: BookingAttempt, *, deadline: Deadline, now: datetime | None = None
+) -> BookingAttempt.State:
+    """Look for one attempt at Cal.com and do what follows; returns the state it is left in.
+
+    Raises RateLimited, after the attempt was put back, so that a caller with many stops asking.
+    """
+    moment = now or timezone.now()
+    if not _take_over(attempt, now=moment):
+        return State(BookingAttempt.objects.values_list("state", flat=True).get(pk=attempt.pk))
+    try:
+        client = client_for(attempt.company)
+        booking = lookup.find_created(attempt, client=client, deadline=deadline)
+    except CalcomError as error:
+        _could_not_ask(attempt, error, now=moment)
+        if isinstance(error, RateLimited):
+            raise
+        return State.UNKNOWN
+    if booking is not None:
+        settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=False)
+    elif moment >= give_up_at(attempt):
+        _mark_absent(attempt, now=moment)
+    state = State(BookingAttempt.objects.values_list("state", flat=True).get(pk=attempt.pk))
+    if state in OPEN_STATES:
+        _put_back(attempt, now=moment)
+    return state
+
+
+def give_up_at(attempt: BookingAttempt) -> datetime:
+    """From when on "not there" is believed: the last moment it can have been sent, plus the grace time."""
+    sent = attempt.sent_at or attempt.created_at
+    seconds = settings.ANSWER_BUDGET_SECONDS + settings.LATE_COMMIT_GRACE_SECONDS
+    return sent + timedelta(seconds=seconds)
+
+
+def _due(now: datetime, company_id: int | None) -> Iterator[BookingAttempt]:
+    due = (
+        BookingAttempt.objects.filter(Q(look_again_at=None) | Q(look_again_at__lte=now))
+        .filter(state__in=OPEN_STATES, lease_expires_at__lte=now, kind=BookingAttempt.Kind.CREATE)
+        .select_related("appointment__service", "appointment__customer", "company", "call")
+        .order_by("lease_expires_at")
+    )
+    if company_id is not None:
+        due = due.filter(company_id=company_id)
+    return iter(due[:BATCH])
+
+
+def _take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
+    lease = attempts.lease_end(now)
+    taken = BookingAttempt.objects.filter(
+        pk=attempt.pk, state__in=OPEN_STATES, lease_expires_at=attempt.lease_expires_at
+    ).update(
+        state=State.UNKNOWN, lease_expires_at=lease, looks=F("looks") + 1, write_lock=None, updated_at=now
+    )
+    if not taken:
+        return False
+    attempt.state = State.UNKNOWN
+    attempt.lease_expires_at = lease
+    attempt.looks += 1
+    return True
+
+
+def _put_back(attempt: BookingAttempt, *, now: datetime) -> None:
+    pause = PAUSES[attempt.looks - 1] if attempt.looks <= len(PAUSES) else LONGEST_PAUSE
+    again = now + pause
+    end_of_grace = give_up_at(attempt)
+    if now < end_of_grace:
+        again = min(again, end_of_grace)
+    BookingAttempt.objects.filter(pk=attempt.pk, state__in=OPEN_STATES).update(
+        lease_expires_at=now, look_again_at=again, updated_at=now
+    )
+
+
+def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime) -> None:
+    logger.warning("completer.could_not_ask", attempt=str(attempt.uuid), error=type(error).__name__)
+    if now >= give_up_at(attempt):
+        failures.open_failure(
+            company=attempt.company,
+            failure_type=_failure_type(error),
+            subject=failures.about_key(attempt.idempotency_key),
+            message=f"Whether this booking exists at Cal.com cannot be found out: {error.message}",
+            appointment=attempt.appointment,
+            call=attempt.call,
+            details={"attempt": str(attempt.uuid), "looks": attempt.looks},
+        )
+    _put_back(attempt, now=now)
+
+
+def _failure_type(error: CalcomError) -> SyncFailure.Type:
+    if isinstance(error, RateLimited):
+        return SyncFailure.Type.RATE_LIMIT
+    if isinstance(error, CalcomMisconfigured):
+        return SyncFailure.Type.CONFIG_ERROR
+    return SyncFailure.Type.NETWORK_TIMEOUT
+
+
+def _mark_absent(attempt: BookingAttempt, *, now: datetime) -> None:
+    if not attempts.release(attempt, state=State.ABSENT, told=attempt.told, now=now):
+        return
+    failures.close_failures(
+        company_id=attempt.company_id,
+        subjects=[failures.about_key(attempt.idempotency_key)],
+        note="Cal.com was asked: there is no such booking.",
+    )
+    logger.warning("booking.absent", attempt=str(attempt.uuid), told=attempt.told)
+    if attempt.told in NOES:
+        return
+    failures.open_failure(
+        company=attempt.company,
+        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+        subject=failures.about_key(attempt.idempotency_key),
+        message="The caller may count on this appointment, and it was never made at Cal.com. Call them back.",
+        appointment=attempt.appointment,
+        call=attempt.call,
+        details={"attempt": str(attempt.uuid), "told": attempt.told or "nothing"},
+        needs_person=True,
+    )

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from booking.calcom.client import CalcomClient
+from booking.calcom.errors import CalcomMisconfigured
+from customers.models import Company
+
+
+def client_for(company: Company) -> CalcomClient:
+    """The company's view of Cal.com; the only place that builds one. Raises CalcomMisconfigured without a
+    key.
+    """
+    if not company.calcom_api_key:
+        raise CalcomMisconfigured("This company has no Cal.com API key.")
+    return CalcomClient(base_url=company.calcom_base_url, api_key=company.calcom_api_key)

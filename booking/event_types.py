@@ -1,0 +1,71 @@
+"""What a service's event type is like at Cal.com, read once and kept on the service.
+
+It has to be known before the first booking: `POST /bookings` takes any event type of anybody, so an id that
+belongs to another company would be booked there without complaint. Reading it with this company's key is the
+proof that it is theirs, and tells at the same time whether a repeated request is harmless.
+"""
+
+from __future__ import annotations
+
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomMisconfigured
+from booking.calcom.messages import ROUTE_UNKNOWN
+from booking.calcom.objects import EventType
+from booking.models import Service
+
+_SCHEDULING = {
+    "": Service.Scheduling.ONE_HOST,
+    "roundrobin": Service.Scheduling.ROUND_ROBIN,
+    "collective": Service.Scheduling.COLLECTIVE,
+    "managed": Service.Scheduling.MANAGED,
+}
+
+
+def learn(service: Service, *, client: CalcomClient, deadline: Deadline) -> None:
+    """Read the event type and store what matters. Raises like `read_fitting`."""
+    event_type = read_fitting(service, client=client, deadline=deadline)
+    if event_type is None:
+        _store(service, scheduling="")  # nothing is known, so nothing is assumed
+        return
+    _store(
+        service,
+        scheduling=_SCHEDULING.get(event_type.scheduling, ""),
+        requires_confirmation=event_type.requires_confirmation or event_type.is_paid,
+        has_seats=event_type.has_seats,
+        email_required=event_type.email_required,
+        has_several_lengths=bool(event_type.lengths_minutes),
+        accepts_notes=event_type.accepts_notes,
+    )
+
+
+def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) -> EventType | None:
+    """The event type of a service, saved or not; None at a server that cannot show event types. Raises
+    CalcomMisconfigured if it is not this company's or does not fit the service, CalcomUnavailable.
+    """
+    try:
+        event_type = client.event_type(service.calcom_event_type_id, deadline=deadline)
+    except CalcomMisconfigured as error:
+        if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
+            return None
+        raise
+    _require_fitting(service, event_type)
+    return event_type
+
+
+def _require_fitting(service: Service, event_type: EventType) -> None:
+    if event_type.id != service.calcom_event_type_id:
+        raise CalcomMisconfigured(f"Cal.com answered with event type {event_type.id}.")
+    lengths = {event_type.length_minutes, *event_type.lengths_minutes} - {0}
+    if lengths and service.duration_minutes not in lengths:
+        raise CalcomMisconfigured(
+            f"The service takes {service.duration_minutes} minutes, its event type {sorted(lengths)}."
+        )
+
+
+def _store(service: Service, **facts: object) -> None:
+    facts["learned_event_type_id"] = service.calcom_event_type_id
+    for name, value in facts.items():
+        setattr(service, name, value)
+    # Only if the id is still the one that was read: ops may change it at this moment.
+    Service.objects.filter(pk=service.pk, calcom_event_type_id=service.calcom_event_type_id).update(**facts)

@@ -1,0 +1,141 @@
+"""Open, repeat and close sync failures: one open row per problem.
+
+A failure is a fact, written in the same local transaction as what it belongs to. What to do about it is
+decided in `sync`. Messages and details hold no personal data: they are shown on lists and sent as alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from booking import alerts
+from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from calls.models import Call
+from customers.models import Company
+
+Type = SyncFailure.Type
+Status = SyncFailure.Status
+
+logger = structlog.get_logger(__name__)
+
+
+def open_failure(
+    *,
+    company: Company,
+    failure_type: SyncFailure.Type,
+    subject: str,
+    message: str,
+    appointment: Appointment | None = None,
+    call: Call | None = None,
+    uid: str = "",
+    request: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
+    needs_person: bool = False,
+) -> SyncFailure:
+    """The open row of this problem: a new one, or the one there is with its counter raised."""
+    now = timezone.now()
+    subject = subject[:200]
+    seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
+    if seen_again is not None:
+        return seen_again
+    try:
+        with transaction.atomic():
+            failure = SyncFailure.objects.create(
+                company=company,
+                failure_type=failure_type,
+                subject=subject,
+                error_message=message,
+                appointment=appointment,
+                call=call,
+                calcom_booking_id=uid,
+                request_payload=request or {},
+                error_details=details or {},
+                status=Status.MANUAL_REVIEW if needs_person else Status.PENDING,
+                detected_at=now,
+                last_seen_at=now,
+            )
+    except IntegrityError:  # somebody else opened it in this moment
+        seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
+        if seen_again is None:
+            raise
+        return seen_again
+    logger.error("sync_failure.opened", failure=failure.pk, type=failure_type, company=company.slug, uid=uid)
+    alerts.announce(failure)
+    return failure
+
+
+def close_failures(*, company_id: int, subjects: Collection[str], note: str) -> int:
+    """Close the open rows of problems that are gone; returns how many there were."""
+    rows = SyncFailure.objects.filter(company_id=company_id, subject__in=subjects, status__in=OPEN_STATUSES)
+    return rows.update(status=Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note)
+
+
+def record_incident(
+    *,
+    company: Company,
+    failure_type: SyncFailure.Type,
+    subject: str,
+    message: str,
+    appointment: Appointment | None = None,
+    call: Call | None = None,
+    uid: str = "",
+    details: dict[str, Any] | None = None,
+) -> SyncFailure:
+    """A row for something that went wrong and was fully dealt with: kept for the record, closed from the
+    start.
+    """
+    now = timezone.now()
+    return SyncFailure.objects.create(
+        company=company,
+        failure_type=failure_type,
+        subject=subject[:200],
+        error_message=message,
+        appointment=appointment,
+        call=call,
+        calcom_booking_id=uid,
+        error_details=details or {},
+        status=Status.RESOLVED,
+        detected_at=now,
+        last_seen_at=now,
+        resolved_at=now,
+        resolution_notes="Dealt with when it happened; nothing is left to do.",
+    )
+
+
+def about_key(idempotency_key: str) -> str:
+    """The subject of what concerns one intended booking, however often it was attempted."""
+    return f"key:{idempotency_key}"
+
+
+def subjects_of(attempt: BookingAttempt, *, uid: str) -> list[str]:
+    """Whatever can be open about an attempt and the booking it made."""
+    return [about_key(attempt.idempotency_key), about_booking(uid)]
+
+
+def about_configuration(service: Service, *, status: int | None) -> str:
+    """One ticket for all calls that run into the same wrong key or event type."""
+    if status in (None, 401, 403):
+        return "calcom:access"
+    return f"calcom:event-type:{service.calcom_event_type_id}"
+
+
+def about_booking(uid: str) -> str:
+    return f"booking:{uid}"
+
+
+def _raise_counter(
+    *, company: Company, failure_type: SyncFailure.Type, subject: str, now: datetime
+) -> SyncFailure | None:
+    open_rows = SyncFailure.objects.filter(
+        company=company, failure_type=failure_type, subject=subject, status__in=OPEN_STATUSES
+    )
+    if not open_rows.update(occurrences=F("occurrences") + 1, last_seen_at=now):
+        return None
+    return open_rows.first()

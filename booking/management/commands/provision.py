@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from booking.provisioning import InvalidFile, provision
+from customers.ops_command import CLEAN, CannotWork, OpsCommand
+
+
+class Command(OpsCommand):
+    help = "Make companies, branches and services from a JSON file. Running it twice changes nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("file", help="the file; - reads standard input")
+
+    def work(self, **options: Any) -> tuple[dict[str, Any], int]:
+        try:
+            content = json.loads(_read(options["file"]))
+        except OSError as error:
+            raise CannotWork(f"{options['file']} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise CannotWork(f"{options['file']} is not JSON: {error}") from None
+        try:
+            companies, changes = provision(content, only=options["company"])
+        except InvalidFile as error:
+            raise CannotWork(str(error)) from None
+        if not companies and options["company"]:
+            raise CannotWork(f"The file has no company {options['company']!r}.")
+        base = settings.PUBLIC_URL.rstrip("/")
+        return {
+            "created": changes.created,
+            "updated": changes.updated,
+            "unchanged": changes.unchanged,
+            "companies": [
+                {"slug": company.slug, "endpoint": f"{base}/hooks/{company.endpoint_id}"}
+                for company in companies
+            ],
+        }, CLEAN
+
+    def show(self, report: dict[str, Any]) -> None:
+        for what in ("created", "updated"):
+            for name in report[what]:
+                self.stdout.write(f"{what}: {name}")
+        self.stdout.write(f"unchanged: {report['unchanged']}")
+        for company in report["companies"]:
+            self.stdout.write(f"{company['slug']}: {company['endpoint']}")
+
+
+def _read(name: str) -> str:
+    if name == "-":
+        return Path("/dev/stdin").read_text(encoding="utf-8")
+    return Path(name).read_text(encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Write what Cal.com says into our appointment.
+
+`settle_created` is the only place where an appointment becomes a booked one, and `link_call` the only one
+that sets the flags and the backlink of a call: in that order and in one transaction, so that
+`booking_confirmed` can never be true of an appointment that does not exist.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from booking import attempts, failures
+from booking.calcom.objects import Booking
+from booking.models import OPEN_STATES, Appointment, BookingAttempt
+from calls.models import Call
+
+# Cal.com's words → ours, for a booking that was just made. `accepted` is as good as it gets there.
+STATUS = {
+    "accepted": Appointment.Status.SCHEDULED,
+    "pending": Appointment.Status.REQUESTED,
+    "awaiting_host": Appointment.Status.REQUESTED,
+    "cancelled": Appointment.Status.CANCELLED,
+    "rejected": Appointment.Status.CANCELLED,
+}
+
+# A booking that is proven ours may turn up after its attempt was given up: a commit that came later than the
+# grace time, a refusal that was none. It is settled all the same; what was not sent, or undone, can not turn
+# up.
+ADOPTABLE = (
+    *OPEN_STATES,
+    BookingAttempt.State.ABSENT,
+    BookingAttempt.State.REFUSED,
+)
+
+
+class MovedOn(Exception):
+    """The appointment stands already, or its attempt is finished: somebody else has settled it."""
+
+
+def settle_created(
+    attempt: BookingAttempt, *, booking: Booking, told: str, now: datetime, **attempt_fields: Any
+) -> Appointment:
+    """The booking is proven ours and right: appointment, call and attempt say so from one moment on.
+
+    Raises MovedOn, and whatever the database raises; then nothing is changed.
+    """
+    status = STATUS.get(booking.status, Appointment.Status.SCHEDULED)
+    with transaction.atomic():
+        changed = Appointment.objects.filter(
+            pk=attempt.appointment_id, status__in=(Appointment.Status.PENDING, Appointment.Status.FAILED)
+        ).update(
+            status=status,
+            calcom_booking_uid=booking.uid,
+            calcom_booking_id=booking.id,
+            calcom_sync_status=Appointment.SyncStatus.SYNCED,
+            calcom_updated_at=booking.updated_at or booking.created_at,
+            last_sync_attempted_at=now,
+            updated_at=now,
+        )
+        if not changed or not attempts.finish(
+            attempt,
+            state=BookingAttempt.State.SUCCEEDED,
+            told=told,
+            now=now,
+            from_states=ADOPTABLE,
+            **attempt_fields,
+        ):
+            raise MovedOn
+        appointment = attempt.appointment
+        appointment.status = status
+        appointment.calcom_booking_uid = booking.uid
+        appointment.calcom_booking_id = booking.id
+        appointment.calcom_sync_status = Appointment.SyncStatus.SYNCED
+        if appointment.is_live:
+            link_call(appointment, now=now)
+        failures.close_failures(
+            company_id=attempt.company_id,
+            subjects=failures.subjects_of(attempt, uid=booking.uid),
+            note="Settled: the booking is at Cal.com and here.",
+        )
+    return appointment
+
+
+def link_call(appointment: Appointment, *, now: datetime) -> None:
+    """Point the call back at its appointment, with what it takes to rebuild it should it ever be lost."""
+    if appointment.call_id is None:
+        return
+    service = appointment.service
+    customer = appointment.customer
+    Call.objects.filter(pk=appointment.call_id).update(
+        appointment=appointment,
+        appointment_made=True,
+        booking_confirmed=True,
+        customer=customer,
+        booking_details={
+            "service": service.slug if service else None,
+            "service_id": appointment.service_id,
+            "start": appointment.starts_at.isoformat(),
+            "end": appointment.ends_at.isoformat(),
+            "attendee": {
+                "name": appointment.attendee_name,
+                "phone": customer.phone if customer else None,
+                "email": appointment.attendee_email,
+            },
+            "uid": appointment.calcom_booking_uid,
+        },
+        updated_at=now,
+    )

@@ -1,0 +1,171 @@
+"""Make companies from a file, so that an agency keeps its tenants in version control.
+
+What the file says is made true; what it does not mention is left alone, and nothing is ever deleted. Running
+it twice changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+
+from booking.models import Service
+from customers import phone_numbers
+from customers.models import Branch, Company, PhoneNumber, RetellAgent
+
+M = TypeVar("M", bound=models.Model)
+
+
+class InvalidFile(Exception):
+    """The file cannot be used; the message names the place. Nothing was changed."""
+
+
+@dataclass
+class Changes:
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
+    """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
+    companies = _list(_object(content, "the file"), "companies", "the file")
+    changes = Changes()
+    made = []
+    with transaction.atomic():
+        for number, entry in enumerate(companies):
+            place = f"companies[{number}]"
+            described = _object(entry, place)
+            if only is None or described.get("slug") == only:
+                made.append(_company(described, place, changes))
+    return made, changes
+
+
+def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
+    calcom = _object(entry.get("calcom", {}), f"{place}.calcom")
+    retell = _object(entry.get("retell", {}), f"{place}.retell")
+    values: dict[str, Any] = {
+        "name": entry.get("name"),
+        "timezone": entry.get("timezone"),
+        "language": entry.get("language"),
+        "attendee_email_domain": entry.get("attendee_email_domain"),
+        "calcom_base_url": calcom.get("base_url"),
+        "calcom_api_key": _secret(calcom.get("api_key"), f"{place}.calcom.api_key"),
+        "calcom_webhook_secret": _secret(calcom.get("webhook_secret"), f"{place}.calcom.webhook_secret"),
+        "calcom_webhook_secret_previous": _secret(
+            calcom.get("webhook_secret_previous"), f"{place}.calcom.webhook_secret_previous"
+        ),
+        "retell_api_key": _secret(retell.get("api_key"), f"{place}.retell.api_key"),
+        "retell_api_key_previous": _secret(
+            retell.get("api_key_previous"), f"{place}.retell.api_key_previous"
+        ),
+    }
+    if "endpoint_id" in entry:
+        values["endpoint_id"] = _uuid(entry["endpoint_id"], f"{place}.endpoint_id")
+    slug = _required(entry, "slug", place)
+    company = _make(Company, {"slug": slug}, values, place, changes)
+    for number, described in enumerate(_list(entry, "branches", place)):
+        _branch(
+            company, _object(described, f"{place}.branches[{number}]"), f"{place}.branches[{number}]", changes
+        )
+    for number, described in enumerate(_list(entry, "services", place)):
+        where = f"{place}.services[{number}]"
+        _service(company, _object(described, where), where, changes)
+    return company
+
+
+def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
+    identity = {"company": company, "slug": _required(entry, "slug", place)}
+    values = {"name": entry.get("name"), "timezone": entry.get("timezone")}
+    branch = _make(Branch, identity, values, place, changes)
+    for text in _list(entry, "phone_numbers", place):
+        number = phone_numbers.normalise(text, region="ZZ") if isinstance(text, str) else None
+        if number is None:
+            raise InvalidFile(f"{place}.phone_numbers: {text!r} is not a number in international form.")
+        other = PhoneNumber.objects.filter(number=number).exclude(branch__company=company)
+        if other.exists():
+            raise InvalidFile(f"{place}.phone_numbers: {number} belongs to another company.")
+        _make(PhoneNumber, {"number": number}, {"branch": branch}, place, changes)
+    for agent_id in _list(entry, "retell_agent_ids", place):
+        _make(RetellAgent, {"company": company, "agent_id": agent_id}, {"branch": branch}, place, changes)
+
+
+def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
+    identity = {"company": company, "slug": _required(entry, "slug", place)}
+    values = {
+        "name": entry.get("name"),
+        "aliases": entry.get("aliases"),
+        "duration_minutes": _required(entry, "duration_minutes", place),
+        "calcom_event_type_id": _required(entry, "calcom_event_type_id", place),
+        "is_active": entry.get("active"),
+    }
+    _make(Service, identity, values, place, changes)
+
+
+def _make(
+    model: type[M], identity: Mapping[str, Any], values: Mapping[str, Any], place: str, changes: Changes
+) -> M:
+    """Find or create the row; what is None in `values` was not in the file and keeps its value."""
+    row = model._default_manager.filter(**identity).first()  # noqa: SLF001 - Django's documented name
+    is_new = row is None
+    row = row or model(**identity)
+    different = [
+        name for name, value in values.items() if value is not None and getattr(row, name, None) != value
+    ]
+    for name in different:
+        setattr(row, name, values[name])
+    if not is_new and not different:
+        changes.unchanged += 1
+        return row
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        problems = "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
+        raise InvalidFile(f"{place}: {problems}") from None
+    row.save()
+    (changes.created if is_new else changes.updated).append(f"{model._meta.model_name} {row}")  # noqa: SLF001
+    return row
+
+
+def _secret(value: Any, place: str) -> str | None:
+    """A text, or {"env": "NAME"}: then the file holds no secret."""
+    if value is None or isinstance(value, str):
+        return value
+    name = value.get("env") if isinstance(value, dict) else None
+    if not isinstance(name, str):
+        raise InvalidFile(f'{place}: a secret is a text or {{"env": "NAME"}}.')
+    if name not in os.environ:
+        raise InvalidFile(f"{place}: the environment variable {name} is not set.")
+    return os.environ[name]
+
+
+def _uuid(value: Any, place: str) -> UUID:
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidFile(f"{place}: not a UUID.") from None
+
+
+def _required(entry: Mapping[str, Any], name: str, place: str) -> Any:
+    if entry.get(name) in (None, ""):
+        raise InvalidFile(f"{place}: {name} is missing.")
+    return entry[name]
+
+
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidFile(f"{place} must be an object.")
+    return value
+
+
+def _list(entry: Mapping[str, Any], name: str, place: str) -> list[Any]:
+    value = entry.get(name, [])
+    if not isinstance(value, list):
+        raise InvalidFile(f"{place}: {name} must be a list.")
+    return value

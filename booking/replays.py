@@ -1,0 +1,48 @@
+"""Whether what was answered to a request is still the answer to its repetition.
+
+A yes is repeated as long as what it promised stands: the row is read, because a cache could say "booked" of
+what was cancelled since. A no is repeated for a minute. "Checking" and failures are never repeated: by now
+more is known.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from booking.functions import CHANGES
+from booking.models import LIVE_STATUSES, Appointment
+from booking.outcomes import REFUSALS, SUCCESSES
+from calls.models import FunctionCall
+
+REFUSAL_STANDS_FOR = timedelta(seconds=60)
+
+_REFUSALS = frozenset(map(str, REFUSALS))
+_SUCCESSES = frozenset(map(str, SUCCESSES))
+
+
+def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | None:
+    """The same body again, or None: the request has to be worked anew."""
+    if before.name not in CHANGES:
+        return None
+    if before.code in _REFUSALS:
+        stands = now - before.answered_at < REFUSAL_STANDS_FOR
+    else:
+        stands = before.code in _SUCCESSES and _promise_stands(before)
+    return {**before.answer, "replayed": True} if stands else None
+
+
+def _promise_stands(before: FunctionCall) -> bool:
+    promised = before.answer.get("appointment") or {}
+    start = parse_datetime(promised.get("start") or "")
+    return (
+        start is not None
+        and Appointment.objects.filter(
+            pk=promised.get("id") or 0,
+            company_id=before.company_id,
+            starts_at=start,
+            status__in=[status for status in LIVE_STATUSES if status != Appointment.Status.PENDING],
+        ).exists()
+    )

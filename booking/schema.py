@@ -1,0 +1,331 @@
+"""The OpenAPI document of `/api/schema/`: what the phone agent may send and what it is answered.
+
+drf-spectacular describes a view by its serializers. Here one view answers many functions, each with arguments
+of its own, and takes two forms of body, so the functions are described in full below, out of the same tables
+the view works from: FUNCTIONS, the serializers, Code. The probes are plain Django views.
+
+Named in SPECTACULAR_SETTINGS: `without_function_view` before, `add_paths` after drf-spectacular's own work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.urls import Resolver404, resolve
+from rest_framework.serializers import BaseSerializer
+
+from booking.functions import FUNCTIONS
+from booking.models import Appointment
+from booking.outcomes import SUCCESSES, Code
+from booking.serializers import BookAppointmentSerializer, CheckAvailabilitySerializer
+from booking.views import FunctionView
+
+Json = dict[str, Any]
+
+ARGUMENTS: dict[str, type[BaseSerializer[Any]] | None] = {
+    "list_services": None,
+    "check_availability": CheckAvailabilitySerializer,
+    "book_appointment": BookAppointmentSerializer,
+    "collect_appointment_data": BookAppointmentSerializer,
+}
+SUMMARIES = {
+    "list_services": "What can be booked",
+    "check_availability": "Free times of a service",
+    "book_appointment": "Book an appointment",
+    "collect_appointment_data": "Book an appointment, under the name agents of the former system use",
+}
+SIGNED = "retellSignature"
+
+DESCRIPTION = """\
+Once the signature holds, a function answers 200 with a sentence to say, whatever happened: `code` tells what.
+Anything else would make Retell send the request again while the caller waits.
+
+The body is one of two. *Normal:* Retell's envelope with `name`, `call` and `args`. *Arguments only*
+("payload: args only"): the arguments are the whole body, and the tool sends the header
+`X-Retell-Call-Id: {{call_id}}`.
+
+No argument is required and none can be wrong in form: what is missing or not understood is asked for in
+words, with the code `invalid_request`. The name may carry a version suffix
+(`book_appointment_v2`). An unknown name is answered
+`invalid_request` too. A booking requested again in the same words has the same answer, with `replayed`
+true.
+"""
+
+
+def without_function_view(endpoints: Sequence[tuple[str, str, str, Any]], **_options: Any) -> list[Any]:
+    """Take out the one address that stands for all functions; `add_paths` names each of them."""
+    return [endpoint for endpoint in endpoints if getattr(endpoint[3], "cls", None) is not FunctionView]
+
+
+def add_paths(result: Json, generator: Any, request: Any, public: bool) -> Json:
+    """Add the functions, and of the probes those that exist in this set-up."""
+    del generator, request, public
+    paths = result.setdefault("paths", {})
+    for name in FUNCTIONS:
+        paths[f"/hooks/{{endpoint_id}}/retell/functions/{name}"] = {"post": _function(name)}
+    for path, description in PROBES.items():
+        if _exists(path):
+            paths[path] = {"get": description}
+    components = result.setdefault("components", {})
+    components.setdefault("schemas", {}).update(_schemas())
+    components.setdefault("securitySchemes", {}).update(SECURITY_SCHEMES)
+    return result
+
+
+def _function(name: str) -> Json:
+    arguments = _reference(_arguments_name(name))
+    envelope = {
+        "allOf": [
+            _reference("RetellEnvelope"),
+            {"type": "object", "properties": {"args": arguments}},
+        ]
+    }
+    return {
+        "operationId": name,
+        "summary": SUMMARIES[name],
+        "description": DESCRIPTION,
+        "tags": ["functions"],
+        "security": [{SIGNED: []}],
+        "parameters": [
+            {
+                "name": "endpoint_id",
+                "in": "path",
+                "required": True,
+                "description": "The company's endpoint, as `provision` prints it.",
+                "schema": {"type": "string", "format": "uuid"},
+            },
+            {
+                "name": "X-Retell-Signature",
+                "in": "header",
+                "required": True,
+                "description": "`v=<unix milliseconds>,d=<hex>`: HMAC-SHA256 with the company's Retell key "
+                "over the raw body followed by the milliseconds. At most five minutes old.",
+                "schema": {"type": "string", "pattern": "^v=[0-9]+,d=[0-9a-f]{64}$"},
+            },
+            {
+                "name": "X-Retell-Call-Id",
+                "in": "header",
+                "required": False,
+                "description": "The call, where the body is the arguments only.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "1 MiB at most.",
+            "content": {"application/json": {"schema": {"anyOf": [envelope, arguments]}}},
+        },
+        "responses": {
+            "200": _json_response("What to say, and what it means.", "FunctionAnswer"),
+            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
+            "401": {
+                **_json_response("The signature is missing, wrong, or older than five minutes.", "Error"),
+                "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+            },
+            "404": _json_response("No company has this endpoint.", "Error"),
+            "413": _json_response("The body is larger than 1 MiB.", "Error"),
+        },
+    }
+
+
+def _arguments_name(name: str) -> str:
+    serializer = ARGUMENTS[name]
+    return serializer.__name__.removesuffix("Serializer") + "Arguments" if serializer else "NoArguments"
+
+
+def _schemas() -> Json:
+    schemas = dict(SCHEMAS)
+    for name in FUNCTIONS:
+        serializer = ARGUMENTS[name]
+        fields = serializer().get_fields() if serializer else {}  # type: ignore[attr-defined]
+        schemas[_arguments_name(name)] = {
+            "type": "object",
+            "properties": {
+                field: {"type": ["string", "null"], **_described(getattr(content, "help_text", None))}
+                for field, content in fields.items()
+            },
+            # Language models add arguments of their own, such as execution_message.
+            "additionalProperties": True,
+        }
+    return schemas
+
+
+def _described(text: Any) -> Json:
+    return {"description": str(text)} if text else {}
+
+
+def _exists(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json_response(description: str, schema: str) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": _reference(schema)}}}
+
+
+def _text_response(description: str) -> Json:
+    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+INSTANT = {"type": "string", "format": "date-time", "description": "With the branch's offset."}
+
+SCHEMAS: Json = {
+    "FunctionAnswer": {
+        "type": "object",
+        "required": ["success", "code", "say", "replayed", "appointment", "alternatives"],
+        "properties": {
+            "success": {"type": "boolean"},
+            "code": {"type": "string", "enum": [str(code) for code in Code]},
+            "say": {
+                "type": "string",
+                "minLength": 1,
+                "description": "In the company's language.",
+            },
+            "replayed": {"type": "boolean", "description": "The same answer as to the same request before."},
+            "appointment": {"oneOf": [_reference("Appointment"), {"type": "null"}]},
+            "alternatives": {
+                "type": "array",
+                "items": _reference("Slot"),
+                "description": "With slot_taken, too_soon and ambiguous: times to choose from instead.",
+            },
+            "slots": {
+                "type": "array",
+                "items": _reference("Slot"),
+                "description": "Of check_availability.",
+            },
+            "services": {
+                "type": "array",
+                "items": _reference("Service"),
+                "description": "Of list_services, and where it has to be asked which service is meant.",
+            },
+            "errors": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "With invalid_request: argument → what is the matter with it.",
+            },
+        },
+        "if": {"properties": {"code": {"enum": sorted(map(str, SUCCESSES))}}},
+        "then": {"properties": {"success": {"const": True}}},
+        "else": {"properties": {"success": {"const": False}}},
+    },
+    "Appointment": {
+        "type": "object",
+        "required": ["id", "status", "service", "start", "end", "calcom_booking_uid"],
+        "properties": {
+            "id": {"type": "integer"},
+            "status": {"type": "string", "enum": list(Appointment.Status.values)},
+            "service": {"type": ["string", "null"], "description": "Its slug."},
+            "start": INSTANT,
+            "end": INSTANT,
+            "calcom_booking_uid": {"type": ["string", "null"]},
+        },
+    },
+    "Slot": {
+        "type": "object",
+        "required": ["slot_id", "start", "spoken"],
+        "properties": {
+            "slot_id": {"type": "string", "description": "Signed, and expires. For book_appointment."},
+            "start": INSTANT,
+            "spoken": {"type": "string", "description": "As people say it, in the company's language."},
+        },
+    },
+    "Service": {
+        "type": "object",
+        "required": ["slug", "name", "duration_minutes"],
+        "properties": {
+            "slug": {"type": "string"},
+            "name": {"type": "string"},
+            "duration_minutes": {"type": "integer", "minimum": 1},
+        },
+    },
+    "RetellEnvelope": {
+        "type": "object",
+        "description": "Told from the arguments alone by having at least two of its three keys.",
+        "required": ["call", "args"],
+        "properties": {
+            "name": {"type": "string"},
+            "call": _reference("RetellCall"),
+            "args": {"type": "object"},
+        },
+    },
+    "RetellCall": {
+        "type": "object",
+        "description": "Retell's call object; only what is read of it is named here.",
+        "required": ["call_id"],
+        "properties": {
+            "call_id": {"type": "string"},
+            "call_type": {"type": "string", "examples": ["phone_call", "web_call"]},
+            "agent_id": {"type": "string"},
+            "direction": {"type": "string", "examples": ["inbound", "outbound"]},
+            "from_number": {"type": "string", "description": "As signalled; may be withheld."},
+            "to_number": {"type": "string", "description": "The called number names the branch."},
+            "start_timestamp": {"type": "integer", "description": "Unix milliseconds."},
+            "transcript_with_tool_calls": {"type": "array", "items": {"type": "object"}},
+        },
+        "additionalProperties": True,
+    },
+    "Error": {
+        "type": "object",
+        "required": ["detail"],
+        "properties": {"detail": {"type": "string"}},
+    },
+    "Readiness": {
+        "type": "object",
+        "required": ["ready", "checks"],
+        "properties": {
+            "ready": {"type": "boolean"},
+            "checks": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "Name of the check → “ok”, or what is the matter.",
+            },
+        },
+    },
+}
+SECURITY_SCHEMES: Json = {
+    SIGNED: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Retell-Signature",
+        "description": "https://docs.retellai.com/features/secure-webhook",
+    },
+    "metricsToken": {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN"},
+}
+PROBES: Json = {
+    "/healthz": {
+        "operationId": "healthz",
+        "summary": "Alive: this process answers",
+        "tags": ["operation"],
+        "security": [],
+        "responses": {"200": _text_response("ok")},
+    },
+    "/readyz": {
+        "operationId": "readyz",
+        "summary": "Ready: database, cache, broker and Beat",
+        "tags": ["operation"],
+        "security": [],
+        "responses": {
+            "200": _json_response("Ready.", "Readiness"),
+            "503": _json_response("Not ready; the checks say why.", "Readiness"),
+        },
+    },
+    "/metrics": {
+        "operationId": "metrics",
+        "summary": "Figures for Prometheus",
+        "tags": ["operation"],
+        "security": [{"metricsToken": []}],
+        "responses": {
+            "200": _text_response("Prometheus text format."),
+            "401": {"description": "The token is missing or wrong."},
+            "404": {"description": "No METRICS_TOKEN is set, so there are no metrics."},
+        },
+    },
+}

@@ -1,0 +1,134 @@
+"""What the phone agent may send, and how forgiving we are about it.
+
+A language model fills these fields: it sends null, numbers for texts, "unknown", or the literal
+`{{user_number}}` of a variable that was never set. A placeholder counts as absent. What is missing or
+contradicts itself is asked for again in words; nothing here raises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from rest_framework import serializers
+
+from booking.instants import InvalidInstant, parse_date, parse_instant, read_part_of_day
+from booking.slot_ids import InvalidSlotId
+from booking.slot_ids import read as read_slot_id
+from customers import phone_numbers
+from customers.placeholders import clean_text, is_placeholder, is_placeholder_name
+
+LONGEST_NAME = 200
+LONGEST_NOTES = 1000
+
+
+class SpokenField(serializers.Field):
+    """A text out of a language model. Blank when nothing was said."""
+
+    default_error_messages = {"too_long": "too long"}
+
+    def __init__(self, *, limit: int = 200, **kwargs: Any) -> None:
+        self.limit = limit
+        kwargs.setdefault("required", False)
+        kwargs.setdefault("default", "")
+        super().__init__(**kwargs)
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        if data is serializers.empty or data is None or is_placeholder(data):
+            return True, ""
+        return False, data
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = clean_text(data, limit=self.limit + 1)
+        if len(text) > self.limit:
+            self.fail("too_long")
+        return text
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class InstantField(SpokenField):
+    """An instant; without an offset it is local to the branch. See `booking.instants` for the spellings."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return parse_instant(data, zone=self.context["zone"], now=self.context["now"])
+        except InvalidInstant as error:
+            raise serializers.ValidationError(str(error.reason)) from None
+
+
+class DayField(SpokenField):
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return parse_date(data, zone=self.context["zone"], now=self.context["now"])
+        except InvalidInstant as error:
+            raise serializers.ValidationError(str(error.reason)) from None
+
+
+class PartOfDayField(SpokenField):
+    def to_internal_value(self, data: Any) -> Any:
+        return read_part_of_day(data) or ""
+
+
+class SlotIdField(SpokenField):
+    """An id that `check_availability` or an alternative gave out."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return read_slot_id(str(data), company_id=self.context["company_id"], now=self.context["now"])
+        except InvalidSlotId as error:
+            raise serializers.ValidationError("expired" if error.expired else "invalid") from None
+
+
+class PersonNameField(SpokenField):
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        if isinstance(data, str) and is_placeholder_name(data):
+            return True, ""
+        return super().validate_empty_values(data)
+
+
+class PhoneField(SpokenField):
+    """Any local spelling; becomes E.164. A withheld number counts as absent."""
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        if isinstance(data, str) and phone_numbers.is_withheld(data):
+            return True, ""
+        return super().validate_empty_values(data)
+
+    def to_internal_value(self, data: Any) -> Any:
+        number = phone_numbers.normalise(str(data), region=self.context["region"])
+        if number is None:
+            raise serializers.ValidationError("unreadable")
+        return number
+
+
+class AddressField(SpokenField):
+    def to_internal_value(self, data: Any) -> Any:
+        address = super().to_internal_value(data).lower()
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise serializers.ValidationError("unreadable") from None
+        return address
+
+
+class CheckAvailabilitySerializer(serializers.Serializer):
+    service = SpokenField(help_text="Slug, name or alias. May be left out where there is only one.")
+    date = DayField(help_text="ISO date, or a day as it was said.")
+    part_of_day = PartOfDayField(help_text="morning, noon, afternoon or evening.")
+
+    def get_fields(self) -> dict[str, Any]:
+        # `from` cannot be the name of an attribute.
+        return {**super().get_fields(), "from": DayField(), "to": DayField()}
+
+
+class BookAppointmentSerializer(serializers.Serializer):
+    service = SpokenField(help_text="Slug, name or alias.")
+    start = InstantField(help_text="ISO 8601; without an offset it is local to the branch.")
+    slot_id = SlotIdField(help_text="Instead of start: the id of an offered slot.")
+    customer_name = PersonNameField(limit=LONGEST_NAME)
+    customer_phone = PhoneField(help_text="Defaults to the caller's number.")
+    customer_email = AddressField(limit=254)
+    notes = SpokenField(limit=LONGEST_NOTES)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from booking import event_types
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError, CalcomMisconfigured
+from booking.connection import client_for
+from booking.models import Service
+
+SECONDS = 5.0
+
+
+class LinesField(forms.CharField):
+    """A list of short texts, one a line."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(str(line) for line in value) if isinstance(value, list) else value
+
+    def clean(self, value: Any) -> Any:
+        lines = (" ".join(line.split()) for line in str(super().clean(value)).splitlines())
+        # A dict keeps the order and drops what was said twice.
+        return list(dict.fromkeys(line for line in lines if line))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.clean(data) != (initial or []))
+
+
+class ServiceForm(forms.ModelForm):
+    aliases = LinesField(
+        required=False, label=_("Aliases"), help_text=_("Other names callers use, one a line.")
+    )
+
+    class Meta:
+        model = Service
+        fields = (
+            "company",
+            "name",
+            "slug",
+            "aliases",
+            "duration_minutes",
+            "calcom_event_type_id",
+            "is_active",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an event type that Cal.com does not show to this company: a booking made there would land in
+        somebody else's calendar. Where Cal.com cannot be asked, the first booking asks again.
+        """
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        company = cleaned.get("company") or (self.instance.company if self.instance.pk else None)
+        if self.errors or company is None or not company.calcom_api_key:
+            return cleaned
+        wanted = Service(
+            company=company,
+            duration_minutes=cleaned["duration_minutes"],
+            calcom_event_type_id=cleaned["calcom_event_type_id"],
+        )
+        try:
+            event_types.read_fitting(wanted, client=client_for(company), deadline=Deadline.after(SECONDS))
+        except CalcomMisconfigured as error:
+            self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
+        except CalcomError:
+            return cleaned
+        return cleaned

@@ -1,0 +1,334 @@
+"""What follows when Cal.com shows us a booking for one of our open attempts.
+
+Used by the request that made it, by whoever asks again, and by the completer: whoever comes first settles,
+the others see that it is settled. The order is the design's: whose is it, is it what was asked for, store it,
+and only if it can not be stored, undo what is provably ours.
+
+Two kinds of local failure are told apart. A database that refuses the row (schema, constraint, trigger) will
+refuse it again: after one retry the booking is undone at Cal.com. A database that is away will come back, and
+finds the intention stored before Cal.com was asked: then nothing is undone, the attempt stays open, and the
+completer saves it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from booking import attempts, availability, compensation, failures, idempotency, mirror, ownership
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.objects import Booking
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking.outcomes import Code
+from booking.ownership import Asked, Judgement, Layer, Verdict
+
+RETRY_PAUSE_SECONDS = 0.25
+
+logger = structlog.get_logger(__name__)
+
+
+class Result(StrEnum):
+    SETTLED = "settled"  # booked, and stored here
+    GONE = "gone"  # it was ours, and has been cancelled at Cal.com since
+    FOREIGN = "foreign"  # somebody else's: not touched
+    WRONG = "wrong"  # ours, but not what was asked for: cancelled at Cal.com
+    UNDONE = "undone"  # ours, but impossible to store: cancelled at Cal.com
+    OPEN = "open"  # still to be settled; a failure is open where a person may be needed
+
+
+@dataclass(frozen=True)
+class Settlement:
+    result: Result
+    appointment: Appointment
+
+
+def asked_of(attempt: BookingAttempt) -> Asked:
+    """What an attempt asked Cal.com for, from its stored request."""
+    appointment = attempt.appointment
+    start = parse_datetime(attempt.request.get("start", "")) or appointment.starts_at
+    return Asked(
+        call_id=attempt.request.get("metadata", {}).get("call_id", ""),
+        starts_at=start,
+        ends_at=start + (appointment.ends_at - appointment.starts_at),
+        event_type_id=attempt.request.get("eventTypeId", 0),
+        sent_at=attempt.sent_at or attempt.created_at,
+    )
+
+
+def settle(
+    attempt: BookingAttempt,
+    *,
+    booking: Booking,
+    client: CalcomClient,
+    deadline: Deadline,
+    answering: bool,
+) -> Settlement:
+    """`answering`: a caller is being answered with the result, so it is recorded as what they were told."""
+    judgement = _judge(attempt, booking)
+    if judgement.verdict is Verdict.FOREIGN:
+        return _refuse(attempt, booking, judgement, answering=answering)
+    if judgement.verdict is Verdict.UNPROVEN:
+        return _keep_unproven(attempt, booking, judgement)
+    if not booking.is_active:
+        return _record_gone(attempt, booking, answering=answering)
+    if judgement.verdict is Verdict.WRONG:
+        return _undo(
+            attempt,
+            booking,
+            client=client,
+            deadline=deadline,
+            why=f"Cal.com booked something else: {', '.join(judgement.differs)} differ.",
+            answering=answering,
+            result=Result.WRONG,
+        )
+    return _store(attempt, booking, client=client, deadline=deadline, answering=answering)
+
+
+def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
+    attempt_id = booking.metadata.get("attempt_id")
+    ours = attempt_id == str(attempt.uuid) or (
+        attempt_id is not None
+        and attempt_id in attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+    )
+    known = _uid_is_known(booking.uid, besides=attempt.appointment_id) if not ours else False
+    judgement = ownership.judge(
+        booking,
+        asked=asked_of(attempt),
+        attempt_is_ours=ours,
+        uid_is_known=known,
+        layers_enabled=settings.DUPLICATE_PREVENTION_ENABLED,
+    )
+    for layer in judgement.refused_by:
+        logger.warning(
+            "booking.refused",
+            layer=layer,
+            attempt=str(attempt.uuid),
+            uid=booking.uid,
+            enforced=settings.DUPLICATE_PREVENTION_ENABLED,
+        )
+    return judgement
+
+
+def _uid_is_known(uid: str, *, besides: int) -> bool:
+    return Appointment.objects.filter(calcom_booking_uid=uid).exclude(pk=besides).exists()
+
+
+def _store(
+    attempt: BookingAttempt, booking: Booking, *, client: CalcomClient, deadline: Deadline, answering: bool
+) -> Settlement:
+    code = Code.REQUESTED if booking.waits_for_host else Code.BOOKED
+    told = _told(attempt, code, answering=answering)
+    error: Exception | None = None
+    for last_try in (False, True):
+        try:
+            appointment = mirror.settle_created(
+                attempt, booking=booking, told=told, now=timezone.now(), answer=_summary(booking)
+            )
+        except mirror.MovedOn:
+            return _already_settled(attempt)
+        except (DatabaseError, InterfaceError) as failure:
+            error = failure
+            connection.close_if_unusable_or_obsolete()
+            if isinstance(failure, IntegrityError):
+                refused = _refused_by_constraint(attempt, booking, answering=answering)
+                if refused is not None:
+                    return refused
+            logger.error("booking.not_stored", attempt=str(attempt.uuid), error=type(failure).__name__)
+            if not last_try:
+                time.sleep(min(RETRY_PAUSE_SECONDS, deadline.remaining))
+        else:
+            _after_settling(attempt, appointment)
+            return Settlement(Result.SETTLED, appointment)
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return Settlement(Result.OPEN, attempt.appointment)
+    return _undo(
+        attempt,
+        booking,
+        client=client,
+        deadline=deadline,
+        why=f"The booking could not be stored: {error}",
+        answering=answering,
+        result=Result.UNDONE,
+    )
+
+
+def _refused_by_constraint(
+    attempt: BookingAttempt, booking: Booking, *, answering: bool
+) -> Settlement | None:
+    """Layer 4. None: it was another constraint, so the row itself is at fault."""
+    try:
+        if _uid_is_known(booking.uid, besides=attempt.appointment_id):
+            judgement = Judgement(Verdict.FOREIGN, refused_by=(Layer.CONSTRAINT,))
+            return _refuse(attempt, booking, judgement, answering=answering)
+        twin = Appointment.objects.filter(
+            idempotency_key=attempt.idempotency_key, status__in=LIVE_STATUSES
+        ).exclude(pk=attempt.appointment_id)
+        if not twin.exists():
+            return None
+    except DatabaseError:
+        return None
+    # Two bookings of ours for one intention: which of them is meant is not for a machine to guess.
+    failures.open_failure(
+        company=attempt.company,
+        failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
+        subject=failures.about_booking(booking.uid),
+        message="Cal.com holds a second booking of an appointment that is already booked.",
+        appointment=attempt.appointment,
+        call=attempt.call,
+        uid=booking.uid,
+        details={"attempt": str(attempt.uuid)},
+        needs_person=True,
+    )
+    return Settlement(Result.OPEN, attempt.appointment)
+
+
+def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
+    availability.forget(attempt.company_id)
+    idempotency.remember(
+        attempt.idempotency_key, company_id=attempt.company_id, appointment_id=appointment.pk
+    )
+
+
+def _already_settled(attempt: BookingAttempt) -> Settlement:
+    appointment = Appointment.objects.select_related("service", "call").get(pk=attempt.appointment_id)
+    done = appointment.is_live and appointment.status != Appointment.Status.PENDING
+    if done:
+        return Settlement(Result.SETTLED, appointment)
+    gone = appointment.status == Appointment.Status.CANCELLED
+    return Settlement(Result.GONE if gone else Result.OPEN, appointment)
+
+
+def _refuse(
+    attempt: BookingAttempt, booking: Booking, judgement: Judgement, *, answering: bool
+) -> Settlement:
+    """Somebody else's booking: never stored, never cancelled. It is written down, because it means
+    trouble.
+    """
+    layer = judgement.refused_by[0] if judgement.refused_by else "ownership"
+    logger.warning("booking.foreign", attempt=str(attempt.uuid), uid=booking.uid, layer=layer)
+    released = attempts.release(
+        attempt,
+        state=BookingAttempt.State.REFUSED,
+        told=_told(attempt, Code.SLOT_TAKEN, answering=answering),
+        now=timezone.now(),
+        refused_by=layer,
+        answer=_summary(booking),
+    )
+    if released:
+        failures.record_incident(
+            company=attempt.company,
+            failure_type=SyncFailure.Type.FOREIGN_BOOKING,
+            subject=failures.about_booking(booking.uid),
+            message="Cal.com answered a create with a booking that is not ours. It was left alone.",
+            appointment=attempt.appointment,
+            call=attempt.call,
+            uid=booking.uid,
+            details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
+        )
+    return Settlement(Result.FOREIGN, attempt.appointment)
+
+
+def _keep_unproven(attempt: BookingAttempt, booking: Booking, judgement: Judgement) -> Settlement:
+    failures.open_failure(
+        company=attempt.company,
+        failure_type=SyncFailure.Type.FOREIGN_BOOKING,
+        subject=failures.about_booking(booking.uid),
+        message="Cal.com answered a create with a booking that carries no proof of whose it is.",
+        appointment=attempt.appointment,
+        call=attempt.call,
+        uid=booking.uid,
+        details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
+        needs_person=True,
+    )
+    return Settlement(Result.OPEN, attempt.appointment)
+
+
+def _record_gone(attempt: BookingAttempt, booking: Booking, *, answering: bool) -> Settlement:
+    """It was made, and cancelled before we could store it: by a person at Cal.com, or by our own
+    compensation.
+    """
+    attempts.release(
+        attempt,
+        state=BookingAttempt.State.COMPENSATED,
+        told=_told(attempt, Code.UNAVAILABLE, answering=answering),
+        now=timezone.now(),
+        answer=_summary(booking),
+    )
+    _close_failures(attempt, uid=booking.uid, note="The booking is cancelled at Cal.com.")
+    return Settlement(Result.GONE, attempt.appointment)
+
+
+def _undo(
+    attempt: BookingAttempt,
+    booking: Booking,
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+    why: str,
+    answering: bool,
+    result: Result,
+) -> Settlement:
+    not_stored = result is Result.UNDONE
+    failure_type = SyncFailure.Type.SCHEMA_ERROR if not_stored else SyncFailure.Type.ORPHANED_CALCOM
+    undone = compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline)
+    if not undone:
+        compensation.report_orphan(attempt, booking=booking, why=why, failure_type=failure_type)
+        return Settlement(Result.OPEN, attempt.appointment)
+    try:
+        attempts.release(
+            attempt,
+            state=BookingAttempt.State.COMPENSATED,
+            told=_told(attempt, Code.UNAVAILABLE, answering=answering),
+            now=timezone.now(),
+            error_class="not_as_asked" if failure_type == SyncFailure.Type.ORPHANED_CALCOM else "not_stored",
+            error_message=why,
+            answer=_summary(booking),
+        )
+        failures.record_incident(
+            company=attempt.company,
+            failure_type=failure_type,
+            subject=failures.about_key(attempt.idempotency_key),
+            message=why,
+            appointment=attempt.appointment,
+            call=attempt.call,
+            uid=booking.uid,
+        )
+        _close_failures(attempt, uid=booking.uid, note="The booking was cancelled at Cal.com.")
+    except DatabaseError:
+        # It is undone there. The row still says claimed, and the completer will find it cancelled.
+        logger.exception("booking.undone_but_not_recorded", attempt=str(attempt.uuid), uid=booking.uid)
+    return Settlement(result, attempt.appointment)
+
+
+def _close_failures(attempt: BookingAttempt, *, uid: str, note: str) -> None:
+    """The gap is gone, so its tickets close themselves."""
+    failures.close_failures(
+        company_id=attempt.company_id, subjects=failures.subjects_of(attempt, uid=uid), note=note
+    )
+
+
+def _told(attempt: BookingAttempt, code: Code, *, answering: bool) -> str:
+    return str(code) if answering else attempt.told
+
+
+def _summary(booking: Booking) -> dict[str, Any]:
+    """What Cal.com answered, without what it says about people."""
+    return {
+        "id": booking.id,
+        "uid": booking.uid,
+        "status": booking.status,
+        "start": booking.start.isoformat(),
+        "end": booking.end.isoformat(),
+        "eventTypeId": booking.event_type_id,
+        "createdAt": booking.created_at and booking.created_at.isoformat(),
+        "metadata": dict(booking.metadata),
+    }

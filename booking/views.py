@@ -1,0 +1,134 @@
+"""The door the phone agent knocks at. Translate in, make one call, translate out.
+
+After the signature holds, every answer is HTTP 200 with a sentence: anything else makes Retell send the
+request again, and leaves the caller with silence.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils import timezone
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from booking import replays, replies
+from booking.calcom.deadline import Deadline
+from booking.functions import CHANGES, FUNCTIONS, Conversation
+from booking.outcomes import Code
+from calls import call_record, function_calls
+from calls.authentication import RetellSignature
+from calls.models import Call
+from calls.retell.payloads import FunctionRequest, read_function_request
+from customers.models import Company
+
+# What it takes to write the answer down and send it.
+ANSWERING_SECONDS = 0.3
+
+logger = structlog.get_logger(__name__)
+
+
+class FunctionView(APIView):
+    """`POST /hooks/<endpoint_id>/retell/functions/<name>`"""
+
+    authentication_classes = (RetellSignature,)
+    permission_classes = ()
+    parser_classes = ()
+
+    def post(self, request: Request, endpoint_id: UUID, name: str) -> HttpResponse:
+        started = time.monotonic()
+        deadline = Deadline(at=started + settings.ANSWER_BUDGET_SECONDS).less(ANSWERING_SECONDS)
+        company: Company = request.auth  # type: ignore[assignment]
+        asked = read_function_request(
+            _parse(request.body),
+            path_name=name,
+            call_id_header=request.META.get("HTTP_X_RETELL_CALL_ID"),
+        )
+        key = function_calls.request_key(company_id=company.pk, request=asked)
+        before = function_calls.earlier(key)
+        answer = before and replays.repeated_answer(before, now=timezone.now())
+        call = None
+        if not answer:
+            call, answer = _work(company, asked, deadline=deadline)
+            function_calls.record(
+                company_id=company.pk,
+                call=call,
+                request=asked,
+                key=key,
+                before=before,
+                answer=answer,
+                code=answer["code"],
+                duration_ms=int((time.monotonic() - started) * 1000),
+                now=timezone.now(),
+            )
+        # One telling line per request: these stand in the one that the middleware writes when it is finished.
+        structlog.contextvars.bind_contextvars(
+            company=company.slug,
+            call=asked.call_id,
+            function=asked.name,
+            code=answer["code"],
+            replayed=answer["replayed"],
+            duration_ms=int((time.monotonic() - started) * 1000),
+        )
+        return HttpResponse(orjson.dumps(answer), content_type="application/json")
+
+
+def _work(
+    company: Company, asked: FunctionRequest, *, deadline: Deadline
+) -> tuple[Call | None, dict[str, Any]]:
+    """The call this belongs to, as far as it is known, and the answer. Raises nothing."""
+    call = None
+    try:
+        if asked.call_id is None:
+            return None, _refusal(company, Code.INVALID_REQUEST, "no_call", errors={"call_id": "required"})
+        call = call_record.find_or_record(company=company, request=asked)
+        function = FUNCTIONS.get(asked.name)
+        if function is None:
+            return call, _refusal(company, Code.INVALID_REQUEST, "no_function", errors={"name": "unknown"})
+        if call.branch is None or not call.branch.is_active:
+            return call, _refusal(company, Code.NOT_ALLOWED, "no_branch")
+        conversation = Conversation(
+            company=company, branch=call.branch, call=call, now=timezone.now(), deadline=deadline
+        )
+        return call, replies.for_outcome(function(conversation, asked.arguments), conversation)
+    except Exception:
+        # A caller is on the line. What was begun is on record, and the completer will see to it.
+        logger.exception("function.failed", function=asked.name, call=asked.call_id)
+        if asked.name in CHANGES:
+            return call, _refusal(company, Code.CHECKING, "error_while_changing")
+        return call, _refusal(company, Code.UNAVAILABLE, "error")
+
+
+def _refusal(
+    company: Company, code: Code, reason: str, *, errors: dict[str, str] | None = None
+) -> dict[str, Any]:
+    answer = replies.without_conversation(code, reason=reason, language=company.language)
+    if errors:
+        answer["errors"] = errors
+    return answer
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ParseError("The body is not JSON.") from None
+    # PostgreSQL cannot store U+0000, and nobody means it.
+    return _without_nul(payload) if b"\\u0000" in body else payload
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,109 @@
+"""The integrity questions as code: what must never be true of the local tables, whatever happened before.
+
+Each check counts its rows in the database and names a few; it does not ask Cal.com (that is `reconcile`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet
+
+from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt
+from calls.models import Call
+from customers.models import Company
+
+NAMED = 20
+
+PROVEN = tuple(status for status in LIVE_STATUSES if status != Appointment.Status.PENDING)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`ids` are the first of the rows (of `table`) in question, `count` is all of them."""
+
+    check: str
+    table: str
+    count: int
+    ids: tuple[int, ...]
+
+
+def audit(*, company: Company, now: datetime) -> list[Finding]:
+    """Everything that is wrong with this company's rows; empty when nothing is."""
+    findings = []
+    for name, check in CHECKS.items():
+        rows = check(company, now)
+        count = rows.count()
+        if count:
+            ids = tuple(rows.order_by("pk").values_list("pk", flat=True)[:NAMED])
+            findings.append(Finding(name, rows.model._meta.db_table, count, ids))  # noqa: SLF001
+    return findings
+
+
+def _confirmed_calls_without_appointment(company: Company, now: datetime) -> QuerySet[Call]:
+    return Call.objects.filter(company=company, booking_confirmed=True, appointment=None)
+
+
+def _calls_whose_flags_disagree(company: Company, now: datetime) -> QuerySet[Call]:
+    return Call.objects.filter(company=company).filter(
+        ~Q(appointment_made=F("booking_confirmed")) | Q(appointment__isnull=False, booking_confirmed=False)
+    )
+
+
+def _appointments_without_backlink(company: Company, now: datetime) -> QuerySet[Appointment]:
+    # A call in which two things were booked points at the latest of them.
+    return Appointment.objects.filter(
+        company=company, status__in=PROVEN, call__isnull=False, call__appointment=None
+    )
+
+
+def _live_without_uid(company: Company, now: datetime) -> QuerySet[Appointment]:
+    """Promised, not proven, and nobody is busy proving it."""
+    busy = BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)
+    return Appointment.objects.filter(company=company, calcom_booking_uid=None).filter(
+        Q(status__in=PROVEN) | (Q(status=Appointment.Status.PENDING) & ~Exists(busy))
+    )
+
+
+def _duplicate_keys(company: Company, now: datetime) -> QuerySet[Appointment]:
+    return _repeated(company, "idempotency_key")
+
+
+def _duplicate_uids(company: Company, now: datetime) -> QuerySet[Appointment]:
+    return _repeated(company, "calcom_booking_uid")
+
+
+def _repeated(company: Company, field: str) -> QuerySet[Appointment]:
+    live = Appointment.objects.filter(company=company, status__in=LIVE_STATUSES).exclude(**{field: None})
+    twice = live.values(field).annotate(rows=Count("pk")).filter(rows__gt=1).values(field)
+    return live.filter(**{f"{field}__in": twice})
+
+
+def _unknown_for_too_long(company: Company, now: datetime) -> QuerySet[BookingAttempt]:
+    seconds = settings.LATE_COMMIT_GRACE_SECONDS + settings.ATTEMPT_LEASE_SECONDS
+    return BookingAttempt.objects.filter(
+        company=company, state__in=OPEN_STATES, created_at__lt=now - timedelta(seconds=seconds)
+    )
+
+
+def _rows_across_companies(company: Company, now: datetime) -> QuerySet[Appointment]:
+    return Appointment.objects.filter(company=company).filter(
+        ~Q(call__company=company) & Q(call__isnull=False)
+        | ~Q(customer__company=company) & Q(customer__isnull=False)
+        | ~Q(service__company=company) & Q(service__isnull=False)
+    )
+
+
+CHECKS: dict[str, Callable[[Company, datetime], QuerySet[Model]]] = {
+    "confirmed_call_without_appointment": _confirmed_calls_without_appointment,
+    "call_flags_disagree": _calls_whose_flags_disagree,
+    "appointment_without_backlink": _appointments_without_backlink,
+    "live_appointment_without_uid": _live_without_uid,
+    "duplicate_idempotency_key": _duplicate_keys,
+    "duplicate_calcom_uid": _duplicate_uids,
+    "attempt_unknown_for_too_long": _unknown_for_too_long,
+    "row_of_another_company": _rows_across_companies,
+}
