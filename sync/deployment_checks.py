@@ -1,0 +1,147 @@
+"""What a production deployment must not start with, as Django system checks.
+
+The web server and `manage.py serve` run them and refuse; other commands only report them, so that somebody
+can still look around in a broken deployment. Production means ENVIRONMENT=production, or DATABASE_URL given
+without DEBUG. No message repeats a secret.
+"""
+
+import base64
+import binascii
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+_SHORTEST_SECRET_KEY = 32
+# config.generated_secrets writes this in front; a key copied from there is known to whoever saw that folder.
+_UNSAFE_KEY_PREFIXES = ("generated-for-development-", "django-insecure-")
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", ".localhost", "testserver"})
+
+
+class Tags:
+    DEPLOYMENT = "deployment"
+
+
+def _secret_key() -> str:
+    try:
+        return str(settings.SECRET_KEY)
+    except ImproperlyConfigured:  # what Django says of an empty one
+        return ""
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(key.strip().encode("ascii"))) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_secret_key(**_kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.ENVIRONMENT != "production":
+        return []
+    key = _secret_key()
+    if len(key) >= _SHORTEST_SECRET_KEY and not key.startswith(_UNSAFE_KEY_PREFIXES):
+        return []
+    fault = (
+        "is missing"
+        if not key
+        else "was generated for development"
+        if key.startswith(_UNSAFE_KEY_PREFIXES)
+        else f"has fewer than {_SHORTEST_SECRET_KEY} characters"
+    )
+    return [
+        checks.Error(
+            f"SECRET_KEY {fault}.",
+            hint="Set SECRET_KEY or SECRET_KEY_FILE, the same on every machine. Make one with: "
+            "python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+            id="config.E001",
+        )
+    ]
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_field_encryption_key(**_kwargs: Any) -> list[checks.CheckMessage]:
+    keys = [key for key in settings.FIELD_ENCRYPTION_KEY.split(",") if key.strip()]
+    hint = (
+        "Set FIELD_ENCRYPTION_KEY or FIELD_ENCRYPTION_KEY_FILE, the same on every machine; keep old keys "
+        "behind the new one, separated by commas. Make one with: python -c 'from cryptography.fernet "
+        "import Fernet; "
+        "print(Fernet.generate_key().decode())'"
+    )
+    if not keys:
+        return [checks.Error("FIELD_ENCRYPTION_KEY is missing.", hint=hint, id="config.E002")]
+    if not all(_is_fernet_key(key) for key in keys):
+        return [
+            checks.Error(
+                "FIELD_ENCRYPTION_KEY holds something that is not a Fernet key "
+                "(32 bytes in URL-safe base64).",
+                hint=hint,
+                id="config.E003",
+            )
+        ]
+    return []
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_debug(**_kwargs: Any) -> list[checks.CheckMessage]:
+    public = sorted(set(settings.ALLOWED_HOSTS) - _LOCAL_HOSTS)
+    if not settings.DEBUG or not (public or settings.ENVIRONMENT == "production"):
+        return []
+    return [
+        checks.Error(
+            f"DEBUG is on, and the server answers to {', '.join(public) or 'production'}: its error pages "
+            "show settings and data to anybody.",
+            hint="Set DEBUG=false, or leave only localhost in ALLOWED_HOSTS.",
+            id="config.E004",
+        )
+    ]
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_allowed_hosts(**_kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.ENVIRONMENT != "production":
+        return []
+    if settings.ALLOWED_HOSTS and "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        checks.Error(
+            "ALLOWED_HOSTS is empty."
+            if not settings.ALLOWED_HOSTS
+            else "ALLOWED_HOSTS lets any host name in.",
+            hint="Set ALLOWED_HOSTS to the names Retell and Cal.com call you by, separated by commas.",
+            id="config.E005",
+        )
+    ]
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_redis(**_kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.ENVIRONMENT != "production" or settings.REDIS_URL:
+        return []
+    if "postgresql" not in settings.DATABASES["default"]["ENGINE"]:
+        return []  # `serve` brings a Valkey of its own beside the embedded database
+    return [
+        checks.Error(
+            "REDIS_URL is missing: web servers and workers on PostgreSQL need one queue and one cache "
+            "in common.",
+            hint="Set REDIS_URL, for example redis://redis.internal:6379/0.",
+            id="config.E006",
+        )
+    ]
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_public_url(**_kwargs: Any) -> list[checks.CheckMessage]:
+    if settings.ENVIRONMENT != "production" or urlsplit(settings.PUBLIC_URL).scheme == "https":
+        return []
+    return [
+        checks.Error(
+            "PUBLIC_URL is missing." if not settings.PUBLIC_URL else "PUBLIC_URL is not an https address.",
+            hint="Set PUBLIC_URL to the https address of your proxy: phone numbers and session cookies "
+            "travel there.",
+            id="config.E007",
+        )
+    ]

@@ -1,0 +1,74 @@
+import os
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+from django.core.cache import cache
+
+from sync.models import Lease
+from tests.servers.celery_jobs import count
+from tests.servers.processes import ROOT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_command_in_its_own_process_sees_what_this_test_has_committed(run_manage):
+    instant = "2026-01-01T00:00:00Z"
+    Lease.objects.create(
+        name="job", holder="seen from outside", acquired_at=instant, renewed_at=instant, expires_at=instant
+    )
+    done = run_manage("shell", "-c", "from sync.models import Lease; print(Lease.objects.get().holder)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "seen from outside"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_queued_while_the_worker_is_dead_is_run_by_the_next_worker(celery_worker_process):
+    first, key = celery_worker_process.pid, uuid.uuid4().hex
+    celery_worker_process.kill()
+    count.delay(key=key)
+    assert celery_worker_process.queue_length() == 1
+    celery_worker_process.start()
+    celery_worker_process.wait_until_idle()
+    assert celery_worker_process.pid != first
+    assert cache.get(key) == 1
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="uses servers of somebody else")
+def test_a_killed_test_run_takes_its_servers_with_it(tmp_path):
+    """A run of its own, killed in the middle: pytest must leave no PostgreSQL and no Valkey behind."""
+    (tmp_path / "test_waits.py").write_text(
+        "import time\ndef test_waits():\n    print('WAITING', flush=True)\n    time.sleep(60)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment.pop("DATABASE_URL", None)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-s", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml",
+         "--rootdir", str(ROOT), str(tmp_path / "test_waits.py")],
+        cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        assert run.stdout
+        seen = []
+        for line in run.stdout:
+            seen.append(line)
+            if "WAITING" in line:
+                break
+        else:
+            pytest.fail("".join(seen))
+        servers = _processes_mentioning(f"slotkeeper-test-{run.pid}-")
+        assert len(servers) >= 2, "a PostgreSQL and a Valkey should run"
+    finally:
+        run.kill()
+        run.communicate()
+    deadline = time.monotonic() + 10
+    while left := _processes_mentioning(f"slotkeeper-test-{run.pid}-"):
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)
+
+
+def _processes_mentioning(words: str) -> list[str]:
+    listed = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if words in line]

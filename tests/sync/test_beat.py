@@ -1,0 +1,136 @@
+import json
+import os
+import sys
+import time
+
+import pytest
+import redis
+from django.conf import settings
+from django.db import OperationalError, connection
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from config.celery import app
+from sync.beat import LeasedScheduler
+from sync.models import BEAT_LEASE, Lease
+from sync.process_tree import Child, ProcessTree
+from tests.servers.processes import ROOT
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+JOB = "tests.count"
+# Of its own: the worker of other tests may still be running, and fetches from the default one.
+QUEUE = "beat-tests"
+
+
+@pytest.fixture
+def broker():
+    client = redis.Redis.from_url(
+        settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+    )
+    client.delete(QUEUE)
+    yield client
+    client.delete(QUEUE)
+
+
+@pytest.fixture
+def job_every_second() -> PeriodicTask:
+    every_second = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    return PeriodicTask.objects.create(
+        name="count", task=JOB, queue=QUEUE, interval=every_second, kwargs='{"key": "beat"}'
+    )
+
+
+def sent(broker: redis.Redis) -> int:
+    """How often the job stands in the queue: no worker fetches it here."""
+    messages = [json.loads(message) for message in broker.lrange(QUEUE, 0, -1)]
+    return sum(message["headers"]["task"] == JOB for message in messages)
+
+
+def wait_for(condition, *, seconds: float = 20):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def start_beat(tree: ProcessTree, name: str, env: dict[str, str]) -> Child:
+    command = [sys.executable, "-m", "celery", "--app", "config", "beat", "--loglevel", "INFO", "--pidfile="]
+    return tree.start(name, command, env={**env, "BEAT_LEASE_SECONDS": "3"}, cwd=ROOT)
+
+
+def assert_does_not_hold(scheduler: LeasedScheduler) -> None:
+    assert not scheduler.holds_lease
+
+
+def holder_pid() -> int:
+    holder = Lease.objects.filter(name=BEAT_LEASE).values_list("holder", flat=True).first()
+    return int(holder.split(":")[1]) if holder else 0
+
+
+def test_two_beats_send_each_job_once_and_the_second_goes_on_when_the_first_is_killed(
+    broker, job_every_second, subprocess_environment, tmp_path
+):
+    with ProcessTree(log_dir=tmp_path) as tree:
+        beats = {}
+        for name in ("one", "two"):
+            child = start_beat(tree, name, subprocess_environment)
+            beats[child.pid] = child
+        first = wait_for(holder_pid)
+        wait_for(lambda: sent(broker) >= 1)
+        started, before = time.monotonic(), sent(broker)
+        time.sleep(5)
+        passed, runs = time.monotonic() - started, sent(broker) - before
+        # Ungoverned, two schedulers would have sent about twice as many as seconds went by.
+        assert passed - 2 <= runs <= passed + 1
+
+        os.kill(first, 9)
+        second = wait_for(lambda: holder_pid() not in (0, first) and holder_pid())
+        assert second in beats
+        before = sent(broker)
+        wait_for(lambda: sent(broker) > before)
+        job_every_second.refresh_from_db()
+        assert job_every_second.total_run_count >= runs
+
+
+def test_without_its_database_beat_sends_nothing_and_goes_on_when_it_is_back(broker, job_every_second):
+    scheduler = LeasedScheduler(app=app)
+    scheduler.tick()
+    assert scheduler.holds_lease
+    assert Lease.objects.get(name=BEAT_LEASE).holder == scheduler.holder
+    time.sleep(1.1)
+    before = sent(broker)
+
+    def refuse(execute, sql, params, many, context):
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with connection.execute_wrapper(refuse):
+        for _ in range(3):
+            assert scheduler.tick() == scheduler.max_interval
+        assert_does_not_hold(scheduler)
+    assert sent(broker) == before
+
+    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
+    assert scheduler.holds_lease
+
+
+def test_a_beat_that_does_not_hold_the_lease_writes_no_timetable_and_sends_nothing(broker, job_every_second):
+    holder, other = LeasedScheduler(app=app), LeasedScheduler(app=app)
+    holder.tick()
+    stored = list(PeriodicTask.objects.values_list("name", "date_changed").order_by("name"))
+    assert {name for name, _ in stored} == {"count", *app.conf.beat_schedule}
+    time.sleep(1.1)
+    for _ in range(3):
+        assert other.tick() == other.max_interval
+    assert sent(broker) == 0
+    assert list(PeriodicTask.objects.values_list("name", "date_changed").order_by("name")) == stored
+
+
+def test_a_beat_that_stops_gives_its_lease_back_at_once(broker, job_every_second):
+    one, two = LeasedScheduler(app=app), LeasedScheduler(app=app)
+    one.tick()
+    two.tick()
+    assert (one.holds_lease, two.holds_lease) == (True, False)
+    one.close()
+    two.tick()
+    assert two.holds_lease
