@@ -1,0 +1,229 @@
+"""The figures on the first page of the admin: what waits for a person, and how the booking goes.
+
+Each is one query that an index answers. Every index starts with the company, so the companies are read first
+and named in the queries.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from django.db.models import Count, Q
+from django.db.models.functions import TruncDate
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from booking.models import (
+    OPEN_STATES,
+    OPEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    CallbackRequest,
+    SyncFailure,
+)
+from customers.models import Company
+
+DAYS = 14
+# Of the drawing, in its own units; the style sheet scales it.
+_BAR, _GAP, _HEIGHT = 36, 12, 120
+
+
+class MayLook(Protocol):
+    def has_perm(self, perm: str, obj: Any = None) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    title: Any
+    count: int
+    url: str
+    # Work for a person, when it is not zero.
+    is_work: bool
+    parts: tuple[tuple[Any, int, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    tone: str
+    y: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    day: dt.date
+    x: int
+    middle: int
+    top: int
+    top_count: int
+    pieces: tuple[Piece, ...]
+    booked: int
+    refused: int
+    other: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A day's attempts to book, drawn as one bar: booked, refused by Cal.com, everything else."""
+
+    bars: tuple[Bar, ...]
+    width: int
+    height: int
+    most: int
+    total: int
+    zone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    figures: tuple[Figure, ...]
+    chart: Chart | None
+
+
+def overview(*, user: MayLook, now: dt.datetime) -> Overview:
+    """What `user` may see of it, at `now`."""
+    companies = dict(Company.objects.order_by().values_list("pk", "timezone"))
+    figures = []
+    if user.has_perm("booking.view_syncfailure"):
+        figures.append(_open_failures(companies))
+    if user.has_perm("booking.view_bookingattempt"):
+        figures.append(_open_attempts())
+    if user.has_perm("booking.view_callbackrequest"):
+        figures.append(_open_callbacks(companies))
+    if user.has_perm("booking.view_appointment"):
+        figures.append(_appointments_today(companies, now=now))
+    chart = _bookings(companies, now=now) if user.has_perm("booking.view_bookingattempt") else None
+    return Overview(figures=tuple(figures), chart=chart)
+
+
+def _open_failures(companies: dict[int, str]) -> Figure:
+    url = reverse("admin:booking_syncfailure_changelist")
+    by_type = (
+        SyncFailure.objects.filter(company__in=list(companies), status__in=OPEN_STATUSES)
+        .order_by("failure_type")
+        .values_list("failure_type")
+        .annotate(count=Count("pk"))
+    )
+    parts = tuple(
+        (SyncFailure.Type(kind).label, count, f"{url}?failure_type__exact={kind}") for kind, count in by_type
+    )
+    count = sum(part[1] for part in parts)
+    return Figure(title=_("Open failures"), count=count, url=url, is_work=True, parts=parts)
+
+
+def _open_attempts() -> Figure:
+    url = reverse("admin:booking_bookingattempt_changelist")
+    # Both open states are named, because that is the condition of the index.
+    by_state = dict(
+        BookingAttempt.objects.filter(state__in=OPEN_STATES)
+        .order_by()
+        .values_list("state")
+        .annotate(count=Count("pk"))
+    )
+    return Figure(
+        title=_("Attempts of unknown outcome"),
+        count=by_state.get(BookingAttempt.State.UNKNOWN, 0),
+        url=f"{url}?state__exact=unknown",
+        is_work=True,
+        parts=(
+            (_("under way"), by_state.get(BookingAttempt.State.CLAIMED, 0), f"{url}?state__exact=claimed"),
+        ),
+    )
+
+
+def _open_callbacks(companies: dict[int, str]) -> Figure:
+    count = CallbackRequest.objects.filter(
+        company__in=list(companies), status=CallbackRequest.Status.OPEN
+    ).count()
+    url = reverse("admin:booking_callbackrequest_changelist")
+    return Figure(title=_("Open callbacks"), count=count, url=url, is_work=True)
+
+
+def _appointments_today(companies: dict[int, str], *, now: dt.datetime) -> Figure:
+    """Today is each company's own day: the calendars of Berlin and Los Angeles are not on the same page."""
+    today = Q(pk__in=())
+    for zone in sorted(set(companies.values())):
+        start, end = _day_around(now, zone=ZoneInfo(zone))
+        there = [pk for pk, name in companies.items() if name == zone]
+        today |= Q(company__in=there, starts_at__gte=start, starts_at__lt=end)
+    count = (
+        Appointment.objects.filter(today)
+        .exclude(status__in=(Appointment.Status.CANCELLED, Appointment.Status.FAILED))
+        .count()
+    )
+    url = reverse("admin:booking_appointment_changelist")
+    return Figure(title=_("Appointments today"), count=count, url=f"{url}?o=1", is_work=False)
+
+
+def _day_around(now: dt.datetime, *, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    date = now.astimezone(zone).date()
+    start, end = (
+        dt.datetime.combine(day, dt.time.min, tzinfo=zone).astimezone(dt.UTC)
+        for day in (date, date + dt.timedelta(days=1))
+    )
+    return start, end
+
+
+def _bookings(companies: dict[int, str], *, now: dt.datetime) -> Chart:
+    # One zone for all bars: that of the companies where they share one.
+    zone = ZoneInfo(next(iter(companies.values()))) if len(set(companies.values())) == 1 else ZoneInfo("UTC")
+    last = now.astimezone(zone).date()
+    first = last - dt.timedelta(days=DAYS - 1)
+    since = dt.datetime.combine(first, dt.time.min, tzinfo=zone).astimezone(dt.UTC)
+    counted: Counter[tuple[dt.date, str]] = Counter()
+    for day, state, count in (
+        BookingAttempt.objects.filter(
+            company__in=list(companies), created_at__gte=since, kind=BookingAttempt.Kind.CREATE
+        )
+        .order_by()
+        .values_list(TruncDate("created_at", tzinfo=zone), "state")
+        .annotate(count=Count("pk"))
+    ):
+        counted[day, _tone(state)] += count
+    days = [first + dt.timedelta(days=offset) for offset in range(DAYS)]
+    most = max([sum(counted[day, tone] for tone in _TONES) for day in days] + [1])
+    bars = tuple(_bar(day, index, counted, most=most) for index, day in enumerate(days))
+    return Chart(
+        bars=bars,
+        width=DAYS * (_BAR + _GAP),
+        height=_HEIGHT,
+        most=most,
+        total=sum(bar.booked for bar in bars),
+        zone=zone.key,
+    )
+
+
+_TONES = ("booked", "refused", "other")
+
+
+def _tone(state: str) -> str:
+    if state == BookingAttempt.State.SUCCEEDED:
+        return "booked"
+    return "refused" if state == BookingAttempt.State.REFUSED else "other"
+
+
+def _bar(day: dt.date, index: int, counted: Counter[tuple[dt.date, str]], *, most: int) -> Bar:
+    pieces, below = [], 0
+    for tone in _TONES:
+        above = below + counted[day, tone]
+        # Rounding the edges, not the pieces, keeps the whole bar to scale.
+        low, high = round(below * _HEIGHT / most), round(above * _HEIGHT / most)
+        if high > low:
+            pieces.append(Piece(tone=tone, y=_HEIGHT - high, height=high - low))
+        below = above
+    x = index * (_BAR + _GAP) + _GAP // 2
+    return Bar(
+        day=day,
+        x=x,
+        middle=x + _BAR // 2,
+        top=_HEIGHT - round(below * _HEIGHT / most) - 5,
+        top_count=below,
+        pieces=tuple(pieces),
+        booked=counted[day, "booked"],
+        refused=counted[day, "refused"],
+        other=counted[day, "other"],
+    )
