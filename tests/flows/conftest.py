@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from booking import completer
+from booking.calcom.objects import read_booking
+from booking.calcom.simulator.payloads import booking_json
+from booking.calcom.simulator.server import Simulator
+from booking.completer import Report
+from booking.models import Service
+from booking.provisioning import provision
+from customers.models import Company
+from sync import oracle
+from tests.flows.phone import Phone
+
+
+@pytest.fixture
+def calcom() -> Iterator[Simulator]:
+    """A Cal.com of its own for this test, over real HTTP."""
+    with Simulator() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def salon(transactional_db: None, calcom: Simulator) -> Company:
+    """A company at that Cal.com. `haircut` is the event type of one host who is always free."""
+    return make_salon(calcom)
+
+
+def make_salon(
+    calcom: Simulator, *, slug: str = "salon", number: str = "+493012345678", **company: Any
+) -> Company:
+    def event_type(name: str) -> int:
+        return calcom.state.event_type(name).id
+
+    content = {
+        "companies": [
+            {
+                "slug": slug,
+                "name": "Salon Mitte",
+                "timezone": "Europe/Berlin",
+                "language": "en",
+                "attendee_email_domain": "callers.salon.example",
+                "calcom": {
+                    "base_url": calcom.base_url,
+                    "api_key": "cal_test_key",
+                    "webhook_secret": "whsec_salon",
+                },
+                "retell": {"api_key": f"key_{slug}_0123456789"},
+                "branches": [
+                    {
+                        "slug": "mitte",
+                        "name": "Mitte",
+                        "phone_numbers": [number],
+                        "retell_agent_ids": ["agent_1"],
+                    }
+                ],
+                "services": [
+                    {
+                        "slug": slug_,
+                        "name": name,
+                        "aliases": aliases,
+                        "duration_minutes": minutes,
+                        "calcom_event_type_id": event_type(key),
+                    }
+                    for slug_, name, aliases, minutes, key in SERVICES
+                ],
+                **company,
+            }
+        ]
+    }
+    provision(content)
+    return Company.objects.get(slug=slug)
+
+
+SERVICES = (
+    ("haircut", "Haarschnitt", ["Herrenhaarschnitt", "cut"], 30, "open"),
+    ("colour", "Färben", [], 30, "roundrobin_open"),
+    ("advice", "Beratung", [], 30, "confirm_open"),
+    ("shave", "Rasur", [], 30, "single"),
+    ("massage", "Massage", [], 30, "email_required"),
+)
+
+
+@pytest.fixture
+def phone(salon: Company) -> Callable[..., Phone]:
+    def dial(**options: Any) -> Phone:
+        return Phone(**{"company": salon, **options})
+
+    return dial
+
+
+@pytest.fixture
+def haircut(salon: Company) -> Service:
+    return Service.objects.get(company=salon, slug="haircut")
+
+
+@pytest.fixture
+def verdict(calcom: Simulator) -> Callable[[], None]:
+    """Ask the oracle: fails the test with what is broken between the tables and the simulator."""
+
+    def hold() -> None:
+        broken = []
+        for company in Company.objects.all():
+            bookings = [
+                read_booking(booking_json(booking))
+                for booking in calcom.bookings
+                if company.calcom_api_key in booking.account.api_keys
+            ]
+            broken += [str(breach) for breach in oracle.breaches(company=company, bookings=bookings)]
+        assert not broken, "\n".join(broken)
+
+    return hold
+
+
+@pytest.fixture
+def settle_later() -> Callable[..., Report]:
+    """The completer's run some time later; by default after the grace time."""
+
+    def run(*, seconds: float | None = None) -> Report:
+        grace = settings.ANSWER_BUDGET_SECONDS + settings.LATE_COMMIT_GRACE_SECONDS + 60
+        later = dt.timedelta(seconds=grace if seconds is None else seconds)
+        return completer.settle_unknown(now=timezone.now() + later)
+
+    return run
