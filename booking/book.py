@@ -89,7 +89,7 @@ def book_appointment(
     """Book, or find that it is booked, within the deadline. Never raises for anything Cal.com does."""
     service = wish.service
     if wish.starts_at <= now:
-        return _too_soon(company=company, wish=wish, now=now, deadline=deadline)
+        return _past(company=company, wish=wish, now=now, deadline=deadline)
     if wish.starts_at > now + FARTHEST:
         return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"start": "too far ahead"})
     try:
@@ -556,9 +556,15 @@ def _first_possible(intention: Intention, *, deadline: Deadline) -> Outcome:
     return Outcome(Code.TOO_SOON, service=intention.service, wanted=intention.starts_at, alternatives=others)
 
 
-def _too_soon(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:
+def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:
     others = _alternatives(company, wish.service, now, deadline=deadline)
-    return Outcome(Code.TOO_SOON, service=wish.service, wanted=wish.starts_at, alternatives=others)
+    return Outcome(
+        Code.TOO_SOON,
+        reason="in_the_past",
+        service=wish.service,
+        wanted=wish.starts_at,
+        alternatives=others,
+    )
 
 
 def _alternatives(

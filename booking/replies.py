@@ -110,9 +110,7 @@ def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.code is Code.INVALID_REQUEST:
         return _asking_again(outcome.reason)
     if outcome.code is Code.UNKNOWN_SERVICE:
-        return _("I don't know that service. We offer %(services)s.") % {
-            "services": speaker.names(outcome.extra["services"])
-        }
+        return _unknown_service(outcome.extra["services"], speaker)
     if outcome.code is Code.AMBIGUOUS:
         return _ambiguous(outcome, speaker)
     if outcome.code is Code.NOT_ALLOWED:
@@ -134,6 +132,12 @@ def _booked(outcome: Outcome, speaker: _Speaker) -> str:
 
 
 def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
+    if outcome.reason == "in_the_past":
+        if not outcome.alternatives:
+            return _("That time is already past. When would you like to come?")
+        return _("That time is already past. The first possible time is %(when)s.") % {
+            "when": speaker.when(outcome.alternatives[0])
+        }
     if outcome.code is Code.TOO_SOON:
         if not outcome.alternatives:
             return _("That is too soon. Would a later day suit you?")
@@ -192,16 +196,24 @@ def _ambiguous(outcome: Outcome, speaker: _Speaker) -> str:
     }
 
 
+def _unknown_service(offered: Sequence[Service], speaker: _Speaker) -> str:
+    if not offered:
+        return _("At the moment nothing can be booked by phone.")
+    return _("I don't know that service. You can book %(services)s with us.") % {
+        "services": speaker.names(offered)
+    }
+
+
 def _found(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "services":
         services = outcome.extra["services"]
         if not services:
             return _("At the moment nothing can be booked by phone.")
-        return _("We offer %(services)s.") % {"services": speaker.names(services)}
+        return _("You can book %(services)s with us.") % {"services": speaker.names(services)}
     slots = outcome.extra["slots"]
     if not slots:
         return _("Nothing is free then. Would another day suit you?")
-    return _("Free is %(choice)s.") % {"choice": speaker.choice(slots[:SPOKEN_SLOTS])}
+    return _("I have %(choice)s free.") % {"choice": speaker.choice(slots[:SPOKEN_SLOTS])}
 
 
 def _slot(instant: datetime, service: Service | None, conversation: Conversation) -> dict[str, Any]:
