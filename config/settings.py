@@ -288,6 +288,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
+    "OAS_VERSION": "3.1.1",
+    "PREPROCESSING_HOOKS": ["booking.schema.without_function_view"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "booking.schema.add_paths",
+    ],
 }
 
 # The booking transaction -----------------------------------------------------------------------------------

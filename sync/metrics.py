@@ -1,5 +1,7 @@
-"""`GET /metrics` for Prometheus. The figures are counted in the database when they are asked for: one truth over
-all processes, and nothing to collect from them.
+"""`GET /metrics` for Prometheus.
+
+The figures are counted in the database when they are asked for: one truth over all processes, and nothing to
+collect from them.
 """
 
 from __future__ import annotations
