@@ -1,0 +1,12 @@
+"""What is played, in this order."""
+
+from __future__ import annotations
+
+from sync.management.demo.bookings import Booking
+from sync.management.demo.crash import Crash
+from sync.management.demo.handed_back import HandedBack
+from sync.management.demo.late_answer import LateAnswer
+from sync.management.demo.race import Race
+from sync.management.demo.stage import Scenario
+
+SCENARIOS: tuple[type[Scenario], ...] = (Booking, Race, HandedBack, LateAnswer, Crash)
