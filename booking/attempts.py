@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from booking import idempotency
@@ -23,6 +24,7 @@ from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttem
 from booking.request_body import create_request
 from calls.models import Call
 from customers.models import Branch, Company, Customer
+from customers.names import same_person
 
 State = BookingAttempt.State
 
@@ -72,9 +74,11 @@ def claim_booking(intention: Intention, *, now: datetime) -> Claim:
 
 
 def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
-    # Two requests five minutes apart have two keys, so only the customer's row makes them wait for each
-    # other. (SQLite ignores this; there the write transaction itself has room for one.)
-    Customer.objects.select_for_update().only("pk").get(pk=intention.customer.pk)
+    # Two requests five minutes apart, or with another phone number in the same call, have two keys. Only the
+    # rows of call and customer make them wait for each other. (SQLite ignores this; there the write
+    # transaction itself has room for one.)
+    Call.objects.select_for_update(no_key=True).only("pk").get(pk=intention.call.pk)
+    Customer.objects.select_for_update(no_key=True).only("pk").get(pk=intention.customer.pk)
     standing = same_booking(intention)
     if standing is not None:
         return Claim(attempt=None, appointment=standing)
@@ -114,14 +118,14 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
 
 
 def same_booking(intention: Intention) -> Appointment | None:
-    """The live appointment that already is this booking: same customer and service, at most five minutes
-    away.
+    """The live appointment that already is this booking: the same customer's, of the same event type, at most
+    five minutes away. Or the same call's under the same name: an agent that adds a phone number the second
+    time means the same caller.
     """
     near = (
         Appointment.objects.filter(
+            Q(customer=intention.customer) | Q(call=intention.call),
             company=intention.company,
-            customer=intention.customer,
-            service=intention.service,
             starts_at__gte=intention.starts_at - idempotency.NEAR_DUPLICATE,
             starts_at__lte=intention.starts_at + idempotency.NEAR_DUPLICATE,
             status__in=LIVE_STATUSES,
@@ -129,18 +133,24 @@ def same_booking(intention: Intention) -> Appointment | None:
         .select_related("service")
         .order_by("starts_at")
     )
-    return min(near, key=lambda a: abs(a.starts_at - intention.starts_at), default=None)
+    same = [appointment for appointment in near if _is_same(appointment, intention)]
+    return min(same, key=lambda a: abs(a.starts_at - intention.starts_at), default=None)
+
+
+def _is_same(appointment: Appointment, intention: Intention) -> bool:
+    if appointment.service is None:
+        return False
+    if appointment.service.calcom_event_type_id != intention.service.calcom_event_type_id:
+        return False
+    return appointment.customer_id == intention.customer.pk or same_person(
+        appointment.attendee_name, intention.attendee_name
+    )
 
 
 def slot_lock(intention: Intention) -> str:
     """Cal.com does not serialise two creates of one slot, so we serialise our own."""
     start = int(intention.starts_at.timestamp())
     return f"{intention.company.pk}:slot:{intention.service.calcom_event_type_id}:{start}"
-
-
-def booking_lock(*, company_id: int, uid: str) -> str:
-    """… nor two changes of one booking: two moves at once leave two bookings."""
-    return f"{company_id}:booking:{uid}"
 
 
 def lease_end(now: datetime) -> datetime:

@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from booking import best_effort_cache
+from booking import best_effort_cache, breaker
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.models import Service
@@ -68,9 +68,11 @@ def fresh_slots(
     *, service: Service, window: Window, client: CalcomClient, deadline: Deadline
 ) -> list[datetime]:
     """The same, asked of Cal.com now. Raises CalcomError."""
-    return client.slots(
+    slots = client.slots(
         event_type_id=service.calcom_event_type_id, start=window.start, end=window.end, deadline=deadline
     )
+    breaker.note(None, company_id=service.company_id)
+    return slots
 
 
 def alternatives(

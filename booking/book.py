@@ -10,13 +10,15 @@ here; "taken" only when nothing of this caller's can be there; everything in bet
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import DatabaseError
+from django.conf import settings
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import (
@@ -25,6 +27,7 @@ from booking import (
     breaker,
     callbacks,
     completer,
+    database_errors,
     event_types,
     failures,
     idempotency,
@@ -56,23 +59,28 @@ from customers.identify import (
     customer_by_phone,
 )
 from customers.models import Branch, Company
-from customers.names import same_person
+from customers.names import is_full_name, same_person
 
 State = BookingAttempt.State
 
-# What is kept of the budget, while a create is waited for, to look it up or undo it and to save the result.
-RESERVE_SECONDS = 1.0
 LAG_SECONDS = 0.6  # a replica of Cal.com's may lag behind its answer
 FARTHEST = timedelta(days=400)
 LONGEST_RATE_WAIT = 3.0
+LATER_LOOK = timedelta(seconds=60)
 
 logger = structlog.get_logger(__name__)
+
+
+def _reserve() -> float:
+    """Seconds kept of the budget while a create is waited for: to save its result, or to undo it."""
+    return min(1.0, settings.ANSWER_BUDGET_SECONDS / 5)
 
 
 @dataclass(frozen=True)
 class Wish:
     """What the caller asked for, understood but not yet checked against anything stored. `starts_at` is
-    aware; `phone` is E.164 or empty (then the caller is anonymous).
+    aware; `phone` is E.164 or empty (then the caller is anonymous), and `is_callers_number` tells whether the
+    call comes from it.
     """
 
     service: Service
@@ -81,6 +89,7 @@ class Wish:
     phone: str
     email: str
     notes: str = ""
+    is_callers_number: bool = False
 
 
 def book_appointment(
@@ -92,10 +101,13 @@ def book_appointment(
         return _past(company=company, wish=wish, now=now, deadline=deadline)
     if wish.starts_at > now + FARTHEST:
         return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"start": "too far ahead"})
+    not_learned = _learn(service, company=company, deadline=deadline)
     try:
         intention = _intention(company=company, branch=branch, call=call, wish=wish)
     except NoContact:
         return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={"customer_phone": "required"})
+    if not_learned is not None and attempts.same_booking(intention) is None:
+        return _cannot_begin(intention, not_learned)
     for _ in range(2):
         standing = _recalled(intention)
         if standing is None:
@@ -106,13 +118,34 @@ def book_appointment(
             if claim.attempt is not None:
                 return _send(claim.attempt, intention, deadline=deadline)
             standing = claim.appointment
-        if not same_person(standing.attendee_name, wish.name):
-            return Outcome(Code.AMBIGUOUS, reason="second_person", service=service, wanted=wish.starts_at)
+        answer = _who_is_asking(standing, wish, call)
+        if answer is not None:
+            return answer
         outcome = _join(standing, intention, deadline=deadline)
         if outcome is not None:
             return outcome
         # What stood there was looked for and is proven never to have come about: the way is free.
     return Outcome(Code.CHECKING, service=service, wanted=wish.starts_at)
+
+
+def _learn(service: Service, *, company: Company, deadline: Deadline) -> CalcomError | None:
+    """Know what the event type is like, and that it is this company's. Returns what kept us from it."""
+    if service.is_learned:
+        return None
+    try:
+        event_types.learn(service, client=client_for(company), deadline=deadline.less(_reserve()))
+    except CalcomError as error:
+        breaker.note(error, company_id=company.pk)
+        return error
+    return None
+
+
+def _cannot_begin(intention: Intention, error: CalcomError) -> Outcome:
+    """Before anything was claimed."""
+    if isinstance(error, CalcomMisconfigured):
+        _report_misconfigured(intention, error)
+        return _call_back(intention, reason="The booking could not be completed.")
+    return _call_back(intention, reason="The calendar could not be reached.")
 
 
 def _intention(*, company: Company, branch: Branch | None, call: Call, wish: Wish) -> Intention:
@@ -150,15 +183,33 @@ def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
     """The intention itself is refused by the database, so Cal.com is never asked."""
     logger.error("booking.not_claimed", error=type(error).__name__)
     with suppress(DatabaseError):
-        failures.open_failure(
-            company=intention.company,
-            failure_type=SyncFailure.Type.SCHEMA_ERROR,
-            subject=failures.about_key(intention.key),
-            message=str(error),
-            call=intention.call,
-            details={"phase": "claim", "error": type(error).__name__},
-        )
+        if not database_errors.is_away(error):
+            failures.open_failure(
+                company=intention.company,
+                failure_type=SyncFailure.Type.SCHEMA_ERROR,
+                subject=failures.about_key(intention.key),
+                message=database_errors.describe(error),
+                call=intention.call,
+                details={"phase": "claim", "error": type(error).__name__},
+            )
     return _call_back(intention, reason="The booking could not be stored.")
+
+
+def _who_is_asking(standing: Appointment, wish: Wish, call: Call) -> Outcome | None:
+    """Whether this is the same person's booking again; None: it is, and they may hear about it.
+
+    Another name for the same number, service and time is a second person, who must not become one with the
+    first silently. And what stands is talked about only in the call that made it or to the number it was made
+    under: whoever merely says a number, and a name that goes with it, learns nothing.
+    """
+    if standing.call_id == call.pk or wish.is_callers_number:
+        if same_person(standing.attendee_name, wish.name):
+            return None
+        return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
+    if is_full_name(wish.name) and same_person(standing.attendee_name, wish.name):
+        return Outcome(Code.ALREADY_BOOKED, reason="not_identified", service=wish.service)
+    errors = {"customer_phone": "not usable for this booking"}
+    return Outcome(Code.INVALID_REQUEST, reason="other_phone", errors=errors)
 
 
 def _recalled(intention: Intention) -> Appointment | None:
@@ -185,12 +236,12 @@ def _join(appointment: Appointment, intention: Intention, *, deadline: Deadline)
     """Give the answer of whoever claimed it first, waiting for it while there is time; None: it is proven
     absent.
     """
-    until = deadline.less(RESERVE_SECONDS)
+    until = deadline.less(_reserve())
     tries = 0
     while appointment.status == Appointment.Status.PENDING:
         attempt = _open_attempt(appointment)
         if attempt is not None and completer.may_take_over(attempt, now=timezone.now()):
-            with suppress(RateLimited):
+            with suppress(CalcomUnavailable):
                 completer.settle_attempt(attempt, deadline=deadline.less(0.3))
             appointment.refresh_from_db()
             break
@@ -252,15 +303,9 @@ def _not_now(
     """What keeps the request from being sent at all. Raises CalcomMisconfigured."""
     if not breaker.allows(company_id=intention.company.pk, client=client, deadline=deadline):
         return _not_sent(attempt, intention, cause="breaker_open")
-    if not intention.service.is_learned:
-        try:
-            event_types.learn(intention.service, client=client, deadline=deadline.less(RESERVE_SECONDS))
-        except CalcomUnavailable as error:
-            breaker.note(error, company_id=intention.company.pk)
-            return _not_sent(attempt, intention, cause=type(error).__name__)
     if attempt.write_lock is None:
         lock = attempts.slot_lock(intention)
-        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(2 * RESERVE_SECONDS)):
+        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(_reserve())):
             return _not_sent(attempt, intention, cause="slot_busy")
     return None
 
@@ -273,6 +318,7 @@ class _Posting:
     posts: int = 0
     sent_at: datetime | None = None
     repeated: bool = False
+    waited: bool = False  # for the rate limit
     may_exist: bool = False  # an earlier request of this attempt may still turn into a booking
 
     @property
@@ -285,7 +331,7 @@ def _create(
 ) -> Outcome:
     posting = _Posting(request=attempt.request)
     while True:
-        until = deadline.less(RESERVE_SECONDS)
+        until = deadline.less(_reserve())
         if until.remaining < 0.2:
             # Too late for a request that could be waited for; it would only make one more unknown.
             return _give_up(attempt, intention, posting, cause="no_time_left")
@@ -300,7 +346,7 @@ def _create(
                 return outcome
         else:
             breaker.note(None, company_id=intention.company.pk)
-            return _after_answer(booking, attempt, intention, posting, client=client, deadline=deadline)
+            return _after_answer([booking], attempt, intention, posting, client=client, deadline=deadline)
 
 
 def _after_error(
@@ -317,26 +363,28 @@ def _after_error(
         return _after_rate_limit(error, attempt, intention, posting, deadline=deadline)
     if isinstance(error, CalcomUnavailable):
         return _give_up(attempt, intention, posting, cause=type(error).__name__, error=error)
-    if deadline.less(RESERVE_SECONDS).remaining == 0:
+    if deadline.less(_reserve()).remaining == 0:
         # The whole time went into waiting. Asking now, with the create perhaps still on its way, would prove
         # nothing and let the caller wait for it.
         return _unknown(attempt, intention, posting, error=error)
     looks = 2 if isinstance(error, OutcomeUnknown) and error.finished else 1
     try:
-        booking = _look(attempt, client=client, deadline=deadline, looks=looks)
+        found = _look(attempt, client=client, deadline=deadline, looks=looks)
     except CalcomError as cannot_ask:
         if isinstance(error, CalcomMisconfigured) and isinstance(cannot_ask, CalcomMisconfigured):
             return _misconfigured(
                 attempt, intention, error, posting
             )  # the key itself is wrong: nothing was let in
         return _unknown(attempt, intention, posting, error=error)
-    if booking is not None:
-        return _after_answer(booking, attempt, intention, posting, client=client, deadline=deadline)
+    if found:
+        return _after_answer(found, attempt, intention, posting, client=client, deadline=deadline)
     if isinstance(error, OutcomeUnknown):
         harmless = error.race or (error.finished and intention.service.repeat_cannot_double)
         if harmless and not posting.repeated:
             posting.repeated = True
-            posting.may_exist = not error.race  # what lost a race was rolled back
+            # A lost race was rolled back. (The same words hide a database that went away in the middle of the
+            # commit; for that there is the later look at what was refused.)
+            posting.may_exist = not error.race
             return None
         return _unknown(attempt, intention, posting, error=error)
     if isinstance(error, CalcomRefused):
@@ -352,8 +400,10 @@ def _after_rate_limit(
     *,
     deadline: Deadline,
 ) -> Outcome | None:
-    if error.retry_after <= min(LONGEST_RATE_WAIT, deadline.remaining - 2 * RESERVE_SECONDS):
-        time.sleep(error.retry_after)
+    pause = max(1.0, error.retry_after)  # "0 seconds left" is a rounded figure, and one wait has to do
+    if not posting.waited and pause <= min(LONGEST_RATE_WAIT, deadline.remaining - 2 * _reserve()):
+        posting.waited = True
+        time.sleep(pause)
         return None
     return _give_up(attempt, intention, posting, cause="rate_limited", error=error)
 
@@ -386,10 +436,8 @@ def _after_refusal(
     if error.reason in (Refusal.OUT_OF_BOUNDS, Refusal.IN_THE_PAST, Refusal.NOTICE_PERIOD):
         _release(attempt, posting, state=State.REFUSED, told=Code.TOO_SOON, error=error)
         return _first_possible(intention, deadline=deadline)
-    if error.reason in (Refusal.PHONE_INVALID, Refusal.EMAIL_INVALID, Refusal.CONTACT_REQUIRED):
-        field = "customer_email" if error.reason is Refusal.EMAIL_INVALID else "customer_phone"
-        _release(attempt, posting, state=State.REFUSED, told=Code.INVALID_REQUEST, error=error)
-        return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={field: "not accepted by Cal.com"})
+    # What the caller said was checked before it was sent, so what Cal.com does not like about the rest is
+    # between it and us.
     return _misconfigured(attempt, intention, error, posting)
 
 
@@ -410,7 +458,7 @@ def _add_address(intention: Intention, posting: _Posting) -> bool:
 
 
 def _after_answer(
-    booking: Booking,
+    bookings: list[Booking],
     attempt: BookingAttempt,
     intention: Intention,
     posting: _Posting,
@@ -418,7 +466,9 @@ def _after_answer(
     client: CalcomClient,
     deadline: Deadline,
 ) -> Outcome:
-    settlement = settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=True)
+    settlement = settle.settle_found(
+        attempt, found=bookings, client=client, deadline=deadline, answering=True
+    )
     if settlement.result is Result.SETTLED:
         appointment = settlement.appointment
         code = Code.REQUESTED if appointment.status == Appointment.Status.REQUESTED else Code.BOOKED
@@ -434,21 +484,23 @@ def _after_answer(
             wanted=intention.starts_at,
             alternatives=others,
         )
+    if settlement.result is Result.NOT_STORED:
+        return _checking(intention)  # the database is away: writing that down would only cost the caller time
     if settlement.result in (Result.UNDONE, Result.GONE):
         return _call_back(intention, reason="The booking could not be completed.")
     return _unknown(attempt, intention, posting)
 
 
-def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int) -> Booking | None:
+def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int) -> list[Booking]:
     for look in range(looks):
         if look:
-            if deadline.remaining < LAG_SECONDS + RESERVE_SECONDS:
+            if deadline.remaining < LAG_SECONDS + _reserve():
                 break
             time.sleep(LAG_SECONDS)
-        booking = lookup.find_created(attempt, client=client, deadline=deadline.less(0.4))
-        if booking is not None:
-            return booking
-    return None
+        found = lookup.find_created(attempt, client=client, deadline=deadline.less(0.4))
+        if found:
+            return found
+    return []
 
 
 # --- How it ends when it is not booked
@@ -467,6 +519,10 @@ def _unknown(
         )
     except DatabaseError:  # the claimed row of phase 1 says the same
         logger.exception("booking.unknown_not_recorded", attempt=str(attempt.uuid))
+    return _checking(intention)
+
+
+def _checking(intention: Intention) -> Outcome:
     return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
 
 
@@ -508,25 +564,46 @@ def _misconfigured(
     if posting is not None and posting.may_exist:
         return _unknown(attempt, intention, posting, error=error)
     posting = posting or _Posting(request=attempt.request)
-    _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+    with transaction.atomic():
+        _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+        _report_misconfigured(intention, error)
+    return _call_back(intention, reason="The booking could not be completed.")
+
+
+def _report_misconfigured(intention: Intention, error: CalcomError) -> None:
     failures.open_failure(
         company=intention.company,
         failure_type=SyncFailure.Type.CONFIG_ERROR,
         subject=failures.about_configuration(intention.service, status=error.status),
-        message=f"Cal.com refuses our bookings: {error.message}",
+        message=f"Cal.com refuses our bookings: {_without_person(error.message, intention)}",
         call=intention.call,
         details={"status": error.status, "service": intention.service.slug, "kind": "contract"},
         needs_person=True,
     )
-    return _call_back(intention, reason="The booking could not be completed.")
 
 
 def _release(
     attempt: BookingAttempt, posting: _Posting, *, state: BookingAttempt.State, told: Code, error: CalcomError
 ) -> None:
+    now = timezone.now()
     attempts.release(
-        attempt, state=state, told=told, now=timezone.now(), **_error_fields(error), **posting.fields
+        attempt,
+        state=state,
+        told=told,
+        now=now,
+        # A commit that a lagging replica does not show yet looks like a refusal.
+        look_again_at=now + LATER_LOOK if posting.posts else None,
+        **_error_fields(error),
+        **posting.fields,
     )
+
+
+def _without_person(message: str, intention: Intention) -> str:
+    """Cal.com quotes what it does not like. The ticket is for many calls, and read by many people."""
+    said = [*intention.attendee_name.split(), intention.attendee_phone, intention.attendee_email]
+    for text in filter(None, said):
+        message = re.sub(re.escape(text), "…", message, flags=re.IGNORECASE)
+    return message
 
 
 def _error_fields(error: CalcomError | None) -> dict[str, object]:
@@ -552,8 +629,16 @@ def _taken(intention: Intention, *, deadline: Deadline) -> Outcome:
 
 
 def _first_possible(intention: Intention, *, deadline: Deadline) -> Outcome:
+    """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was."""
     others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
-    return Outcome(Code.TOO_SOON, service=intention.service, wanted=intention.starts_at, alternatives=others)
+    too_far = bool(others) and others[-1] < intention.starts_at
+    return Outcome(
+        Code.TOO_SOON,
+        reason="too_far" if too_far else "",
+        service=intention.service,
+        wanted=intention.starts_at,
+        alternatives=others,
+    )
 
 
 def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:

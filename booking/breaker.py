@@ -18,7 +18,7 @@ from booking.calcom.errors import CalcomError, CalcomUnavailable, OutcomeUnknown
 OPENS_AFTER = 5  # failures …
 WITHIN_SECONDS = 60  # … within this time, with no success in between
 PAUSE_SECONDS = 15
-OPEN_SECONDS = 600  # how long an open breaker is remembered when nobody calls
+OPEN_SECONDS = 600  # how long it is remembered after the last failure that nobody has tried again
 PROBE_SECONDS = 5.0
 
 logger = structlog.get_logger(__name__)
@@ -47,8 +47,9 @@ def note(error: CalcomError | None, *, company_id: int) -> None:
     failures = best_effort_cache.count_up(_count_key(company_id), WITHIN_SECONDS)
     if failures >= OPENS_AFTER:
         best_effort_cache.write(_pause_key(company_id), 1, PAUSE_SECONDS)
-        if best_effort_cache.add(_open_key(company_id), 1, OPEN_SECONDS):
+        if best_effort_cache.read(_open_key(company_id)) is None:
             logger.error("calcom.breaker_opened", company_id=company_id, failures=failures)
+        best_effort_cache.write(_open_key(company_id), 1, OPEN_SECONDS)
 
 
 def is_down(error: CalcomError) -> bool:

@@ -34,15 +34,15 @@ def cancel_ours(
     attempt_id = booking.metadata.get("attempt_id", "")
     if attempt_id != str(attempt.uuid) and attempt_id not in _earlier_attempts(attempt):
         raise NotOurs(booking.uid)
-    # Almost nothing may be left of the caller's time; a second is always spent on it, the completer has the
-    # rest.
-    until = Deadline.after(max(1.0, min(SECONDS, deadline.remaining)))
+    # A caller may be waiting: two thirds of what is left go into the cancel, the rest into asking how it
+    # went. What does not fit is left to the completer.
+    until = deadline.at_most(min(SECONDS, deadline.remaining * 2 / 3))
     try:
         client.cancel_booking(booking.uid, reason=REASON, deadline=until)
     except CalcomRefused as error:
         done = error.reason is Refusal.ALREADY_CANCELLED
     except OutcomeUnknown:
-        done = _is_cancelled(booking.uid, client=client, deadline=Deadline.after(1.0))
+        done = _is_cancelled(booking.uid, client=client, deadline=deadline.at_most(SECONDS))
     except CalcomError:
         done = False
     else:
@@ -51,9 +51,7 @@ def cancel_ours(
     return done
 
 
-def report_orphan(
-    attempt: BookingAttempt, *, booking: Booking, why: str, failure_type: SyncFailure.Type
-) -> None:
+def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> None:
     """The booking stands at Cal.com and not here. If even this cannot be written, the claimed row still
     tells.
     """
@@ -66,7 +64,7 @@ def report_orphan(
             appointment=attempt.appointment,
             call=attempt.call,
             uid=booking.uid,
-            details={"attempt": str(attempt.uuid), "cause": str(failure_type)},
+            details={"attempt": str(attempt.uuid)},
         )
     except DatabaseError:
         connection.close_if_unusable_or_obsolete()

@@ -5,26 +5,32 @@ out. It is looked for at Cal.com by the attempt id in the metadata. Found: it is
 answer had come. Not found: a commit may still be on its way, so it is looked for again after the grace time,
 and only then called absent. Cal.com not answering says nothing: the attempt stays unknown, and once that has
 lasted longer than the grace time a failure is open that says so. An unknown attempt is never dropped.
+
+An attempt that Cal.com refused is looked for once more, a minute later: an error after the commit, seen
+through a replica that lags, looks exactly like a refusal. What is found then was denied to the caller, so it
+is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from booking import attempts, failures, lookup, settle
+from booking import attempts, callbacks, compensation, failures, lookup, settle
+from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import CalcomError, CalcomMisconfigured, RateLimited
+from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomUnavailable, RateLimited
+from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt, SyncFailure
 from booking.outcomes import REFUSALS, Code
+from booking.settle import Result
 
 State = BookingAttempt.State
 
@@ -50,24 +56,30 @@ class Report:
 
 
 def settle_unknown(*, now: datetime | None = None, company_id: int | None = None) -> Report:
-    """Look at every attempt that is due. Safe to run anywhere, any number of times at once."""
+    """Look at every attempt that is due. Safe to run anywhere, any number of times at once.
+
+    One company's trouble (a Cal.com that hangs, a key that cannot be opened) is not the others': it is left
+    for the next run, and logged.
+    """
     report = Report()
-    blocked: set[int] = set()
-    for attempt in _due(now or timezone.now(), company_id):
-        if attempt.company_id in blocked:
+    left_out: set[int] = set()
+    for attempt_id, owner_id in _due(now or timezone.now(), company_id):
+        if owner_id in left_out:
+            report.left += 1
             continue
-        try:
-            state = settle_attempt(attempt, deadline=Deadline.after(SECONDS_EACH), now=now)
-        except RateLimited:
-            blocked.add(attempt.company_id)  # live bookings need what is left of the minute
-            state = State.UNKNOWN
-        except DatabaseError:
-            logger.exception("completer.database", attempt=str(attempt.uuid))
-            state = State.UNKNOWN
         report.looked_at += 1
-        report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
-        report.absent += state == State.ABSENT
-        report.left += state in OPEN_STATES
+        try:
+            state = _settle_by_id(attempt_id, now=now)
+        except CalcomUnavailable:
+            left_out.add(owner_id)
+            report.left += 1
+        except Exception:
+            logger.exception("completer.failed", attempt_id=attempt_id, company_id=owner_id)
+            report.left += 1
+        else:
+            report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
+            report.absent += state == State.ABSENT
+            report.left += state in OPEN_STATES
     if report.looked_at:
         logger.info("completer.ran", **vars(report))
     return report
@@ -83,24 +95,24 @@ def settle_attempt(
 ) -> BookingAttempt.State:
     """Look for one attempt at Cal.com and do what follows; returns the state it is left in.
 
-    Raises RateLimited, after the attempt was put back, so that a caller with many stops asking.
+    Raises CalcomUnavailable, after the attempt was put back, so that a caller with many stops asking.
     """
     moment = now or timezone.now()
     if not _take_over(attempt, now=moment):
-        return State(BookingAttempt.objects.values_list("state", flat=True).get(pk=attempt.pk))
+        return _state_of(attempt)
     try:
         client = client_for(attempt.company)
-        booking = lookup.find_created(attempt, client=client, deadline=deadline)
+        found = lookup.find_created(attempt, client=client, deadline=deadline)
     except CalcomError as error:
         _could_not_ask(attempt, error, now=moment)
-        if isinstance(error, RateLimited):
+        if isinstance(error, CalcomUnavailable):
             raise
         return State.UNKNOWN
-    if booking is not None:
-        settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=False)
+    if found:
+        _adopt(attempt, found, client=client, deadline=deadline, now=moment)
     elif moment >= give_up_at(attempt):
         _mark_absent(attempt, now=moment)
-    state = State(BookingAttempt.objects.values_list("state", flat=True).get(pk=attempt.pk))
+    state = _state_of(attempt)
     if state in OPEN_STATES:
         _put_back(attempt, now=moment)
     return state
@@ -113,22 +125,34 @@ def give_up_at(attempt: BookingAttempt) -> datetime:
     return sent + timedelta(seconds=seconds)
 
 
-def _due(now: datetime, company_id: int | None) -> Iterator[BookingAttempt]:
-    due = (
-        BookingAttempt.objects.filter(Q(look_again_at=None) | Q(look_again_at__lte=now))
-        .filter(state__in=OPEN_STATES, lease_expires_at__lte=now, kind=BookingAttempt.Kind.CREATE)
-        .select_related("appointment__service", "appointment__customer", "company", "call")
-        .order_by("lease_expires_at")
+def _due(now: datetime, company_id: int | None) -> list[tuple[int, int]]:
+    open_ones = Q(state__in=OPEN_STATES, lease_expires_at__lte=now) & (
+        Q(look_again_at=None) | Q(look_again_at__lte=now)
     )
+    refused = Q(state=State.REFUSED, look_again_at__lte=now)
+    due = BookingAttempt.objects.filter(open_ones | refused, kind=BookingAttempt.Kind.CREATE)
     if company_id is not None:
         due = due.filter(company_id=company_id)
-    return iter(due[:BATCH])
+    return list(due.order_by("lease_expires_at").values_list("pk", "company_id")[:BATCH])
+
+
+def _settle_by_id(attempt_id: int, *, now: datetime | None) -> BookingAttempt.State:
+    attempt = BookingAttempt.objects.select_related(
+        "appointment__service", "appointment__customer", "company", "call"
+    ).get(pk=attempt_id)
+    deadline = Deadline.after(SECONDS_EACH)
+    if attempt.state == State.REFUSED:
+        return _look_once_more(attempt, deadline=deadline)
+    return settle_attempt(attempt, deadline=deadline, now=now)
 
 
 def _take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
     lease = attempts.lease_end(now)
     taken = BookingAttempt.objects.filter(
-        pk=attempt.pk, state__in=OPEN_STATES, lease_expires_at=attempt.lease_expires_at
+        pk=attempt.pk,
+        state__in=OPEN_STATES,
+        lease_expires_at=attempt.lease_expires_at,
+        lease_expires_at__lte=now,
     ).update(
         state=State.UNKNOWN, lease_expires_at=lease, looks=F("looks") + 1, write_lock=None, updated_at=now
     )
@@ -149,6 +173,26 @@ def _put_back(attempt: BookingAttempt, *, now: datetime) -> None:
     BookingAttempt.objects.filter(pk=attempt.pk, state__in=OPEN_STATES).update(
         lease_expires_at=now, look_again_at=again, updated_at=now
     )
+
+
+def _state_of(attempt: BookingAttempt) -> BookingAttempt.State:
+    return State(BookingAttempt.objects.values_list("state", flat=True).get(pk=attempt.pk))
+
+
+def _adopt(
+    attempt: BookingAttempt,
+    found: list[Booking],
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+    now: datetime,
+) -> None:
+    settlement = settle.settle_found(attempt, found=found, client=client, deadline=deadline, answering=False)
+    if settlement.result in (Result.GONE, Result.WRONG, Result.UNDONE):
+        _tell_a_person(attempt)
+    elif settlement.result in (Result.NOT_STORED, Result.OPEN) and now >= give_up_at(attempt):
+        why = "The booking stands at Cal.com and can still not be settled here."
+        compensation.report_orphan(attempt, booking=found[0], why=why)
 
 
 def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime) -> None:
@@ -175,23 +219,55 @@ def _failure_type(error: CalcomError) -> SyncFailure.Type:
 
 
 def _mark_absent(attempt: BookingAttempt, *, now: datetime) -> None:
-    if not attempts.release(attempt, state=State.ABSENT, told=attempt.told, now=now):
-        return
-    failures.close_failures(
-        company_id=attempt.company_id,
-        subjects=[failures.about_key(attempt.idempotency_key)],
-        note="Cal.com was asked: there is no such booking.",
-    )
+    with transaction.atomic():
+        if not attempts.release(attempt, state=State.ABSENT, told=attempt.told, now=now):
+            return
+        failures.close_failures(
+            company_id=attempt.company_id,
+            subjects=[failures.about_key(attempt.idempotency_key)],
+            note="Cal.com was asked: there is no such booking.",
+        )
+        _tell_a_person(attempt)
     logger.warning("booking.absent", attempt=str(attempt.uuid), told=attempt.told)
+
+
+def _tell_a_person(attempt: BookingAttempt) -> None:
+    """Nothing stands, and nobody is on the line any more: whoever was not told no has to be rung."""
     if attempt.told in NOES:
         return
+    if attempt.call is not None:
+        callbacks.promise(
+            call=attempt.call,
+            customer=attempt.appointment.customer,
+            reason="The booking did not come about.",
+        )
     failures.open_failure(
         company=attempt.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_key(attempt.idempotency_key),
-        message="The caller may count on this appointment, and it was never made at Cal.com. Call them back.",
+        message="The caller may count on this appointment, and it does not stand. Call them back.",
         appointment=attempt.appointment,
         call=attempt.call,
         details={"attempt": str(attempt.uuid), "told": attempt.told or "nothing"},
         needs_person=True,
     )
+
+
+def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline) -> BookingAttempt.State:
+    """Raises CalcomError when it could not be asked; then it is still due."""
+    client = client_for(attempt.company)
+    found = lookup.find_created(attempt, client=client, deadline=deadline)
+    for booking in found:
+        if booking.is_active and booking.metadata.get("attempt_id") == str(attempt.uuid):
+            logger.error("booking.refused_and_made", attempt=str(attempt.uuid), uid=booking.uid)
+            if not compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline):
+                why = "Cal.com refused this booking and made it all the same."
+                compensation.report_orphan(attempt, booking=booking, why=why)
+                return State.REFUSED
+    BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=None)
+    failures.close_failures(
+        company_id=attempt.company_id,
+        subjects=[failures.about_booking(booking.uid) for booking in found],
+        note="The booking was cancelled at Cal.com.",
+    )
+    return State.REFUSED

@@ -53,7 +53,16 @@ def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) 
     return event_type
 
 
+def forget(service: Service | None) -> None:
+    """What was learned is not true any more: it is read again before the next booking."""
+    if service is not None:
+        Service.objects.filter(pk=service.pk).update(learned_event_type_id=None)
+
+
 def _require_fitting(service: Service, event_type: EventType) -> None:
+    if event_type.has_seats or event_type.is_recurring:
+        # One booking there is several people's, or several dates, and ours is one appointment.
+        raise CalcomMisconfigured("Event types with seats or recurrence cannot be booked by phone.")
     if event_type.id != service.calcom_event_type_id:
         raise CalcomMisconfigured(f"Cal.com answered with event type {event_type.id}.")
     lengths = {event_type.length_minutes, *event_type.lengths_minutes} - {0}

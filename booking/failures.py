@@ -18,10 +18,14 @@ from django.utils import timezone
 from booking import alerts
 from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from calls.models import Call
+from customers.masking import mask_text
 from customers.models import Company
 
 Type = SyncFailure.Type
 Status = SyncFailure.Status
+
+ACCESS = "calcom:access"
+EVENT_TYPE = "calcom:event-type:"
 
 logger = structlog.get_logger(__name__)
 
@@ -51,7 +55,7 @@ def open_failure(
                 company=company,
                 failure_type=failure_type,
                 subject=subject,
-                error_message=message,
+                error_message=mask_text(message),
                 appointment=appointment,
                 call=call,
                 calcom_booking_id=uid,
@@ -96,7 +100,7 @@ def record_incident(
         company=company,
         failure_type=failure_type,
         subject=subject[:200],
-        error_message=message,
+        error_message=mask_text(message),
         appointment=appointment,
         call=call,
         calcom_booking_id=uid,
@@ -119,11 +123,15 @@ def subjects_of(attempt: BookingAttempt, *, uid: str) -> list[str]:
     return [about_key(attempt.idempotency_key), about_booking(uid)]
 
 
+def subjects_closed_by_booking(attempt: BookingAttempt, *, uid: str) -> list[str]:
+    """… and what a booking that went through proves to be in order again."""
+    event_type_id = attempt.request.get("eventTypeId")
+    return [*subjects_of(attempt, uid=uid), ACCESS, f"{EVENT_TYPE}{event_type_id}"]
+
+
 def about_configuration(service: Service, *, status: int | None) -> str:
     """One ticket for all calls that run into the same wrong key or event type."""
-    if status in (None, 401, 403):
-        return "calcom:access"
-    return f"calcom:event-type:{service.calcom_event_type_id}"
+    return ACCESS if status in (401, 403) else f"{EVENT_TYPE}{service.calcom_event_type_id}"
 
 
 def about_booking(uid: str) -> str:

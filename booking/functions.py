@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from booking.slot_ids import OfferedSlot
 from calls import call_record
 from calls.models import Call
 from customers import phone_numbers
+from customers.branches import first_number
 from customers.models import Branch, Company
 
 LOOK_AHEAD = timedelta(days=7)
@@ -45,10 +47,12 @@ class Conversation:
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.branch.timezone or self.company.timezone)
 
-    @property
+    @cached_property
     def region(self) -> str:
-        """Whose spelling of phone numbers is meant: the called number's country, else the language's."""
-        ours = call_record.our_number(self.call)
+        """Whose spelling of phone numbers is meant: the called number's country, else that of the branch's
+        first number, else the language's.
+        """
+        ours = call_record.our_number(self.call) or first_number(self.branch)
         region = phone_numbers.region_of(ours) if ours else None
         return region or {"de": "DE"}.get(self.company.language, "US")
 
@@ -121,9 +125,8 @@ def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -
         return Outcome(Code.INVALID_REQUEST, reason="start_needed", errors={"start": "required"})
     if not asked["customer_name"]:
         return Outcome(Code.INVALID_REQUEST, reason="name_needed", errors={"customer_name": "required"})
-    phone = asked["customer_phone"] or call_record.callers_number(
-        conversation.call, region=conversation.region
-    )
+    calling = call_record.callers_number(conversation.call, region=conversation.region)
+    phone = asked["customer_phone"] or calling
     return book.book_appointment(
         company=conversation.company,
         branch=conversation.branch,
@@ -135,6 +138,7 @@ def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -
             phone=phone or "",
             email=asked["customer_email"],
             notes=asked["notes"],
+            is_callers_number=phone == calling,
         ),
         now=conversation.now,
         deadline=conversation.deadline,

@@ -32,17 +32,6 @@ def booking_key(*, customer_id: int, service_id: int, starts_at: datetime, sourc
     return str(uuid.uuid5(NAMESPACE, orjson.dumps(name).decode()))
 
 
-def change_key(*, kind: str, appointment_id: int, uid: str, starts_at: datetime | None) -> str:
-    """The key of moving or cancelling one appointment as it stands now (its uid names the state)."""
-    name = {
-        "kind": kind,
-        "appointment_id": appointment_id,
-        "uid": uid,
-        "starts_at": starts_at and starts_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    return str(uuid.uuid5(NAMESPACE, orjson.dumps(name).decode()))
-
-
 def remember(key: str, *, company_id: int, appointment_id: int) -> None:
     """First tier: tell the next one who comes with this key where to look."""
     best_effort_cache.write(_cache_key(key, company_id), appointment_id, REMEMBERED_SECONDS)

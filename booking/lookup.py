@@ -12,12 +12,15 @@ from booking.models import BookingAttempt
 
 # A booking that was made at the wrong hour must be found too, so a day on either side is looked through.
 AROUND = timedelta(days=1)
+LONGEST_CHAIN = 5
 
 
-def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
-    """The booking that carries this attempt's id, in any status; else an active one of an earlier attempt of
-    the same key. None: Cal.com has shown all it has there, and it is not among it. Raises CalcomError when
-    it could not be asked, which is not the same.
+def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> list[Booking]:
+    """The bookings this attempt has made, the one that counts first: those that carry its id, in any status;
+    else an active one of an earlier attempt of the same key, for the same start. Usually one.
+
+    Empty: Cal.com has shown all it has there, and it is not among it. Raises CalcomError when it could not be
+    asked, which is not the same.
     """
     appointment = attempt.appointment
     bookings = list(
@@ -28,13 +31,31 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
             deadline=deadline,
         )
     )
-    this = str(attempt.uuid)
-    own = [booking for booking in bookings if ownership.is_of(booking, attempt_ids={this})]
+    own = [booking for booking in bookings if ownership.is_of(booking, attempt_ids={str(attempt.uuid)})]
+    own.sort(key=lambda booking: not booking.is_active)
     if own:
-        # A booking that was moved leaves a cancelled one behind with the same metadata.
-        return next((booking for booking in own if booking.is_active), own[0])
-    active = [booking for booking in bookings if booking.is_active and booking.metadata.get("attempt_id")]
-    if not active:
-        return None
+        first = own[0]
+        if not first.is_active and first.rescheduled_to_uid:
+            # Moved at Cal.com, perhaps out of sight of this listing. Its metadata went with it.
+            return [_end_of_chain(first, client=client, deadline=deadline)]
+        return own
+    of_an_attempt = [
+        booking for booking in bookings if booking.is_active and "attempt_id" in booking.metadata
+    ]
+    if not of_an_attempt:
+        return []
     earlier = attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
-    return next((booking for booking in active if ownership.is_of(booking, attempt_ids=earlier)), None)
+    # What an earlier attempt made and somebody moved since is another appointment by now.
+    return [
+        booking
+        for booking in of_an_attempt
+        if ownership.is_of(booking, attempt_ids=earlier) and booking.start == appointment.starts_at
+    ]
+
+
+def _end_of_chain(booking: Booking, *, client: CalcomClient, deadline: Deadline) -> Booking:
+    for _ in range(LONGEST_CHAIN):
+        if booking.is_active or not booking.rescheduled_to_uid:
+            break
+        booking = client.get_booking(booking.rescheduled_to_uid, deadline=deadline)
+    return booking

@@ -12,9 +12,9 @@ from typing import Any
 
 from django.db import transaction
 
-from booking import attempts, failures
+from booking import attempts, callbacks, failures, idempotency
 from booking.calcom.objects import Booking
-from booking.models import OPEN_STATES, Appointment, BookingAttempt
+from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
 
 # Cal.com's words → ours, for a booking that was just made. `accepted` is as good as it gets there.
@@ -43,45 +43,70 @@ class MovedOn(Exception):
 def settle_created(
     attempt: BookingAttempt, *, booking: Booking, told: str, now: datetime, **attempt_fields: Any
 ) -> Appointment:
-    """The booking is proven ours and right: appointment, call and attempt say so from one moment on.
+    """The booking is proven ours: appointment, call and attempt say so from one moment on.
 
-    Raises MovedOn, and whatever the database raises; then nothing is changed.
+    It is stored where it is: a person may have moved it at Cal.com before we came to it. Raises MovedOn, and
+    whatever the database raises; then nothing is changed.
     """
-    status = STATUS.get(booking.status, Appointment.Status.SCHEDULED)
+    appointment = attempt.appointment
+    stored = {
+        "status": STATUS.get(booking.status, Appointment.Status.SCHEDULED),
+        "starts_at": booking.start,
+        "ends_at": booking.end,
+        "idempotency_key": _key_at(appointment, booking.start),
+        "calcom_booking_uid": booking.uid,
+        "calcom_booking_id": booking.id,
+        "calcom_sync_status": Appointment.SyncStatus.SYNCED,
+        "calcom_updated_at": booking.updated_at or booking.created_at,
+        "last_sync_attempted_at": now,
+        "updated_at": now,
+    }
     with transaction.atomic():
-        changed = Appointment.objects.filter(
-            pk=attempt.appointment_id, status__in=(Appointment.Status.PENDING, Appointment.Status.FAILED)
-        ).update(
-            status=status,
-            calcom_booking_uid=booking.uid,
-            calcom_booking_id=booking.id,
-            calcom_sync_status=Appointment.SyncStatus.SYNCED,
-            calcom_updated_at=booking.updated_at or booking.created_at,
-            last_sync_attempted_at=now,
-            updated_at=now,
-        )
-        if not changed or not attempts.finish(
+        # The attempt first, as everywhere: two that settle at once must not wait for each other.
+        finished = attempts.finish(
             attempt,
             state=BookingAttempt.State.SUCCEEDED,
             told=told,
             now=now,
             from_states=ADOPTABLE,
             **attempt_fields,
-        ):
-            raise MovedOn
-        appointment = attempt.appointment
-        appointment.status = status
-        appointment.calcom_booking_uid = booking.uid
-        appointment.calcom_booking_id = booking.id
-        appointment.calcom_sync_status = Appointment.SyncStatus.SYNCED
-        if appointment.is_live:
-            link_call(appointment, now=now)
-        failures.close_failures(
-            company_id=attempt.company_id,
-            subjects=failures.subjects_of(attempt, uid=booking.uid),
-            note="Settled: the booking is at Cal.com and here.",
         )
+        changed = finished and Appointment.objects.filter(
+            pk=appointment.pk, status__in=(Appointment.Status.PENDING, Appointment.Status.FAILED)
+        ).update(**stored)
+        if not changed:
+            raise MovedOn
+        if booking.rescheduled_from_uid:
+            FormerUid.objects.get_or_create(
+                uid=booking.rescheduled_from_uid, defaults={"appointment": appointment}
+            )
+        for name, value in stored.items():
+            setattr(appointment, name, value)
+        link_call(appointment, now=now)
+        _close_tickets(attempt, appointment, booking)
     return appointment
+
+
+def _key_at(appointment: Appointment, starts_at: datetime) -> str | None:
+    if starts_at == appointment.starts_at or not (appointment.customer_id and appointment.service_id):
+        return appointment.idempotency_key
+    return idempotency.booking_key(
+        customer_id=appointment.customer_id,
+        service_id=appointment.service_id,
+        starts_at=starts_at,
+        source=appointment.source,
+    )
+
+
+def _close_tickets(attempt: BookingAttempt, appointment: Appointment, booking: Booking) -> None:
+    """Close what was open about this booking, and what kept the company from booking at all."""
+    failures.close_failures(
+        company_id=attempt.company_id,
+        subjects=failures.subjects_closed_by_booking(attempt, uid=booking.uid),
+        note="Settled: the booking is at Cal.com and here.",
+    )
+    if appointment.call_id is not None:
+        callbacks.no_longer_needed(call_id=appointment.call_id)
 
 
 def link_call(appointment: Appointment, *, now: datetime) -> None:

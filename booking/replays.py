@@ -28,10 +28,20 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
     if before.name not in CHANGES:
         return None
     if before.code in _REFUSALS:
-        stands = now - before.answered_at < REFUSAL_STANDS_FOR
+        stands = now - before.answered_at < REFUSAL_STANDS_FOR and not _booked_since(before)
     else:
         stands = before.code in _SUCCESSES and _promise_stands(before)
     return {**before.answer, "replayed": True} if stands else None
+
+
+def _booked_since(before: FunctionCall) -> bool:
+    """The same call has got an appointment after it was refused one: perhaps this very slot."""
+    return Appointment.objects.filter(
+        call__isnull=False,
+        call=before.call_id,
+        created_at__gt=before.answered_at,
+        status__in=LIVE_STATUSES,
+    ).exists()
 
 
 def _promise_stands(before: FunctionCall) -> bool:

@@ -119,11 +119,14 @@ def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
 
 
 def _booked(outcome: Outcome, speaker: _Speaker) -> str:
-    assert outcome.appointment is not None  # noqa: S101 - these codes always carry one
+    if outcome.appointment is None:
+        return _("That appointment is booked already.")
     words = {
         "service": outcome.service.name if outcome.service else "",
         "when": speaker.when(outcome.appointment.starts_at),
     }
+    if outcome.code is Code.ALREADY_BOOKED and outcome.appointment.status == Appointment.Status.REQUESTED:
+        return _("You have already requested %(service)s: %(when)s. It still has to be confirmed.") % words
     if outcome.code is Code.REQUESTED:
         return _("I have requested %(service)s for you: %(when)s. It still has to be confirmed.") % words
     if outcome.code is Code.ALREADY_BOOKED:
@@ -137,6 +140,10 @@ def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
             return _("That time is already past. When would you like to come?")
         return _("That time is already past. The first possible time is %(when)s.") % {
             "when": speaker.when(outcome.alternatives[0])
+        }
+    if outcome.reason == "too_far":
+        return _("That is too far ahead. The nearest time I have is %(when)s.") % {
+            "when": speaker.when(outcome.alternatives[-1])
         }
     if outcome.code is Code.TOO_SOON:
         if not outcome.alternatives:
@@ -177,6 +184,7 @@ def _asking_again(reason: str) -> str:
         "name_needed": _("What name may I book it under?"),
         "customer_name_too_long": _("What name may I book it under?"),
         "phone_needed": _("What phone number can we reach you at?"),
+        "other_phone": _("I cannot use that phone number for this. Could you give me another one?"),
         "customer_phone_unreadable": _("I did not get the phone number right. Could you repeat it?"),
         "customer_email_unreadable": _("I did not get the e-mail address right. Could you repeat it?"),
     }

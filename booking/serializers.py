@@ -54,7 +54,8 @@ class InstantField(SpokenField):
 
     def to_internal_value(self, data: Any) -> Any:
         try:
-            return parse_instant(data, zone=self.context["zone"], now=self.context["now"])
+            instant = parse_instant(data, zone=self.context["zone"], now=self.context["now"])
+            return instant.replace(microsecond=0)  # nobody means it, and Cal.com would round it its own way
         except InvalidInstant as error:
             raise serializers.ValidationError(str(error.reason)) from None
 
@@ -87,6 +88,11 @@ class PersonNameField(SpokenField):
         if isinstance(data, str) and is_placeholder_name(data):
             return True, ""
         return super().validate_empty_values(data)
+
+    def to_internal_value(self, data: Any) -> Any:
+        name = super().to_internal_value(data)
+        # A number (12345) becomes a text only by cleaning, and a list or an object nothing at all.
+        return "" if is_placeholder_name(name) else name
 
 
 class PhoneField(SpokenField):

@@ -13,21 +13,32 @@ completer saves it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from booking import attempts, availability, compensation, failures, idempotency, mirror, ownership
+from booking import (
+    attempts,
+    availability,
+    compensation,
+    database_errors,
+    event_types,
+    failures,
+    idempotency,
+    mirror,
+    ownership,
+)
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
-from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
 from booking.outcomes import Code
 from booking.ownership import Asked, Judgement, Layer, Verdict
 
@@ -42,6 +53,7 @@ class Result(StrEnum):
     FOREIGN = "foreign"  # somebody else's: not touched
     WRONG = "wrong"  # ours, but not what was asked for: cancelled at Cal.com
     UNDONE = "undone"  # ours, but impossible to store: cancelled at Cal.com
+    NOT_STORED = "not_stored"  # ours and right, but the database is away; the claimed row still tells
     OPEN = "open"  # still to be settled; a failure is open where a person may be needed
 
 
@@ -80,17 +92,25 @@ def settle(
         return _keep_unproven(attempt, booking, judgement)
     if not booking.is_active:
         return _record_gone(attempt, booking, answering=answering)
-    if judgement.verdict is Verdict.WRONG:
-        return _undo(
-            attempt,
-            booking,
-            client=client,
-            deadline=deadline,
-            why=f"Cal.com booked something else: {', '.join(judgement.differs)} differ.",
-            answering=answering,
-            result=Result.WRONG,
-        )
+    if judgement.verdict is Verdict.WRONG and not booking.rescheduled_from_uid:
+        return _undo_wrong(attempt, booking, judgement, client=client, deadline=deadline, answering=answering)
+    # Right, or made right and moved by a person at Cal.com since: then that is where it is.
     return _store(attempt, booking, client=client, deadline=deadline, answering=answering)
+
+
+def settle_found(
+    attempt: BookingAttempt,
+    *,
+    found: Sequence[Booking],
+    client: CalcomClient,
+    deadline: Deadline,
+    answering: bool,
+) -> Settlement:
+    """The same for what a look-up found: the first counts, any further active one is a ticket."""
+    for other in found[1:]:
+        if other.is_active:
+            _report_twin(attempt, other)
+    return settle(attempt, booking=found[0], client=client, deadline=deadline, answering=answering)
 
 
 def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
@@ -99,7 +119,7 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
         attempt_id is not None
         and attempt_id in attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
     )
-    known = _uid_is_known(booking.uid, besides=attempt.appointment_id) if not ours else False
+    known = not ours and _is_somebody_elses(booking.uid, attempt)
     judgement = ownership.judge(
         booking,
         asked=asked_of(attempt),
@@ -118,8 +138,13 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
     return judgement
 
 
-def _uid_is_known(uid: str, *, besides: int) -> bool:
-    return Appointment.objects.filter(calcom_booking_uid=uid).exclude(pk=besides).exists()
+def _is_somebody_elses(uid: str, attempt: BookingAttempt) -> bool:
+    """Whether another appointment is, or was, this booking."""
+    others = Appointment.objects.exclude(pk=attempt.appointment_id)
+    return (
+        others.filter(calcom_booking_uid=uid).exists()
+        or FormerUid.objects.filter(uid=uid).exclude(appointment=attempt.appointment_id).exists()
+    )
 
 
 def _store(
@@ -127,19 +152,19 @@ def _store(
 ) -> Settlement:
     code = Code.REQUESTED if booking.waits_for_host else Code.BOOKED
     told = _told(attempt, code, answering=answering)
-    error: Exception | None = None
+    error: DatabaseError | InterfaceError | None = None
     for last_try in (False, True):
         try:
             appointment = mirror.settle_created(
                 attempt, booking=booking, told=told, now=timezone.now(), answer=_summary(booking)
             )
         except mirror.MovedOn:
-            return _already_settled(attempt)
+            return _already_settled(attempt, booking)
         except (DatabaseError, InterfaceError) as failure:
             error = failure
             connection.close_if_unusable_or_obsolete()
             if isinstance(failure, IntegrityError):
-                refused = _refused_by_constraint(attempt, booking, answering=answering)
+                refused = _refused_by_constraint(attempt, booking)
                 if refused is not None:
                     return refused
             logger.error("booking.not_stored", attempt=str(attempt.uuid), error=type(failure).__name__)
@@ -148,27 +173,25 @@ def _store(
         else:
             _after_settling(attempt, appointment)
             return Settlement(Result.SETTLED, appointment)
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return Settlement(Result.OPEN, attempt.appointment)
+    assert error is not None  # noqa: S101 - the loop ends with a result or with an error
+    if database_errors.is_away(error):
+        return Settlement(Result.NOT_STORED, attempt.appointment)
     return _undo(
         attempt,
         booking,
         client=client,
         deadline=deadline,
-        why=f"The booking could not be stored: {error}",
+        why=f"The booking could not be stored: {database_errors.describe(error)}",
         answering=answering,
         result=Result.UNDONE,
     )
 
 
-def _refused_by_constraint(
-    attempt: BookingAttempt, booking: Booking, *, answering: bool
-) -> Settlement | None:
-    """Layer 4. None: it was another constraint, so the row itself is at fault."""
+def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlement | None:
+    """None: it was another constraint, so the row itself is at fault."""
     try:
-        if _uid_is_known(booking.uid, besides=attempt.appointment_id):
-            judgement = Judgement(Verdict.FOREIGN, refused_by=(Layer.CONSTRAINT,))
-            return _refuse(attempt, booking, judgement, answering=answering)
+        if _is_somebody_elses(booking.uid, attempt):
+            return _uid_is_taken(attempt, booking)
         twin = Appointment.objects.filter(
             idempotency_key=attempt.idempotency_key, status__in=LIVE_STATUSES
         ).exclude(pk=attempt.appointment_id)
@@ -176,7 +199,27 @@ def _refused_by_constraint(
             return None
     except DatabaseError:
         return None
-    # Two bookings of ours for one intention: which of them is meant is not for a machine to guess.
+    _report_twin(attempt, booking)
+    return Settlement(Result.OPEN, attempt.appointment)
+
+
+def _uid_is_taken(attempt: BookingAttempt, booking: Booking) -> Settlement:
+    """Layer 4: our metadata, and another appointment's uid. Such an answer cannot be true, so nothing is
+    stored, cancelled or called taken; what was really made for us, if anything, is found under its own uid.
+    """
+    logger.warning(
+        "booking.refused",
+        layer=Layer.CONSTRAINT,
+        attempt=str(attempt.uuid),
+        uid=booking.uid,
+        enforced=True,
+    )
+    BookingAttempt.objects.filter(pk=attempt.pk).update(refused_by=Layer.CONSTRAINT)
+    return Settlement(Result.OPEN, attempt.appointment)
+
+
+def _report_twin(attempt: BookingAttempt, booking: Booking) -> None:
+    """Two bookings of ours for one intention: which of them is meant is not for a machine to guess."""
     failures.open_failure(
         company=attempt.company,
         failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
@@ -188,7 +231,6 @@ def _refused_by_constraint(
         details={"attempt": str(attempt.uuid)},
         needs_person=True,
     )
-    return Settlement(Result.OPEN, attempt.appointment)
 
 
 def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
@@ -198,10 +240,11 @@ def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
     )
 
 
-def _already_settled(attempt: BookingAttempt) -> Settlement:
+def _already_settled(attempt: BookingAttempt, booking: Booking) -> Settlement:
     appointment = Appointment.objects.select_related("service", "call").get(pk=attempt.appointment_id)
-    done = appointment.is_live and appointment.status != Appointment.Status.PENDING
-    if done:
+    if appointment.is_live and appointment.status != Appointment.Status.PENDING:
+        if appointment.calcom_booking_uid != booking.uid and booking.is_active:
+            _report_twin(attempt, booking)
         return Settlement(Result.SETTLED, appointment)
     gone = appointment.status == Appointment.Status.CANCELLED
     return Settlement(Result.GONE if gone else Result.OPEN, appointment)
@@ -215,25 +258,26 @@ def _refuse(
     """
     layer = judgement.refused_by[0] if judgement.refused_by else "ownership"
     logger.warning("booking.foreign", attempt=str(attempt.uuid), uid=booking.uid, layer=layer)
-    released = attempts.release(
-        attempt,
-        state=BookingAttempt.State.REFUSED,
-        told=_told(attempt, Code.SLOT_TAKEN, answering=answering),
-        now=timezone.now(),
-        refused_by=layer,
-        answer=_summary(booking),
-    )
-    if released:
-        failures.record_incident(
-            company=attempt.company,
-            failure_type=SyncFailure.Type.FOREIGN_BOOKING,
-            subject=failures.about_booking(booking.uid),
-            message="Cal.com answered a create with a booking that is not ours. It was left alone.",
-            appointment=attempt.appointment,
-            call=attempt.call,
-            uid=booking.uid,
-            details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
+    with transaction.atomic():
+        released = attempts.release(
+            attempt,
+            state=BookingAttempt.State.REFUSED,
+            told=_told(attempt, Code.SLOT_TAKEN, answering=answering),
+            now=timezone.now(),
+            refused_by=layer,
+            answer=_summary(booking),
         )
+        if released:
+            failures.record_incident(
+                company=attempt.company,
+                failure_type=SyncFailure.Type.FOREIGN_BOOKING,
+                subject=failures.about_booking(booking.uid),
+                message="Cal.com answered a create with a booking that is not ours. It was left alone.",
+                appointment=attempt.appointment,
+                call=attempt.call,
+                uid=booking.uid,
+                details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
+            )
     return Settlement(Result.FOREIGN, attempt.appointment)
 
 
@@ -267,6 +311,30 @@ def _record_gone(attempt: BookingAttempt, booking: Booking, *, answering: bool) 
     return Settlement(Result.GONE, attempt.appointment)
 
 
+def _undo_wrong(
+    attempt: BookingAttempt,
+    booking: Booking,
+    judgement: Judgement,
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+    answering: bool,
+) -> Settlement:
+    """Cal.com booked something else than it was asked for."""
+    if {"end", "event_type"} & set(judgement.differs):
+        # The event type is not what it was when we read it, or every booking of it will be wrong.
+        event_types.forget(attempt.appointment.service)
+    return _undo(
+        attempt,
+        booking,
+        client=client,
+        deadline=deadline,
+        why=f"Cal.com booked something else: {', '.join(judgement.differs)} differ.",
+        answering=answering,
+        result=Result.WRONG,
+    )
+
+
 def _undo(
     attempt: BookingAttempt,
     booking: Booking,
@@ -277,32 +345,37 @@ def _undo(
     answering: bool,
     result: Result,
 ) -> Settlement:
-    not_stored = result is Result.UNDONE
-    failure_type = SyncFailure.Type.SCHEMA_ERROR if not_stored else SyncFailure.Type.ORPHANED_CALCOM
-    undone = compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline)
-    if not undone:
-        compensation.report_orphan(attempt, booking=booking, why=why, failure_type=failure_type)
+    if _is_somebody_elses(booking.uid, attempt):
+        # It began as an attempt of this key and is another appointment by now: not ours to undo.
+        logger.error("booking.not_undone", attempt=str(attempt.uuid), uid=booking.uid, why=why)
         return Settlement(Result.OPEN, attempt.appointment)
+    if not compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline):
+        compensation.report_orphan(attempt, booking=booking, why=why)
+        return Settlement(Result.OPEN, attempt.appointment)
+    not_stored = result is Result.UNDONE
     try:
-        attempts.release(
-            attempt,
-            state=BookingAttempt.State.COMPENSATED,
-            told=_told(attempt, Code.UNAVAILABLE, answering=answering),
-            now=timezone.now(),
-            error_class="not_as_asked" if failure_type == SyncFailure.Type.ORPHANED_CALCOM else "not_stored",
-            error_message=why,
-            answer=_summary(booking),
-        )
-        failures.record_incident(
-            company=attempt.company,
-            failure_type=failure_type,
-            subject=failures.about_key(attempt.idempotency_key),
-            message=why,
-            appointment=attempt.appointment,
-            call=attempt.call,
-            uid=booking.uid,
-        )
-        _close_failures(attempt, uid=booking.uid, note="The booking was cancelled at Cal.com.")
+        with transaction.atomic():
+            attempts.release(
+                attempt,
+                state=BookingAttempt.State.COMPENSATED,
+                told=_told(attempt, Code.UNAVAILABLE, answering=answering),
+                now=timezone.now(),
+                error_class="not_stored" if not_stored else "not_as_asked",
+                error_message=why,
+                answer=_summary(booking),
+            )
+            _close_failures(attempt, uid=booking.uid, note="The booking was cancelled at Cal.com.")
+            failures.record_incident(
+                company=attempt.company,
+                failure_type=SyncFailure.Type.SCHEMA_ERROR
+                if not_stored
+                else SyncFailure.Type.ORPHANED_CALCOM,
+                subject=failures.about_key(attempt.idempotency_key),
+                message=why,
+                appointment=attempt.appointment,
+                call=attempt.call,
+                uid=booking.uid,
+            )
     except DatabaseError:
         # It is undone there. The row still says claimed, and the completer will find it cancelled.
         logger.exception("booking.undone_but_not_recorded", attempt=str(attempt.uuid), uid=booking.uid)

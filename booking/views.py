@@ -26,7 +26,7 @@ from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature
 from calls.models import Call
-from calls.retell.payloads import FunctionRequest, read_function_request
+from calls.retell.payloads import FunctionRequest, read_function_request, read_json
 from customers.models import Company
 
 # What it takes to write the answer down and send it.
@@ -117,18 +117,6 @@ def _refusal(
 
 def _parse(body: bytes) -> Any:
     try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return read_json(body)
+    except ValueError:
         raise ParseError("The body is not JSON.") from None
-    # PostgreSQL cannot store U+0000, and nobody means it.
-    return _without_nul(payload) if b"\\u0000" in body else payload
-
-
-def _without_nul(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-    return value

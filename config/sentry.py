@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from config.logging import mask_value
+from customers.masking import mask_value
 
 logger = structlog.get_logger(__name__)
 

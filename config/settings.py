@@ -166,7 +166,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # a caller survives a power cut.
     _database["OPTIONS"] |= {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
+        "timeout": 5,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
     }
     _database["CONN_MAX_AGE"] = None
@@ -175,19 +175,23 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # Django's pool keeps connections across requests; CONN_MAX_AGE 0 gives one back after each request.
     _database["CONN_MAX_AGE"] = 0
-    _database["CONN_HEALTH_CHECKS"] = False
+    # After a restart of the database every pooled connection is dead. Asking costs a round trip; not asking
+    # costs as many callers an error.
+    _database["CONN_HEALTH_CHECKS"] = True
     _database["OPTIONS"] = {
         # More than the 16 threads of one web worker; a waiting caller is answered in time or told so.
         "pool": {
             "min_size": 1,
             "max_size": env.integer("DATABASE_POOL_SIZE", default=20, minimum=2),
-            "timeout": 5.0,
+            "timeout": 0.75,
             "max_idle": 300.0,
         },
         "server_side_binding": True,
         # Set 0 behind a pooler in transaction mode that cannot carry prepared statements.
         "prepare_threshold": env.integer("DATABASE_PREPARE_THRESHOLD", default=5, minimum=0) or None,
         "connect_timeout": 5,
+        # Nobody on the phone waits longer than this for a row that somebody else holds.
+        "options": "-c lock_timeout=3s",
         # What is given in the URL wins.
         **_database["OPTIONS"],
     }

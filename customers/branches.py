@@ -30,5 +30,9 @@ def only_branch(company: Company) -> Branch | None:
     return branches[0] if len(branches) == 1 else None
 
 
+def first_number(branch: Branch) -> str | None:
+    return PhoneNumber.objects.filter(branch=branch).values_list("number", flat=True).order_by("pk").first()
+
+
 def _active(branch: Branch | None) -> Branch | None:
     return branch if branch is not None and branch.is_active else None

@@ -2,8 +2,9 @@
 
 Two people of one family call from one number: merging them loses an appointment, and taking one person for
 two books twice. So the rule forgives what transcription does to a name (spelling, umlauts, a missing first or
-last name) and insists on what tells family members apart: given names, their masculine and feminine forms,
-Herr and Frau.
+last name, a family name heard a little wrong) and insists on what tells family members apart: Herr and Frau,
+and given names. One letter makes another person of a given name (Julia and Julian, Emil and Emily), so given
+names are never merely alike: they sound the same, or they are two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import permutations
 
 from customers.placeholders import clean_text, is_placeholder_name
 
@@ -24,8 +24,19 @@ _TITLES = (
     | {"dr", "doktor", "doctor", "prof", "professor", "professorin", "med", "dipl", "mag"}
 )
 
-# Below this many letters one wrong letter is another name (Lea, Lena; Tim, Tom), above it is a slip of the
-# ear.
+# Given names of one sound which `_SOUNDS` keeps apart. Everyone in a row is the same name to a transcriber.
+_VARIANTS = (
+    ("sara", "sarah"), ("hanna", "hannah"), ("lea", "leah"), ("debora", "deborah"), ("jon", "john"),
+    ("jannik", "yannik"), ("jannis", "yannis"), ("jasmin", "yasmin", "jasmine"), ("maja", "maya"),
+    ("jusuf", "yusuf", "youssef"), ("maik", "mike"), ("luis", "louis"), ("luisa", "louisa"),
+    ("luise", "louise"), ("isabel", "isabelle"), ("nikolas", "nicholas"), ("elisabeth", "elizabeth"),
+    ("susanne", "suzanne"), ("anne", "ann"), ("steven", "stephen"), ("alexander", "aleksander"),
+    ("sven", "swen"), ("detlef", "detlev"), ("gerd", "gert"), ("bernd", "bernt"),
+    ("mohammed", "mohammad", "muhammed", "muhammad"), ("ahmed", "achmed", "ahmet"),
+)  # fmt: skip
+_PARTICLES = frozenset({"von", "van", "vom", "zu", "zum", "zur", "der", "den", "de", "del", "della", "di"})
+
+# Below this many letters one wrong letter is another family name (Lang, Lanz), above it is a slip of the ear.
 _SHORTEST_FUZZY = 4
 _ALIKE = 0.8
 _LONGEST_NAME = 200
@@ -36,10 +47,11 @@ _APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
 _LETTERS = str.maketrans({"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ı": "i"})
 # Different spellings of one sound, in this order. Applied to both sides, so it only has to be consistent.
 _SOUNDS = (
-    ("ae", "a"), ("oe", "o"), ("ue", "u"), ("ph", "f"), ("th", "t"), ("dt", "t"), ("ck", "k"), ("tz", "z"),
-    ("c", "k"), ("y", "i"), ("ai", "ei"),
+    ("chr", "kr"), ("ae", "a"), ("oe", "o"), ("ue", "u"), ("ph", "f"), ("th", "t"), ("dt", "t"), ("ck", "k"),
+    ("tz", "z"), ("c", "k"), ("y", "i"), ("ai", "ei"),
 )  # fmt: skip
 _DOUBLED = re.compile(r"(.)\1+")
+_BETWEEN_NAMES = re.compile(r"[\s,]+")
 
 
 @dataclass(frozen=True)
@@ -48,19 +60,23 @@ class _Name:
     masculine: bool
     feminine: bool
 
-    def is_family_name(self, position: int) -> bool:
-        """The last of several words; with "Frau Schulz" also an only word."""
-        last = position == len(self.words) - 1
-        return last and (len(self.words) > 1 or self.masculine or self.feminine)
+    @property
+    def has_title(self) -> bool:
+        return self.masculine or self.feminine
+
+    @property
+    def in_one_spelling(self) -> list[str]:
+        return [_ONE_SPELLING.get(word, word) for word in self.words]
 
 
 def same_person(a: str | None, b: str | None) -> bool:
     """Can the names `a` and `b` be one person's? Symmetric. A blank or placeholder name contradicts nothing:
     True.
 
-    The words of the shorter name must be found in the longer one, in order, each equal or nearly so ("Anna"
-    and "Anna Müller", "Meier" and "Mayer", "A. Müller"). "Müller, Anna" is read as "Anna Müller". A first
-    name alone and a family name alone ("Anna", "Müller") share nothing and are two persons.
+    The words of the shorter name must be found in the longer one, in order, each with the same sound ("Anna"
+    and "Anna Müller", "Meier" and "Mayer", "A. Müller"); only family names may be merely alike ("Schulz" and
+    "Eva Schulze"). "Müller, Anna" is read as "Anna Müller". A first name alone and a family name alone
+    ("Anna", "Müller") share nothing and are two persons.
     """
     if is_placeholder_name(a) or is_placeholder_name(b):
         return True
@@ -70,11 +86,27 @@ def same_person(a: str | None, b: str | None) -> bool:
         return not _sexes_contradict(first, second)
     if _sexes_contradict(first, second):
         return False
-    if "".join(first.words) == "".join(second.words):
+    one, other = first.in_one_spelling, second.in_one_spelling
+    if "".join(one) == "".join(other):
         return True  # Anna-Lena and Annalena
-    if len(first.words) == len(second.words) == 2 and sorted(first.words) == sorted(second.words):
+    if len(one) == len(other) == 2 and sorted(one) == sorted(other):
         return True  # family name first, as on a form
     return _found_in_order(first, second)
+
+
+def is_full_name(text: str) -> bool:
+    """Does `text` hold at least a given and a family name, both written out?
+
+    "Frau Müller", "A. Müller", "von Berg" and "Anna-Lena" are not full names, "Dr. Anna Müller" and
+    "Müller, Anna" are.
+    """
+    if is_placeholder_name(text):
+        return False
+    written_out = 0
+    for part in _BETWEEN_NAMES.split(clean_text(text, limit=_LONGEST_NAME)):
+        name = "".join(word for word in _words(part) if word not in _TITLES and word not in _PARTICLES)
+        written_out += sum(character.isalpha() for character in name) >= 2
+    return written_out >= 2
 
 
 def _read(text: str) -> _Name:
@@ -114,8 +146,10 @@ def _found_in_order(short: _Name, long: _Name) -> bool:
     start = 0
     for i, word in enumerate(short.words):
         for j in range(start, len(long.words)):
-            given = not short.is_family_name(i) and not long.is_family_name(j)
-            if _alike(word, long.words[j], given=given):
+            last = i == len(short.words) - 1 and j == len(long.words) - 1
+            # An only word is a family name after "Frau"; otherwise it may be a given name.
+            family = last and (len(long.words) > 1 or (short.has_title and long.has_title))
+            if _same_sound(word, long.words[j]) or (family and _alike(word, long.words[j])):
                 start = j + 1
                 break
         else:
@@ -123,20 +157,16 @@ def _found_in_order(short: _Name, long: _Name) -> bool:
     return True
 
 
-def _alike(a: str, b: str, *, given: bool) -> bool:
-    if a == b:
-        return True
+def _same_sound(a: str, b: str) -> bool:
     if len(a) == 1 or len(b) == 1:
         return a[0] == b[0]  # an initial
+    return _ONE_SPELLING.get(a, a) == _ONE_SPELLING.get(b, b)
+
+
+def _alike(a: str, b: str) -> bool:
     if min(len(a), len(b)) < _SHORTEST_FUZZY:
-        return False
-    if given and any(_is_feminine_form(y, of=x) for x, y in permutations((a, b))):
         return False
     return SequenceMatcher(None, a, b).ratio() >= _ALIKE
 
 
-def _is_feminine_form(word: str, *, of: str) -> bool:
-    """Martin and Martina, Simon and Simone, Mario and Maria, Andreas and Andrea: one letter, two persons."""
-    if word in (of + "a", of + "e") or of == word + "s":
-        return True
-    return word[:-1] == of[:-1] and word[-1] == "a" and of[-1] in "oei"
+_ONE_SPELLING = {_sound(spelling): _sound(variants[0]) for variants in _VARIANTS for spelling in variants}

@@ -116,7 +116,10 @@ class _World:
     def _no_false_yes(self) -> Iterator[Breach]:
         ids = {appointment.pk: appointment for appointment in self.appointments}
         for said in self._answers(YESES):
-            promised = said.answer.get("appointment") or {}
+            promised = said.answer.get("appointment")
+            if promised is None and said.code == "already_booked":
+                continue  # said to somebody who was not identified, so nothing was shown
+            promised = promised or {}
             appointment = ids.get(promised.get("id", 0))
             uid = promised.get("calcom_booking_uid")
             if appointment is None or uid not in self.bookings:

@@ -47,6 +47,7 @@ PAGE = 250
 MAX_PAGES = 400
 READ_TRIES = 3
 READ_SECONDS = 5.0
+TIMED_OUT = (408, 425)  # a proxy gave up waiting, or would not wait: the request may have gone on behind it
 BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
 
 T = TypeVar("T")
@@ -65,7 +66,14 @@ class CalcomClient:
         A 201 is no proof that the booking is new, or ours: Cal.com answers with an older one of the same
         attendee. Raises CalcomError.
         """
-        return self._change("/bookings", request, deadline=deadline)
+        try:
+            return self._change("/bookings", request, deadline=deadline)
+        except BookingNotFound as error:
+            # There was none to be found yet: this is the new booking, not visible in the replica it is read
+            # from.
+            raise OutcomeUnknown(
+                error.message, status=error.status, request_id=error.request_id, finished=True
+            ) from None
 
     def cancel_booking(self, uid: str, *, reason: str, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/cancel-a-booking
@@ -246,6 +254,8 @@ def _error_for(response: requests.Response, *, changing: bool) -> CalcomError:
         return CalcomUnavailable(message, status=status, request_id=request_id)
     if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
         return BookingNotFound(message, status=status, request_id=request_id)
+    if status in TIMED_OUT:
+        return OutcomeUnknown(message, status=status, request_id=request_id)
     if 400 <= status < 500 and refusal is not None:
         return CalcomRefused(message, reason=refusal, status=status, request_id=request_id)
     if lost_race or status == 409:

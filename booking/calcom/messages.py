@@ -35,7 +35,6 @@ LOST_RACE = ("An error occurred while querying the database", "booking_conflict_
 
 BOOKING_NOT_FOUND = re.compile(r"Booking with uid=\S* (was )?not found")
 ROUTE_UNKNOWN = re.compile(r"^Cannot (GET|POST|PATCH|DELETE) ")
-MOVED_TO = re.compile(r"rescheduled already to booking with uid=([A-Za-z0-9_-]+)")
 
 
 def refusal_in(message: str) -> Refusal | None:

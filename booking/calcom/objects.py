@@ -59,6 +59,7 @@ class EventType:
     is_paid: bool
     email_required: bool
     accepts_notes: bool
+    is_recurring: bool
 
 
 def read_instant(value: Any) -> datetime:
@@ -124,6 +125,8 @@ def read_event_type(data: Any) -> EventType:
         has_seats=isinstance(seats, dict) and not seats.get("disabled", False),
         is_paid=bool(data.get("price")),
         email_required=bool(email.get("required")) and not email.get("hidden"),
+        is_recurring=isinstance(data.get("recurrence"), dict)
+        and not data["recurrence"].get("disabled", False),
         accepts_notes=any(f.get("slug") == "notes" and not f.get("hidden") for f in fields),
     )
 

@@ -65,6 +65,8 @@ class _TellsWhetherSent:
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined]
+        if _exchange.deadline is not None and _exchange.deadline.remaining == 0:
+            raise TimeoutError("No time is left to send this in.")
         _exchange.sent = True
         super().send(data)  # type: ignore[misc]
 
@@ -80,16 +82,36 @@ class _TellsWhetherSent:
         return bool(super().is_connected)  # type: ignore[misc]
 
 
+def _connect(host: str, port: int, options: Any) -> socket.socket:
+    """Try the host's addresses in turn, all within CONNECT_SECONDS; the standard library would take
+    as long for each of them. Raises OSError.
+    """
+    until = (_exchange.deadline or Deadline.after(CONNECT_SECONDS)).at_most(CONNECT_SECONDS)
+    error: OSError = TimeoutError("No time is left to connect in.")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = _BoundedSocket(family, kind, protocol)
+        try:
+            for option in options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(max(0.001, until.remaining))
+            sock.connect(address)
+        except OSError as failed:
+            sock.close()
+            error = failed
+        else:
+            return sock
+    raise error
+
+
 class _Connection(_TellsWhetherSent, HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        plain = super()._new_conn()
-        seconds = plain.gettimeout()
-        bounded = _BoundedSocket(fileno=plain.detach())
-        bounded.settimeout(seconds)
-        return bounded
+        return _connect(self.host, self.port or 80, self.socket_options)
 
 
 class _TLSConnection(_TellsWhetherSent, HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self.host, self.port or 443, self.socket_options)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.ssl_context is None:

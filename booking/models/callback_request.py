@@ -16,6 +16,10 @@ class CallbackRequest(models.Model):
         OPEN = "open", _("open")
         DONE = "done", _("done")
 
+    class Kind(models.TextChoices):
+        NOT_BOOKED = "not_booked", _("promised because a booking did not work")
+        WANTED = "wanted", _("the caller asked for it")
+
     company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="callback_requests")
     branch = models.ForeignKey(
         Branch, on_delete=models.SET_NULL, null=True, blank=True, related_name="callback_requests"
@@ -24,6 +28,7 @@ class CallbackRequest(models.Model):
     customer = models.ForeignKey(
         Customer, on_delete=models.SET_NULL, null=True, blank=True, related_name="callback_requests"
     )
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.NOT_BOOKED)
     reason = models.CharField(max_length=500)
     preferred_time = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.OPEN)

@@ -2,21 +2,25 @@
 
 Two forms exist. Normal: `{"name": …, "call": {…}, "args": {…}}`. Arguments only: the arguments are the whole
 body, and the call is named by the header `X-Retell-Call-Id`, which the operator sets to `{{call_id}}` on the
-tool.
+tool. `args` tells them apart.
 
 What the language model wrote (`args`) is never believed about which call it is: models invent call ids, or
 pass the example out of a prompt. Only `call.call_id` and the header, which Retell itself fills, are. Nothing
-in here raises on any JSON value: a request that verified is answered with a sentence, not with an error.
+in here raises on any JSON value: a request that verified is answered with a sentence, not with an error. Only
+`read_json` does, on bytes that are no JSON.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from customers.placeholders import is_placeholder
 
@@ -25,6 +29,16 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
 # Examples out of prompts and documentation: "123", "12345", "0000".
 _COUNTED = re.compile(r"0+|1(?:2(?:3(?:4(?:5(?:6(?:7(?:8(?:90?)?)?)?)?)?)?)?)?")
 _LONGEST_TEXT = 256
+_LONGEST_FUNCTION_NAME = 64
+
+# PostgreSQL cannot store U+0000, and UTF-8 cannot hold half a surrogate pair. Nobody means either.
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+_DEEPEST = 32
+_SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
+_DIGITS_OF_64_BITS = 20
+# Python refuses to write out longer ones (4300 digits).
+_MOST_BITS_AS_TEXT = 14_000
+_CUT = "…"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Retell did not exist before, and a value in seconds or microseconds must not pass for one in milliseconds.
@@ -36,7 +50,9 @@ _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 class FunctionRequest:
     """One function call of a phone agent. Numbers are as signalled ("anonymous" included), not normalised."""
 
-    name: str  # without version suffix, lower case; the one in the URL, because operators may rename the tool
+    # Without version suffix, lower case, printable, at most 64 characters, perhaps "". The one in the URL,
+    # because operators may rename the tool.
+    name: str
     tool_name: str | None  # as Retell calls the tool; None in the arguments-only form
     call_id: str | None  # None: neither the body nor the header names a call
     agent_id: str | None
@@ -46,60 +62,63 @@ class FunctionRequest:
     to_number: str | None
     start_timestamp: datetime | None  # UTC
     tool_call_id: str | None  # id of this invocation, when Retell's running transcript tells it
-    arguments: dict[str, Any]  # as the model wrote them
+    arguments: dict[str, Any]  # as the model wrote them, made `storable`
 
 
 def read_function_request(payload: object, *, path_name: str, call_id_header: str | None) -> FunctionRequest:
     """Read the parsed body of a function request. `path_name` is the last part of the URL. Raises nothing."""
     body: Mapping[str, Any] = payload if isinstance(payload, dict) else {}
-    if _is_normal_form(body):
+    call_id_beside = read_identifier(call_id_header)
+    if _is_normal_form(body, call_is_named_beside=call_id_beside is not None):
         call: Mapping[str, Any] = body["call"] if isinstance(body.get("call"), dict) else {}
         arguments = _read_arguments(body.get("args"))
-        tool_name = _text(body.get("name"))
+        tool_name = read_text(body.get("name"))
     else:
-        call, arguments, tool_name = {}, dict(body), None
+        call, arguments, tool_name = {}, _read_arguments(dict(body)), None
     return FunctionRequest(
-        name=base_name(path_name),
+        name=_function_name(path_name),
         tool_name=tool_name,
-        call_id=_identifier(call.get("call_id")) or _identifier(call_id_header),
-        agent_id=_identifier(call.get("agent_id")),
-        call_type=_text(call.get("call_type")),
-        direction=_text(call.get("direction")),
-        from_number=_text(call.get("from_number")),
-        to_number=_text(call.get("to_number")),
-        start_timestamp=_instant(call.get("start_timestamp")),
+        call_id=read_identifier(call.get("call_id")) or call_id_beside,
+        agent_id=read_identifier(call.get("agent_id")),
+        call_type=read_text(call.get("call_type")),
+        direction=read_text(call.get("direction")),
+        from_number=read_text(call.get("from_number")),
+        to_number=read_text(call.get("to_number")),
+        start_timestamp=read_milliseconds(call.get("start_timestamp")),
         tool_call_id=_find_tool_call_id(call, name=tool_name or path_name, arguments=arguments),
         arguments=arguments,
     )
 
 
-def base_name(name: str) -> str:
-    """The function meant by a name as set up in Retell: "Book_Appointment_V2" and "book-appointment-v2" are
-    both "book_appointment". Whether such a function exists is for the caller to say."""
-    return _VERSION_SUFFIX.sub("", name.strip().lower()).replace("-", "_")
+def read_json(body: bytes) -> Any:
+    """The JSON value in `body`, which must be UTF-8. Raises ValueError, also for NaN and for a depth nobody
+    sends in earnest.
+
+    What the grammar of JSON allows is read: half a surrogate pair stays in its text, a number beyond all
+    floats becomes infinity, an integer beyond 64 bits a float or the text of its digits. See `storable`.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body.decode(), parse_int=_read_integer, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
-def _is_normal_form(body: Mapping[str, Any]) -> bool:
-    # One key alone may be an argument that happens to be called "name" or "call". Two of them are Retell's
-    # envelope.
-    named = isinstance(body.get("name"), str)
-    return sum((named, isinstance(body.get("call"), dict), "args" in body)) >= 2
+def storable(value: Any) -> Any:
+    """A copy of the JSON value `value` that every database, JSON writer and log can hold. Raises nothing.
+
+    Texts and keys lose U+0000 and lone surrogates, integers beyond 64 bits become texts, NaN and infinity
+    None, and what is nested deeper than 32 becomes "…".
+    """
+    return _storable(value, room=_DEEPEST)
 
 
-def _read_arguments(args: object) -> dict[str, Any]:
-    if isinstance(args, str):
-        try:
-            args = json.loads(args, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            return {}
-    return dict(args) if isinstance(args, dict) else {}
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _identifier(value: object) -> str | None:
+def read_identifier(value: object) -> str | None:
+    """An id as Retell gives them, at most 128 characters. None for what a model or a prompt puts there
+    instead."""
     if not isinstance(value, str):
         return None
     value = value.strip()
@@ -108,22 +127,91 @@ def _identifier(value: object) -> str | None:
     return value
 
 
-def _text(value: object) -> str | None:
-    """A short, printable text. Anything else would only make trouble in a column or a log line."""
+def read_text(value: object) -> str | None:
+    """A printable text of 1 to 256 characters. Anything else would only make trouble in a column or a log
+    line: None."""
     if not isinstance(value, str):
         return None
     value = value.strip()
     return value if value and len(value) <= _LONGEST_TEXT and value.isprintable() else None
 
 
-def _instant(milliseconds: object) -> datetime | None:
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
+def read_milliseconds(value: object) -> datetime | None:
+    """The instant, in UTC, so many milliseconds after 1970. None if it is no number, or one that cannot be in
+    milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        instant = _EPOCH + timedelta(milliseconds=milliseconds)
+        instant = _EPOCH + timedelta(milliseconds=value)
     except (OverflowError, ValueError):  # far too large; infinity; not a number
         return None
     return instant if _EARLIEST <= instant < _LATEST else None
+
+
+def base_name(name: str) -> str:
+    """The function meant by a name as set up in Retell: "Book_Appointment_V2" and "book-appointment-v2" are
+    both "book_appointment". Whether such a function exists is for the caller to say."""
+    return _VERSION_SUFFIX.sub("", name.strip().lower()).replace("-", "_")
+
+
+def _function_name(path_name: str) -> str:
+    printable = "".join(character for character in path_name if character.isprintable())
+    return base_name(printable)[:_LONGEST_FUNCTION_NAME]
+
+
+def _is_normal_form(body: Mapping[str, Any], *, call_is_named_beside: bool) -> bool:
+    # One key alone may be an argument that happens to be called "name", "call" or "args".
+    has_name, has_call = isinstance(body.get("name"), str), isinstance(body.get("call"), dict)
+    if "args" in body:
+        return has_name or has_call
+    # A function without parameters may come without `args`. Where the header names the call, though, this is
+    # what the model wrote, and it must not choose the call.
+    return has_name and has_call and not call_is_named_beside
+
+
+def _read_arguments(args: object) -> dict[str, Any]:
+    if isinstance(args, str):
+        try:
+            args = read_json(_NOT_STORABLE.sub("", args).encode())
+        except ValueError:
+            return {}
+    return storable(args) if isinstance(args, dict) else {}
+
+
+def _storable(value: Any, *, room: int) -> Any:
+    """`room` is how many levels may still be opened."""
+    if isinstance(value, str):
+        return _NOT_STORABLE.sub("", value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return _storable_integer(value)
+    if room == 0:
+        return _CUT
+    if isinstance(value, dict):
+        return {
+            _NOT_STORABLE.sub("", str(key)): _storable(member, room=room - 1) for key, member in value.items()
+        }
+    if isinstance(value, list):
+        return [_storable(member, room=room - 1) for member in value]
+    return _CUT  # not out of JSON
+
+
+def _storable_integer(value: int) -> int | str:
+    if _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
+        return value
+    return str(value) if value.bit_length() <= _MOST_BITS_AS_TEXT else _CUT
+
+
+def _read_integer(digits: str) -> int | str:
+    # Reading a million digits would take minutes.
+    return int(digits) if len(digits) <= _DIGITS_OF_64_BITS else digits
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _find_tool_call_id(call: Mapping[str, Any], *, name: str, arguments: dict[str, Any]) -> str | None:
@@ -143,19 +231,12 @@ def _find_tool_call_id(call: Mapping[str, Any], *, name: str, arguments: dict[st
         if entry.get("role") == "tool_call_result" and isinstance(entry.get("tool_call_id"), str)
     }
     for entry in reversed(entries):
-        tool_call_id = _identifier(entry.get("tool_call_id"))
+        tool_call_id = read_identifier(entry.get("tool_call_id"))
         if entry.get("role") != "tool_call_invocation" or tool_call_id is None or tool_call_id in answered:
             continue
         entry_name = entry.get("name")
         if not isinstance(entry_name, str) or base_name(entry_name) != base_name(name):
             continue
-        if _equal(_read_arguments(entry.get("arguments")), arguments):
+        if _read_arguments(entry.get("arguments")) == arguments:
             return tool_call_id
     return None
-
-
-def _equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    try:
-        return a == b
-    except RecursionError:  # nested a thousand deep; nothing anybody sends in earnest
-        return False

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calls.retell.payloads import FunctionRequest, base_name, read_function_request
+from calls.retell.payloads import (
+    FunctionRequest,
+    base_name,
+    read_function_request,
+    read_identifier,
+    read_json,
+    read_milliseconds,
+    read_text,
+    storable,
+)
 
 PAYLOADS = Path(__file__).parent.parent / "payloads" / "retell"
 CALL_ID = "call_3b7c9e1f5a2d4860b1c7d9e2f40"
@@ -124,9 +135,37 @@ def test_a_call_id_among_the_arguments_is_never_used(body):
     assert read(body, header="call_real").call_id == "call_real"
 
 
-def test_an_argument_named_like_a_part_of_the_envelope_stays_an_argument():
-    assert read({"name": "Anna", "service": "haircut"}).arguments == {"name": "Anna", "service": "haircut"}
-    assert read({"args": "x"}).arguments == {"args": "x"}
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "Anna", "service": "haircut"}, {"args": "x"}, {"call": {"call_id": "c_1"}},
+        {"call": "me back"}, {"name": 5, "call": {"call_id": "c_1"}}, {"name": "Anna", "call": "c_1"},
+        {"call": [], "args": {}},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("header", [None, "call_real"])
+def test_an_argument_named_like_a_part_of_the_envelope_stays_an_argument(body, header):
+    request = read(body, header=header)
+    assert (request.arguments, request.call_id, request.tool_name) == (body, header, None)
+
+
+@pytest.mark.parametrize("header", [None, "None", "{{call_id}}", "12345"])
+def test_a_request_without_arguments_may_come_without_args(header):
+    request = read({"name": "list_services", "call": {"call_id": "call_a"}, "x": 1}, header=header)
+    assert (request.call_id, request.tool_name, request.arguments) == ("call_a", "list_services", {})
+
+
+def test_where_the_header_names_the_call_a_name_and_a_call_without_args_are_arguments():
+    body = {"name": "Anna", "call": {"call_id": "call_invented"}, "service": "haircut"}
+    request = read(body, header="call_real")
+    assert (request.call_id, request.arguments, request.tool_name) == ("call_real", body, None)
+
+
+@pytest.mark.parametrize("envelope", [{"name": "x"}, {"call": {"call_id": "call_a"}}])
+def test_args_beside_a_name_or_a_call_are_the_normal_form(envelope):
+    request = read({**envelope, "args": {"a": 1}})
+    assert request.arguments == {"a": 1}
+    assert request.call_id == envelope.get("call", {}).get("call_id")
 
 
 @pytest.mark.parametrize(
@@ -134,11 +173,111 @@ def test_an_argument_named_like_a_part_of_the_envelope_stays_an_argument():
     [
         ({"a": 1}, {"a": 1}), ('{"a": 1}', {"a": 1}), (None, {}), ("", {}), ("garbage", {}), ("[1]", {}),
         ("null", {}), ('{"a": NaN}', {}), ("[" * 100_000, {}), ("1" * 10_000, {}), ([], {}), ([{"a": 1}], {}),
-        (5, {}), (True, {}), ('"{}"', {}),
+        (5, {}), (True, {}), ('"{}"', {}), ('{"a": "\\ud83d!"}', {"a": "!"}),
+        ('{"a": "\ud83d!\x00"}', {"a": "!"}),
+        ('{"a": 1e400, "b": -1e400}', {"a": None, "b": None}), ('{"a": "\\u0000!"}', {"a": "!"}),
+        ('{"a": 1e400, "b": ' + "1" * 5000 + "}", {"a": None, "b": "1" * 5000}),
     ],
 )  # fmt: skip
 def test_arguments_of_any_shape(args, arguments):
     assert read({"name": "x", "call": {}, "args": args}).arguments == arguments
+
+
+def nested(depth: int) -> Any:
+    value: Any = "core"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def depth_of(value: Any) -> int:
+    depth = 0
+    while isinstance(value, list):
+        value, depth = value[0], depth + 1
+    return depth
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        ("a\x00b", "ab"), ("\ud83d half", " half"), ("half \ude00", "half "), ("😀 ä", "😀 ä"),
+        ({"a\x00": {"\udfff": ["\x00"]}}, {"a": {"": [""]}}), (None, None), (True, True), (1.5, 1.5),
+        (2**64 - 1, 2**64 - 1), (2**64, "18446744073709551616"), (-(2**63), -(2**63)),
+        (-(2**63) - 1, "-9223372036854775809"), (10**4000, "1" + "0" * 4000),
+        (math.nan, None), (math.inf, None), (-math.inf, None), ([math.nan, [1]], [None, [1]]),
+    ],
+)  # fmt: skip
+def test_a_value_is_made_storable(value, stored):
+    assert storable(value) == stored
+
+
+def test_an_integer_too_long_to_write_out_is_cut():
+    assert storable({"a": 10**400_000, "b": -(10**5000)}) == {"a": "…", "b": "…"}
+
+
+def test_what_is_nested_deeper_than_thirty_two_is_cut():
+    assert storable(nested(32)) == nested(32)
+    for depth in (33, 100, 100_000):
+        cut = storable(nested(depth))
+        assert depth_of(cut) == 32
+        assert "…" in str(cut)
+        assert "core" not in str(cut)
+
+
+@pytest.mark.parametrize("body", [{"name": "x", "call": {}, "args": {"a": nested(500)}}, {"a": nested(500)}])
+def test_arguments_are_storable_in_both_forms(body):
+    assert depth_of(read(body).arguments["a"]) == 31
+
+
+def test_arguments_in_a_text_are_storable_too():
+    args = json.dumps({"a": nested(500)})
+    assert depth_of(read({"name": "x", "call": {}, "args": args}).arguments["a"]) == 31
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"{}", {}), (b' {"a": [1, "\xc3\xa4", null]}\n', {"a": [1, "ä", None]}), (b'"\\ud83d"', "\ud83d"),
+        (b'{"\\ude00": "\\u0000"}', {"\ude00": "\x00"}), (b'"\\ud83d\\ude00"', "😀"), (b"1e400", math.inf),
+        (b"[-1e400, 7]", [-math.inf, 7]), (b"1" * 5000, "1" * 5000), (b"-" + b"1" * 5000, "-" + "1" * 5000),
+        (b"[1e400, 18446744073709551615]", [math.inf, 2**64 - 1]),
+    ],
+)  # fmt: skip
+def test_what_the_grammar_of_json_allows_is_read(body, value):
+    assert read_json(body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b" ", b"{", b"hello", b"{'a': 1}", b"NaN", b"[NaN]", b"Infinity", b'{"a": -Infinity}',
+        b"[1e400, NaN]",
+        b"\xff\xfe", b"\xff\xfe{\x00}\x00", b'"\xed\xa0\x80"', b'"\xff"', b"\xef\xbb\xbf{}", b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 50_000, b'"a\x00"', b"[1]\x00", b"01", b"[1,]", b"1 2",
+    ],
+)  # fmt: skip
+def test_what_is_no_json_raises_value_error(body):
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_json(body)
+
+
+@given(st.one_of(st.binary(), st.text('[]{}",:01e.-\\ud8 ').map(str.encode)))
+def test_any_bytes_are_read_or_raise_value_error(body):
+    try:
+        value = read_json(body)
+    except ValueError:
+        return
+    orjson.dumps(storable(value))
+
+
+def test_the_readers_of_single_values_are_lenient():
+    assert read_identifier(" agent_1 ") == "agent_1"
+    assert read_identifier("{{agent_id}}") is None
+    assert read_text(" ended ") == "ended"
+    assert read_text("x" * 257) is None
+    assert read_text("a\x00b") is None
+    assert read_milliseconds(1_795_255_200_000) == datetime(2026, 11, 21, 10, tzinfo=UTC)
+    assert read_milliseconds("1795255200000") is None
 
 
 @pytest.mark.parametrize(
@@ -182,6 +321,17 @@ def test_a_version_suffix_and_case_do_not_matter(name):
 )
 def test_other_names_are_left_alone(name):
     assert base_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("path_name", "name"),
+    [
+        ("book\x00x", "bookx"), ("\x00", ""), (" ", ""), ("book\n_appointment\u200b", "book_appointment"),
+        ("book_appointment_v2\x00", "book_appointment"), ("x" * 80, "x" * 64), ("\ud83d", ""), ("💇", "💇"),
+    ],
+)  # fmt: skip
+def test_the_name_out_of_the_path_is_short_and_printable(path_name, name):
+    assert read({}, path_name=path_name).name == name
 
 
 @given(st.text())
@@ -239,7 +389,9 @@ def test_deeply_nested_arguments_do_not_raise():
     for _ in range(5000):
         other = {"a": other}
     call = {"transcript_with_tool_calls": [invocation("t1", arguments=other)]}
-    assert read({"name": "book", "call": call, "args": deep}).tool_call_id is None
+    request = read({"name": "book", "call": call, "args": deep}, path_name="book")
+    assert request.tool_call_id == "t1"  # alike as far as they are kept
+    assert len(json.dumps(request.arguments)) < 500
 
 
 JSON = st.recursive(
@@ -281,7 +433,10 @@ BODIES = st.one_of(
 @given(BODIES, st.text(), st.one_of(st.none(), st.text()))
 def test_any_json_body_is_read_without_an_exception(body, path_name, header):
     request = read(body, path_name=path_name, header=header)
-    assert isinstance(request.arguments, dict)
+    assert json.loads(orjson.dumps(request.arguments)) == request.arguments
+    assert "\x00" not in orjson.dumps(request.arguments).decode()
+    assert len(request.name) <= 64
+    assert not request.name or request.name.isprintable()
     for identifier in (request.call_id, request.agent_id, request.tool_call_id):
         assert identifier is None or (identifier.isascii() and 0 < len(identifier) <= 128)
     for text in (

@@ -79,7 +79,7 @@ def make_salon(
     return Company.objects.get(slug=slug)
 
 
-SERVICES = (
+SERVICES: tuple[tuple[str, str, list[str], int, str], ...] = (
     ("haircut", "Haarschnitt", ["Herrenhaarschnitt", "cut"], 30, "open"),
     ("colour", "Färben", [], 30, "roundrobin_open"),
     ("advice", "Beratung", [], 30, "confirm_open"),

@@ -27,7 +27,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        return self.body["code"]
+        return str(self.body["code"])
 
     @property
     def uid(self) -> str | None:

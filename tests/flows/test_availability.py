@@ -1,0 +1,378 @@
+"""What is free: shown from a short-lived cache, offered truthfully, and never trusted by a booking."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.cache import cache as default_cache
+from django.db import connections
+
+from booking.models import Appointment, SyncFailure
+from calls.models import Call
+from customers.models import Company
+from tests.flows.phone import Phone, at
+
+# django-redis can do more than Django's own interface says.
+cache: Any = default_cache
+
+SECOND_CALLER = "+4915187654321"
+
+
+def check(caller: Phone, **arguments):
+    arguments = {"service": "haircut", "date": at(10).date().isoformat(), **arguments}
+    return caller.ask("check_availability", **arguments)
+
+
+def starts(answer) -> list[dt.datetime]:
+    return [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["slots"]]
+
+
+def offered(answer) -> list[dt.datetime]:
+    return [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["alternatives"]]
+
+
+# --- The cache and the truth
+
+
+def test_a_web_booking_we_never_heard_of_ends_as_taken_and_the_next_look_is_right(calcom, phone, verdict):
+    caller = phone()
+    wanted = at(1)
+    assert wanted in starts(check(caller))
+    calcom.web_book("open", start=wanted, silent=True)
+    stale = check(caller)
+    assert len(calcom.requests("slots")) == 1
+    (slot,) = [slot for slot in stale.body["slots"] if dt.datetime.fromisoformat(slot["start"]) == wanted]
+    answer = caller.ask("book_appointment", slot_id=slot["slot_id"], customer_name="Anna Weber")
+    assert answer.code == "slot_taken"
+    assert offered(answer)
+    assert wanted not in offered(answer)
+    assert wanted not in starts(check(caller))
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_what_is_cached_lives_for_a_minute_at_most(calcom, phone, salon, verdict):
+    check(phone())
+    keys = [key for key in cache.iter_keys(f"availability:{salon.pk}:*") if ":asking" not in key]
+    lifetimes = {key: cache.ttl(key) for key in keys if not key.endswith(":generation")}
+    assert len(lifetimes) == 1
+    assert all(0 < seconds <= 60 for seconds in lifetimes.values())
+    verdict()
+
+
+def test_our_own_booking_is_gone_from_the_next_look(calcom, phone, verdict):
+    caller = phone()
+    assert at(2) in starts(check(caller))
+    assert caller.book(at(2)).code == "booked"
+    assert at(2) not in starts(check(phone(from_number=SECOND_CALLER)))
+    verdict()
+
+
+def test_a_booking_of_one_service_is_gone_from_the_looks_at_the_hosts_other_services(
+    calcom, phone, verdict, salon
+):
+    event_type = calcom.state.add_event_type("beard", hosts=["olga"], available="always")
+    salon.services.create(slug="beard", name="Bart", duration_minutes=30, calcom_event_type_id=event_type.id)
+    assert at(2) in starts(check(phone(), service="beard"))
+    assert phone().book(at(2)).code == "booked"
+    assert at(2) not in starts(check(phone(), service="beard"))
+    verdict()
+
+
+def test_what_was_read_while_a_booking_was_made_is_not_shown_afterwards(calcom, phone, verdict):
+    """The list is read before the booking, and arrives after it."""
+    reading = threading.Event()
+    seen = []
+
+    def look() -> None:
+        try:
+            seen.append(check(phone()))
+        finally:
+            connections.close_all()
+
+    calcom.faults.add("slots", delay_after=0.8, call={"received": lambda _: reading.set()})
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert reading.wait(5)
+    assert phone(from_number=SECOND_CALLER).book(at(3)).code == "booked"
+    thread.join(10)
+    assert seen[0].code == "ok"
+    assert at(3) not in starts(check(phone()))
+    verdict()
+
+
+def test_ten_callers_who_ask_at_once_cost_one_request(calcom, phone, verdict):
+    check(phone(), date=at(10, days=20).date().isoformat())  # the event type is known now
+    calcom.clear_log()
+    calcom.faults.add("slots", delay_before=0.3, times=None)
+    answers = []
+
+    def ask() -> None:
+        try:
+            answers.append(check(phone()))
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [answer.code for answer in answers] == ["ok"] * 10
+    assert len({str(starts(answer)) for answer in answers}) == 1
+    assert len(calcom.requests("slots")) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("rubbish", ["rubbish", b"\xff", 7, None, '{"a": 1}', "[1e400]"])
+def test_a_cache_that_holds_rubbish_is_read_past(calcom, phone, verdict, salon, rubbish):
+    first = starts(check(phone()))
+    for key in list(cache.iter_keys(f"availability:{salon.pk}:*")):
+        if not key.endswith(":generation"):
+            cache.set(key, rubbish, 60)
+    assert starts(check(phone())) == first
+    verdict()
+
+
+# --- Between the look and the booking
+
+
+def test_a_slot_taken_between_look_and_booking_gets_fresh_alternatives(calcom, phone, verdict):
+    caller = phone()
+    slots = check(caller).body["slots"]
+    taken = [dt.datetime.fromisoformat(slot["start"]) for slot in slots[4:7]]
+    for start in taken:
+        calcom.web_book("open", start=start, silent=True)
+    answer = caller.ask("book_appointment", slot_id=slots[5]["slot_id"], customer_name="Anna Weber")
+    assert answer.code == "slot_taken"
+    assert len(offered(answer)) == 3
+    assert not set(taken) & set(offered(answer))
+    chosen = answer.body["alternatives"][0]
+    assert chosen["spoken"]
+    booked = caller.ask("book_appointment", slot_id=chosen["slot_id"], customer_name="Anna Weber")
+    assert booked.code == "booked"
+    assert booked.body["appointment"]["start"] == chosen["start"]
+    verdict()
+
+
+def test_a_slot_taken_while_our_create_is_on_its_way_is_taken_and_nothing_else(calcom, phone, verdict):
+    calcom.faults.add(
+        "create", call={"received": lambda _: calcom.web_book("open", start=at(10), silent=True)}
+    )
+    answer = phone().book(at(10))
+    assert answer.code == "slot_taken"
+    assert len(calcom.active_bookings()) == 1
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_near_time_is_offered_and_booked_only_after_it_was_chosen(calcom, phone, verdict):
+    calcom.state.event_type("open").slot_interval = 15
+    calcom.web_book("open", start=at(12, 45), silent=True)
+    caller = phone()
+    answer = caller.book(at(13))
+    assert answer.code == "slot_taken"
+    assert at(13, 15) in offered(answer)
+    assert "1:15 PM" in answer.body["say"]
+    assert answer.body["appointment"] is None
+    assert not Appointment.objects.exclude(status="failed").exists()
+    assert len(calcom.active_bookings()) == 1
+    (near,) = [each for each in answer.body["alternatives"] if "T13:15" in each["start"]]
+    booked = caller.ask("book_appointment", slot_id=near["slot_id"], customer_name="Anna Weber")
+    assert booked.code == "booked"
+    assert "1:15 PM" in booked.body["say"]
+    verdict()
+
+
+def test_a_booking_left_open_whose_slot_was_sold_since_is_a_ticket_and_is_not_moved(
+    calcom, phone, verdict, settings, settle_later
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_before_commit()
+    caller = phone()
+    assert caller.book(at(10)).code == "checking"
+    calcom.web_book("open", start=at(10), silent=True)
+    settle_later()
+    (failure,) = SyncFailure.objects.exclude(status="resolved").select_related("call")
+    assert (failure.failure_type, failure.call) == (
+        "orphaned_local",
+        Call.objects.get(retell_call_id=caller.call_id),
+    )
+    assert len(calcom.requests("create")) == 1
+    assert len(calcom.active_bookings()) == 1
+    assert not calcom.requests("reschedule")
+    verdict()
+
+
+# --- What is shown
+
+
+def test_only_what_lies_ahead_and_on_the_day_is_shown_in_order(calcom, phone, verdict):
+    now = dt.datetime(2026, 12, 1, 10, 10, tzinfo=dt.UTC)
+    with time_machine.travel(now, tick=True):
+        today = starts(check(phone(), date="heute"))
+        assert today == sorted(today)
+        assert today[0] == dt.datetime(2026, 12, 1, 10, 30, tzinfo=dt.UTC)
+        assert {start.date() for start in today} == {dt.date(2026, 12, 1)}
+        tomorrow = starts(check(phone(), date="tomorrow"))
+        assert {start.date() for start in tomorrow} == {dt.date(2026, 12, 2)}
+        verdict()
+
+
+def test_a_part_of_the_day_is_told_in_either_language(calcom, phone, verdict):
+    for words, hours in {
+        "morning": range(12),
+        "vormittags": range(12),
+        "afternoon": range(12, 18),
+        "am Nachmittag": range(12, 18),
+        "abends": range(17, 24),
+        "nonsense": range(24),
+    }.items():
+        found = starts(check(phone(), part_of_day=words))
+        assert found
+        assert {start.hour for start in found} <= set(hours), words
+    verdict()
+
+
+def test_a_span_of_days_is_looked_through(calcom, phone, verdict):
+    calcom.state.event_type("single")  # weekdays nine to five
+    first, last = at(9), at(9, days=9)
+    answer = check(
+        phone(),
+        service="shave",
+        date=None,
+        **{"from": first.date().isoformat(), "to": last.date().isoformat()},
+    )
+    assert answer.code == "ok"
+    assert starts(answer)
+    assert all(first.date() <= start.date() <= last.date() for start in starts(answer))
+    assert len(starts(answer)) <= 20
+    verdict()
+
+
+def test_a_day_that_is_over_or_unclear_is_asked_about(calcom, phone, verdict):
+    for date in ("2020-01-01", "irgendwann", "2026-02-30", 7, True, ["2026-12-01"], "32.13.2026"):
+        answer = check(phone(), date=date)
+        assert (answer.status, answer.code) == (200, "invalid_request"), date
+        assert answer.body["say"]
+    assert not calcom.requests("slots")
+    verdict()
+
+
+def test_a_day_that_was_not_said_means_the_next_days(calcom, phone, verdict):
+    for date in (None, "", "{{date}}", "null"):
+        answer = check(phone(), date=date)
+        assert answer.code == "ok"
+        assert starts(answer)
+    verdict()
+
+
+def test_a_full_day_is_said_to_be_full(calcom, phone, verdict):
+    saturday = at(9)
+    while saturday.weekday() != 5:
+        saturday += dt.timedelta(days=1)
+    answer = check(phone(), service="shave", date=saturday.date().isoformat())
+    assert (answer.code, answer.body["slots"]) == ("ok", [])
+    assert "Nothing is free" in answer.body["say"]
+    verdict()
+
+
+# --- When it cannot be found out
+
+
+@pytest.mark.parametrize("kind", ["5xx", "reset", "html", "timeout"])
+def test_could_not_ask_is_never_told_as_nothing_free(calcom, phone, verdict, settings, kind):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.outage(kind)
+    answer = check(phone())
+    assert (answer.status, answer.code, answer.body["success"]) == (200, "unavailable", False)
+    assert "slots" not in answer.body
+    assert "Nothing" not in answer.body["say"]
+    assert answer.seconds < 2.3
+    verdict()
+
+
+@pytest.mark.parametrize("kind", ["html", "empty", "not_json", "list"])
+def test_an_unreadable_list_is_not_an_empty_one(calcom, phone, settings, kind, verdict):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.unreadable_answer(kind, operation="slots", times=None)
+    answer = check(phone())
+    assert answer.code == "unavailable"
+    verdict()
+
+
+def test_one_failed_read_is_repeated_within_the_budget(calcom, phone, verdict):
+    calcom.faults.server_error(commit=False, operation="slots")
+    assert check(phone()).code == "ok"
+    verdict()
+
+
+def test_a_key_that_is_not_accepted_is_one_failure_for_many_looks(calcom, phone, verdict):
+    calcom.state.revoke_key("cal_test_key")
+    for _ in range(3):
+        assert check(phone()).code == "unavailable"
+    (failure,) = SyncFailure.objects.all()
+    assert (failure.failure_type, failure.occurrences, failure.status) == ("config_error", 3, "manual_review")
+    verdict()
+
+
+def test_a_booking_without_alternatives_to_offer_is_refused_all_the_same(calcom, phone, verdict, settings):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    calcom.web_book("open", start=at(10), silent=True)
+    assert phone(from_number=SECOND_CALLER).book(at(11), customer_name="Ben Kurz").code == "booked"
+    calcom.faults.add("slots", hang=True, commit=False, times=None)
+    answer = phone().book(at(10))
+    assert (answer.code, answer.body["alternatives"]) == ("slot_taken", [])
+    assert answer.seconds < 3.3
+    assert answer.body["say"]
+    verdict()
+
+
+# --- Services
+
+
+def test_the_services_are_listed_with_what_an_agent_needs(calcom, phone, verdict, salon, haircut):
+    salon.services.filter(slug="massage").update(is_active=False)
+    answer = phone().ask("list_services")
+    assert answer.code == "ok"
+    assert {service["slug"] for service in answer.body["services"]} == {
+        "haircut",
+        "colour",
+        "advice",
+        "shave",
+    }
+    shown = {service["slug"]: service for service in answer.body["services"]}["haircut"]
+    assert shown == {"slug": "haircut", "name": "Haarschnitt", "duration_minutes": 30}
+    assert "Haarschnitt" in answer.body["say"]
+    assert "Massage" not in str(answer.body)
+    assert not calcom.log
+    verdict()
+
+
+def test_a_company_without_services_says_so(calcom, phone, salon, verdict):
+    salon.services.update(is_active=False)
+    answer = phone().ask("list_services")
+    assert (answer.code, answer.body["services"]) == ("ok", [])
+    assert answer.body["say"]
+    assert check(phone()).code == "unknown_service"
+    verdict()
+
+
+def test_where_there_is_only_one_service_it_need_not_be_named(calcom, phone, verdict, salon):
+    salon.services.exclude(slug="haircut").update(is_active=False)
+    assert check(phone(), service=None).code == "ok"
+    assert phone().book(at(10), service="").code == "booked"
+    verdict()
+
+
+def test_slots_are_spoken_in_the_companys_language(calcom, phone, salon, verdict):
+    Company.objects.filter(pk=salon.pk).update(language="de")
+    answer = check(phone())
+    assert all("Uhr" in slot["spoken"] for slot in answer.body["slots"])
+    assert "Uhr" in answer.body["say"]
+    assert "Free" not in answer.body["say"]
+    verdict()

@@ -1,0 +1,578 @@
+"""The same request again, and many requests at once: one booking, and an honest answer for everybody.
+
+Real threads on a real database. Whoever is faster differs from run to run; what must hold does not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connections
+
+from booking import idempotency
+from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
+from calls.models import Call, FunctionCall
+from customers.models import Customer
+from tests.flows.phone import BERLIN, Answer, Phone, at
+
+SECOND_CALLER = "+4915187654321"
+
+
+def posts(calcom) -> int:
+    return len(calcom.requests("create"))
+
+
+def live() -> list[Appointment]:
+    return list(Appointment.objects.filter(status__in=("requested", "scheduled", "confirmed")))
+
+
+def at_once(*acts: Callable[[], Answer]) -> list[Answer]:
+    """Carry all of them out at the same moment; their answers in order."""
+    answers: list[Answer | None] = [None] * len(acts)
+    ready = threading.Barrier(len(acts))
+
+    def run(number: int, act: Callable[[], Answer]) -> None:
+        try:
+            ready.wait(timeout=10)
+            answers[number] = act()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    finished = [answer for answer in answers if answer is not None]
+    assert len(finished) == len(acts), "somebody got no answer"
+    return finished
+
+
+def in_the_meantime(first: Callable[[], Answer], then: Callable[[], Answer], *, when) -> list[Answer]:
+    """Carry `first` out, and `then` as soon as `when()` holds while the first is still running."""
+
+    def second() -> Answer:
+        deadline = time.monotonic() + 10
+        while not when():
+            assert time.monotonic() < deadline, "the moment to step in never came"
+            time.sleep(0.01)
+        return then()
+
+    return at_once(first, second)
+
+
+def codes(answers: list[Answer]) -> Counter[str]:
+    return Counter(answer.code for answer in answers)
+
+
+# --- The same again
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_a_repeat_after_success_gives_the_same_answer_and_asks_cal_com_nothing(calcom, phone, verdict, times):
+    caller = phone()
+    first = caller.book(at(10))
+    asked = len(calcom.log)
+    for number in range(times):
+        again = caller.book(at(10), execution_message=f"One moment, please. {number}")
+        assert again.body == {**first.body, "replayed": True}
+    assert len(calcom.log) == asked
+    assert FunctionCall.objects.count() == 1
+    assert len(live()) == 1
+    verdict()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda start: start.astimezone(dt.UTC).isoformat(),
+        lambda start: start.replace(tzinfo=None).isoformat(),
+        lambda start: start.strftime("%d.%m.%Y %H:%M"),
+        lambda start: (start + dt.timedelta(minutes=5)).isoformat(),
+        lambda start: (start - dt.timedelta(minutes=5)).isoformat(),
+    ],
+    ids=["in UTC", "local", "in German", "five minutes later", "five minutes earlier"],
+)
+def test_the_same_booking_in_other_words_is_the_same_booking(calcom, phone, verdict, spelling):
+    caller = phone()
+    first = caller.book(at(10))
+    again = caller.book(spelling(at(10)))
+    assert again.code == "booked"
+    assert again.body["appointment"] == first.body["appointment"]
+    assert posts(calcom) == 1
+    assert len(live()) == 1
+    verdict()
+
+
+def test_the_same_booking_by_the_functions_old_name_is_the_same_booking(calcom, phone, verdict):
+    caller = phone()
+    first = caller.book(at(10))
+    again = caller.ask(
+        "collect_appointment_data", service="haircut", customer_name="Anna Weber", start=at(10).isoformat()
+    )
+    assert (again.code, again.uid) == ("booked", first.uid)
+    assert posts(calcom) == 1
+    verdict()
+
+
+def test_six_minutes_away_is_another_booking(calcom, phone, verdict):
+    caller = phone()
+    assert caller.book(at(10), service="colour").code == "booked"
+    assert caller.book(at(10, 6), service="colour").code == "booked"
+    assert len({appointment.calcom_booking_uid for appointment in live()}) == 2
+    verdict()
+
+
+def test_the_same_booking_from_another_call_is_already_booked(calcom, phone, verdict):
+    first_call = phone()
+    first = first_call.book(at(10))
+    second = phone().book(at(10))
+    assert (second.code, second.uid) == ("already_booked", first.uid)
+    assert second.body["success"] is True
+    assert posts(calcom) == 1
+    assert Appointment.objects.get().call == Call.objects.get(retell_call_id=first_call.call_id)
+    verdict()
+
+
+def test_a_repeat_of_what_was_cancelled_since_is_not_answered_from_memory(calcom, phone, verdict):
+    caller = phone()
+    first = caller.book(at(10))
+    calcom.web_cancel(first.uid, silent=True)
+    Appointment.objects.update(status="cancelled")
+    again = caller.book(at(10))
+    assert (again.code, again.body["replayed"]) == ("booked", False)
+    assert again.uid != first.uid
+    assert posts(calcom) == 2
+    assert len(calcom.active_bookings()) == 1
+    assert Call.objects.get().appointment == Appointment.objects.get(calcom_booking_uid=again.uid)
+    verdict()
+
+
+def test_an_empty_cache_books_nothing_twice(calcom, phone, verdict):
+    assert phone().book(at(10)).code == "booked"
+    cache.clear()
+    assert phone().book(at(10)).code == "already_booked"
+    assert posts(calcom) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("lie", ["another appointment", "a deleted one", "rubbish"])
+def test_a_lying_cache_books_nothing_twice_and_gives_nobody_another_ones_appointment(
+    calcom, phone, verdict, lie
+):
+    theirs = phone(from_number=SECOND_CALLER).book(at(9), customer_name="Ben Kurz")
+    caller = phone()
+    mine = caller.book(at(10))
+    appointment = Appointment.objects.get(calcom_booking_uid=mine.uid)
+    other = Appointment.objects.get(calcom_booking_uid=theirs.uid)
+    key = f"idempotency:{appointment.company_id}:{appointment.idempotency_key}"
+    assert cache.get(key) == appointment.pk
+    cache.set(key, {"another appointment": other.pk, "a deleted one": 10**9, "rubbish": "rubbish"}[lie])
+    again = phone().book(at(10))
+    assert (again.code, again.uid) == ("already_booked", mine.uid)
+    assert posts(calcom) == 2
+    verdict()
+
+
+def test_without_any_cache_it_books_once_and_repeats_are_repeats(calcom, phone, verdict, settings):
+    settings.CACHES = {
+        "default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"},
+    }
+    caller = phone()
+    first = caller.book(at(10))
+    assert first.code == "booked", first.body
+    assert caller.book(at(10)).body["replayed"] is True
+    assert phone().book(at(10)).code == "already_booked"
+    assert phone(from_number=SECOND_CALLER).book(at(10), customer_name="Ben Kurz").code == "slot_taken"
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+# --- Again, before the first one is answered
+
+
+def test_a_repeat_after_an_unknown_outcome_joins_the_attempt_that_is_being_settled(
+    calcom, phone, verdict, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    caller = phone()
+    assert caller.book(at(10)).code == "checking"
+    again = caller.book(at(10))
+    assert again.code == "booked"
+    assert again.uid == calcom.active_bookings()[0].uid
+    assert posts(calcom) == 1
+    assert BookingAttempt.objects.count() == 1
+    verdict()
+
+
+def test_a_repeat_from_another_call_joins_it_too_and_is_already_booked(calcom, phone, verdict, settings):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10)).code == "checking"
+    assert phone().book(at(10)).code == "already_booked"
+    assert posts(calcom) == 1
+    verdict()
+
+
+def test_a_caller_who_interrupts_and_asks_again_waits_for_the_first_answer(calcom, phone, verdict):
+    """The result of the first is never read out, because the caller spoke into it; it runs on."""
+    calcom.faults.answer_late(1.0)
+    caller = phone()
+    answers = in_the_meantime(
+        lambda: caller.book(at(10)),
+        lambda: caller.book(at(10), execution_message="Sorry, once more."),
+        when=lambda: posts(calcom) == 1,
+    )
+    assert codes(answers) == {"booked": 2}
+    assert answers[0].uid == answers[1].uid
+    assert posts(calcom) == 1
+    assert len(live()) == 1
+    verdict()
+
+
+def test_who_waits_for_a_first_request_that_is_refused_hears_the_same_refusal(calcom, phone, verdict):
+    calcom.web_book("open", start=at(10), silent=True)
+    calcom.faults.add("create", delay_before=0.8)
+    caller = phone()
+    answers = in_the_meantime(
+        lambda: caller.book(at(10)),
+        lambda: caller.book(at(10), execution_message="Sorry, once more."),
+        when=lambda: posts(calcom) == 1,
+    )
+    assert codes(answers) == {"slot_taken": 2}
+    assert all(answer.body["alternatives"] for answer in answers)
+    assert not live()
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_who_waits_longer_than_the_budget_hears_checking_and_later_the_truth(
+    calcom, phone, verdict, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    caller = phone()
+    answers = in_the_meantime(
+        lambda: caller.book(at(10)),
+        lambda: caller.book(at(10), execution_message="Sorry, once more."),
+        when=lambda: posts(calcom) == 1,
+    )
+    assert set(codes(answers)) <= {"checking", "booked"}
+    assert all(answer.seconds < 2.3 for answer in answers)
+    assert caller.book(at(10)).code == "booked"
+    assert posts(calcom) == 1
+    verdict()
+
+
+# --- At the same moment
+
+
+def test_ten_identical_requests_at_once_make_one_booking_and_get_one_answer(calcom, phone, verdict):
+    calcom.state.thinking_seconds = 0.1
+    call_id = phone().call_id
+    callers = [phone(call_id=call_id) for _ in range(10)]
+    answers = at_once(*[lambda caller=caller: caller.book(at(10)) for caller in callers])
+    assert codes(answers) == {"booked": 10}
+    assert len({answer.uid for answer in answers}) == 1
+    assert posts(calcom) == 1
+    assert len(calcom.bookings) == 1
+    assert Appointment.objects.count() == BookingAttempt.objects.count() == 1
+    assert Call.objects.count() == Customer.objects.count() == FunctionCall.objects.count() == 1
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+@pytest.mark.parametrize("service", ["colour", "advice"])
+def test_ten_identical_requests_at_once_also_where_cal_com_would_book_twice(calcom, phone, verdict, service):
+    calcom.state.thinking_seconds = 0.1
+    call_id = phone().call_id
+    callers = [phone(call_id=call_id) for _ in range(10)]
+    answers = at_once(*[lambda caller=caller: caller.book(at(10), service=service) for caller in callers])
+    assert codes(answers) == {"requested" if service == "advice" else "booked": 10}
+    assert posts(calcom) == 1
+    assert len(calcom.bookings) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_of_many_callers_for_one_slot_exactly_one_is_booked(calcom, phone, verdict, count):
+    calcom.state.thinking_seconds = 0.05
+    callers = [phone(from_number=f"+49151123456{number:02}") for number in range(count)]
+    names = [
+        f"{given} Kurz"
+        for given in ("Ada", "Bea", "Cem", "Dirk", "Ella", "Finn", "Gero", "Hugo", "Ida", "Jan")
+    ]
+    answers = at_once(
+        *[
+            lambda caller=caller, name=names[number % 10]: caller.book(at(10), customer_name=name)
+            for number, caller in enumerate(callers)
+        ]
+    )
+    assert codes(answers) == {"booked": 1, "slot_taken": count - 1}
+    for answer in answers:
+        if answer.code == "slot_taken":
+            starts = [each["start"] for each in answer.body["alternatives"]]
+            assert starts
+            assert at(10).isoformat() not in starts
+    assert len(calcom.active_bookings()) == 1
+    (appointment,) = live()
+    assert appointment.calcom_booking_uid == calcom.active_bookings()[0].uid
+    assert not SyncFailure.objects.exists()
+    assert not CallbackRequest.objects.exists()
+    assert not calcom.requests("cancel")
+    assert Call.objects.filter(booking_confirmed=True).count() == 1
+    verdict()
+
+
+def test_of_three_callers_for_a_slot_with_two_hosts_two_are_booked(calcom, phone, verdict):
+    calcom.state.thinking_seconds = 0.05
+    people = [("+4915112345601", "Ada Kurz"), ("+4915112345602", "Bea Lang"), ("+4915112345603", "Cem Breit")]
+    answers = at_once(
+        *[
+            lambda number=number, name=name: phone(from_number=number).book(
+                at(10), service="colour", customer_name=name
+            )
+            for number, name in people
+        ]
+    )
+    assert codes(answers) == {"booked": 2, "slot_taken": 1}
+    assert len({booking.host for booking in calcom.active_bookings()}) == 2
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_one_person_with_two_calls_at_once_gets_one_booking(calcom, phone, verdict):
+    calcom.state.thinking_seconds = 0.1
+    answers = at_once(lambda: phone().book(at(10)), lambda: phone().book(at(10)))
+    assert codes(answers) == {"booked": 1, "already_booked": 1}
+    assert answers[0].uid == answers[1].uid
+    assert posts(calcom) == 1
+    assert Customer.objects.count() == 1
+    assert Call.objects.count() == 2
+    verdict()
+
+
+def test_one_person_with_two_calls_at_once_gets_one_booking_where_cal_com_would_make_two(
+    calcom, phone, verdict
+):
+    calcom.state.thinking_seconds = 0.1
+    answers = at_once(
+        lambda: phone().book(at(10), service="colour"), lambda: phone().book(at(10), service="colour")
+    )
+    assert codes(answers) == {"booked": 1, "already_booked": 1}
+    assert len(calcom.bookings) == 1
+    verdict()
+
+
+def test_near_duplicates_at_once_are_one_booking(calcom, phone, verdict):
+    """Neither the key nor the slot is the same; only the window of five minutes tells that they are one."""
+    calcom.state.thinking_seconds = 0.1
+    answers = at_once(
+        lambda: phone().book(at(10), service="colour"), lambda: phone().book(at(10, 3), service="colour")
+    )
+    assert codes(answers) == {"booked": 1, "already_booked": 1}
+    assert answers[0].uid == answers[1].uid
+    assert posts(calcom) == 1
+    verdict()
+
+
+# --- Two persons, one phone
+
+
+def test_a_second_person_on_the_same_phone_is_asked_for_and_not_merged_with_the_first(calcom, phone, verdict):
+    caller = phone()
+    assert caller.book(at(10), service="colour", customer_name="Anna Weber").code == "booked"
+    answer = caller.book(at(10), service="colour", customer_name="Peter Weber")
+    assert answer.code == "ambiguous"
+    assert answer.body["appointment"] is None
+    assert "Anna" not in answer.body["say"]
+    assert posts(calcom) == 1
+    other = caller.book(at(10), service="colour", customer_name="Peter Weber", customer_phone="0151 87654321")
+    assert other.code == "booked"
+    assert {booking.attendee.name for booking in calcom.active_bookings()} == {"Anna Weber", "Peter Weber"}
+    verdict()
+
+
+def test_two_persons_on_one_phone_at_the_same_moment_are_not_merged(calcom, phone, verdict):
+    calcom.state.thinking_seconds = 0.1
+    answers = at_once(
+        lambda: phone().book(at(10), service="colour", customer_name="Anna Weber"),
+        lambda: phone().book(at(10), service="colour", customer_name="Peter Weber"),
+    )
+    assert codes(answers) == {"booked": 1, "ambiguous": 1}
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_a_name_heard_differently_is_still_the_same_person(calcom, phone, verdict):
+    assert phone().book(at(10), customer_name="Anna Meier").code == "booked"
+    assert phone().book(at(10), customer_name="Frau Mayer").code == "already_booked"
+    assert posts(calcom) == 1
+    verdict()
+
+
+# --- One host, several services
+
+
+@pytest.fixture
+def perm(calcom, salon) -> Service:
+    """An hour with the host who cuts hair for half an hour."""
+    event_type = calcom.state.add_event_type("perm", hosts=["olga"], minutes=60, available="always")
+    return Service.objects.create(
+        company=salon, slug="perm", name="Dauerwelle", duration_minutes=60, calcom_event_type_id=event_type.id
+    )
+
+
+@pytest.mark.parametrize("first", ["perm", "haircut"])
+def test_another_service_of_the_same_host_that_overlaps_is_not_sold(calcom, phone, verdict, perm, first):
+    wishes = {"perm": at(10), "haircut": at(10, 30)}
+    booked = phone().book(wishes[first], service=first)
+    assert booked.code == "booked"
+    appointment = live()[0]
+    minutes = 60 if first == "perm" else 30
+    assert appointment.ends_at - appointment.starts_at == dt.timedelta(minutes=minutes)
+    second = "haircut" if first == "perm" else "perm"
+    answer = phone(from_number=SECOND_CALLER).book(wishes[second], service=second, customer_name="Ben Kurz")
+    assert answer.code == "slot_taken"
+    length = dt.timedelta(minutes=60 if second == "perm" else 30)
+    for each in answer.body["alternatives"]:
+        start = dt.datetime.fromisoformat(each["start"])
+        assert start >= appointment.ends_at or start + length <= appointment.starts_at
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_one_person_may_book_two_services_one_after_the_other_in_one_call(calcom, phone, verdict, perm):
+    caller = phone()
+    assert caller.book(at(10), service="perm").code == "booked"
+    assert caller.book(at(11)).code == "booked"
+    assert len(live()) == 2
+    assert {appointment.call for appointment in live()} == {Call.objects.get()}
+    verdict()
+
+
+# --- A lease that ran out while its holder is still at Cal.com
+
+
+def _expire_leases() -> None:
+    past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    assert BookingAttempt.objects.filter(state="claimed").update(lease_expires_at=past) == 1
+
+
+def test_an_expired_lease_does_not_let_the_same_booking_be_made_twice(
+    calcom, phone, verdict, settings, settle_later
+):
+    calcom.faults.add("create", delay_before=1.0)
+
+    def second():
+        _expire_leases()
+        return phone().book(at(10), service="colour")
+
+    answers = in_the_meantime(
+        lambda: phone().book(at(10), service="colour"), second, when=lambda: posts(calcom) == 1
+    )
+    assert answers[0].code in ("booked", "checking")
+    assert answers[1].code in ("already_booked", "checking")
+    settle_later(seconds=60)
+    assert posts(calcom) == 1
+    assert len(calcom.bookings) == 1
+    assert len(live()) == 1
+    assert phone().book(at(10), service="colour").code == "already_booked"
+    verdict()
+
+
+def test_an_expired_lease_does_not_sell_one_slot_to_two_callers(calcom, phone, verdict, settle_later):
+    calcom.faults.add("create", delay_before=1.0)
+
+    def second():
+        _expire_leases()
+        return phone(from_number=SECOND_CALLER).book(at(10), customer_name="Ben Kurz")
+
+    answers = in_the_meantime(lambda: phone().book(at(10)), second, when=lambda: posts(calcom) == 1)
+    settle_later(seconds=60)
+    assert codes(answers) == {"booked": 1, "slot_taken": 1}
+    assert len(calcom.active_bookings()) == 1
+    assert len(live()) == 1
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_completer_that_runs_while_the_request_is_on_its_way_changes_nothing(
+    calcom, phone, verdict, settle_later
+):
+    calcom.faults.answer_late(0.8)
+    reports = []
+
+    def sweep() -> Answer:
+        reports.append(settle_later(seconds=0))
+        return Answer(status=200, body={"code": "swept"}, seconds=0)
+
+    answers = in_the_meantime(lambda: phone().book(at(10)), sweep, when=lambda: posts(calcom) == 1)
+    assert answers[0].code == "booked"
+    assert reports[0].looked_at == 0
+    assert posts(calcom) == 1
+    verdict()
+
+
+def test_two_completers_at_once_settle_an_attempt_once(calcom, phone, verdict, settings, settle_later):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10)).code == "checking"
+    reports = []
+
+    def sweep() -> Answer:
+        reports.append(settle_later(seconds=5))
+        return Answer(status=200, body={"code": "swept"}, seconds=0)
+
+    at_once(sweep, sweep, sweep)
+    assert len(live()) == 1
+    assert posts(calcom) == 1
+    assert not calcom.requests("cancel")
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+# --- Keys
+
+
+def test_the_key_of_a_booking_is_the_one_that_reports_and_reconcilers_compute(calcom, phone, verdict):
+    assert phone().book(at(10)).code == "booked"
+    appointment: Any = Appointment.objects.get()
+    wanted = idempotency.booking_key(
+        customer_id=appointment.customer_id,
+        service_id=appointment.service_id,
+        starts_at=at(10).astimezone(BERLIN),
+        source="retell",
+    )
+    booking = calcom.active_bookings()[0]
+    assert appointment.idempotency_key == wanted
+    assert booking.metadata == {
+        "call_id": appointment.call.retell_call_id,
+        "attempt_id": str(BookingAttempt.objects.get().uuid),
+        "idempotency_key": wanted,
+        "company": "salon",
+    }
+    verdict()
+
+
+def test_no_two_callers_are_given_the_same_identity_at_cal_com(calcom, phone, verdict):
+    callers: list[Phone] = [
+        phone(),
+        phone(from_number=SECOND_CALLER),
+        phone(from_number="anonymous"),
+        phone(from_number="anonymous"),
+    ]
+    for hour, caller in enumerate(callers, start=9):
+        assert caller.book(at(hour), service="massage").code == "booked"
+    addresses = [booking.attendee.email for booking in calcom.active_bookings()]
+    assert len(set(addresses)) == 4
+    assert all(address == address.lower() for address in addresses)
+    verdict()

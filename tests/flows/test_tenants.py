@@ -1,0 +1,283 @@
+"""The wall between companies, and between one customer and another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.db import connections
+
+from booking.models import Appointment, CallbackRequest, Service, SyncFailure
+from calls.models import Call, FunctionCall
+from customers.models import Company, Customer
+from tests.flows.conftest import make_salon
+from tests.flows.phone import Phone, at
+
+STUDIO_NUMBER = "+493099999999"
+SECOND_CALLER = "+4915187654321"
+
+
+@pytest.fixture
+def studio(calcom, salon) -> Company:
+    """A second company with an account of its own, whose event type bears the very same number."""
+    account = calcom.state.add_account("studio", api_key="cal_studio_key", owner="otto")
+    number = calcom.state.event_type("open", "salon").id
+    calcom.state.add_event_type("open", account=account, event_type_id=number, available="always")
+    company = make_salon(calcom, slug="studio", number=STUDIO_NUMBER)
+    company.calcom_api_key = "cal_studio_key"
+    company.save()
+    company.services.exclude(slug="haircut").delete()
+    assert company.services.get().calcom_event_type_id == number
+    return company
+
+
+@pytest.fixture
+def studio_phone(studio):
+    def dial(**options) -> Phone:
+        return Phone(**{"company": studio, "to_number": STUDIO_NUMBER, **options})
+
+    return dial
+
+
+def at_once(*acts):
+    answers = [None] * len(acts)
+    ready = threading.Barrier(len(acts))
+
+    def run(number, act):
+        try:
+            ready.wait(timeout=10)
+            answers[number] = act()
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert None not in answers
+    return answers
+
+
+# --- One customer
+
+
+def test_two_calls_of_one_new_phone_at_once_are_one_customer(calcom, phone, verdict):
+    calcom.state.thinking_seconds = 0.05
+    answers = at_once(*[lambda hour=hour: phone().book(at(hour), service="colour") for hour in range(9, 15)])
+    assert {answer.code for answer in answers} == {"booked"}
+    assert Customer.objects.count() == 1
+    assert Appointment.objects.filter(customer=Customer.objects.get()).count() == 6
+    verdict()
+
+
+def test_what_is_on_record_about_a_customer_is_not_overwritten_by_what_an_agent_heard(calcom, phone, verdict):
+    assert phone().book(at(9), customer_email="anna@example.org").code == "booked"
+    assert phone().book(at(11), customer_name="Anna W.", customer_email="other@example.org").code == "booked"
+    customer = Customer.objects.get()
+    assert (customer.name, customer.email) == ("Anna Weber", "anna@example.org")
+    verdict()
+
+
+# --- Two companies
+
+
+def test_the_same_numbers_in_two_companies_are_two_worlds(
+    calcom, phone, studio_phone, salon, studio, verdict
+):
+    here = phone(call_id="call_the_same_in_both")
+    there = studio_phone(call_id="call_the_same_in_both")
+    answers = [here.book(at(10)), there.book(at(10))]
+    assert [answer.code for answer in answers] == ["booked", "booked"]
+    assert [answer.body["replayed"] for answer in answers] == [False, False]
+    assert len(calcom.active_bookings("salon")) == len(calcom.active_bookings("studio")) == 1
+    assert Customer.objects.filter(phone="+4915112345678").count() == 2
+    for company, account in ((salon, "salon"), (studio, "studio")):
+        call: Any = Call.objects.get(company=company)
+        (booking,) = calcom.active_bookings(account)
+        assert call.appointment.company == company
+        assert call.appointment.calcom_booking_uid == booking.uid
+        assert booking.metadata["company"] == company.slug
+    keys = Appointment.objects.values_list("idempotency_key", flat=True)
+    assert len(set(keys)) == 2
+    assert here.book(at(10)).uid != there.book(at(10)).uid
+    assert len(calcom.requests("create")) == 2
+    verdict()
+
+
+def test_two_companies_do_not_wait_for_each_others_slots(calcom, phone, studio_phone, verdict):
+    assert phone().book(at(9)).code == studio_phone().book(at(9)).code == "booked"
+    calcom.faults.add("create", delay_before=1.5, account="salon")
+    answers = at_once(lambda: phone().book(at(10)), lambda: studio_phone().book(at(10)))
+    assert [answer.code for answer in answers] == ["booked", "booked"]
+    assert answers[1].seconds < 1.2 < answers[0].seconds
+    verdict()
+
+
+def test_what_is_free_in_one_company_says_nothing_about_the_other(calcom, phone, studio_phone, verdict):
+    calcom.web_book("open", start=at(0, 30), account="studio", silent=True)
+    day = at(10).date().isoformat()
+    for _ in range(2):
+        here, there = (
+            {
+                slot["start"]
+                for slot in dial().ask("check_availability", service="haircut", date=day).body["slots"]
+            }
+            for dial in (phone, studio_phone)
+        )
+        assert at(0, 30).isoformat() in here
+        assert at(0, 30).isoformat() not in there
+    assert len(calcom.requests("slots", account="salon")) == 1
+    assert len(calcom.requests("slots", account="studio")) == 1
+    verdict()
+
+
+def test_a_booking_in_one_company_does_not_clear_the_others_cache(calcom, phone, studio_phone, verdict):
+    day = at(10).date().isoformat()
+    for dial in (phone, studio_phone):
+        dial().ask("check_availability", service="haircut", date=day)
+    assert phone().book(at(10)).code == "booked"
+    for dial in (phone, studio_phone):
+        dial().ask("check_availability", service="haircut", date=day)
+    assert len(calcom.requests("slots", account="studio")) == 1
+    assert len(calcom.requests("slots", account="salon")) == 2
+    verdict()
+
+
+def test_an_outage_of_one_company_opens_only_its_own_breaker(
+    calcom, phone, studio_phone, salon, studio, verdict, settings, settle_later
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    calcom.faults.outage("reset", account="studio")
+    for number in range(7):
+        answer = studio_phone(from_number=f"+49151123456{number:02}").book(at(9 + number))
+        assert answer.body["success"] is False
+    assert cache.get(f"breaker:{studio.pk}:open")
+    assert not cache.get(f"breaker:{salon.pk}:open")
+    assert not cache.get(f"breaker:{salon.pk}:failures")
+    assert phone().book(at(10)).code == "booked"
+    assert not SyncFailure.objects.filter(company=salon).exists()
+    calcom.faults.restore()
+    settle_later()
+    verdict()
+
+
+def test_a_wrong_key_of_one_company_is_that_companys_failure_alone(
+    calcom, phone, studio_phone, salon, studio, verdict
+):
+    calcom.state.revoke_key("cal_studio_key")
+    assert studio_phone().book(at(10)).code == "unavailable"
+    assert phone().book(at(10)).code == "booked"
+    assert [failure.company for failure in SyncFailure.objects.all()] == [studio]
+    assert [callback.company for callback in CallbackRequest.objects.all()] == [studio]
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_arguments_that_name_somebody_elses_things_are_ignored(
+    calcom, phone, studio_phone, salon, studio, verdict
+):
+    theirs = studio_phone(from_number=SECOND_CALLER)
+    assert theirs.book(at(9), customer_name="Ben Kurz").code == "booked"
+    appointment = Appointment.objects.get()
+    before = Appointment.objects.values().get()
+    caller = phone()
+    answer = caller.book(
+        at(10),
+        company=studio.slug,
+        company_id=studio.pk,
+        tenant="studio",
+        endpoint_id=str(studio.endpoint_id),
+        branch="mitte",
+        customer_id=appointment.customer_id,
+        customer=appointment.customer_id,
+        appointment=appointment.pk,
+        appointment_id=appointment.pk,
+        uid=appointment.calcom_booking_uid,
+        rescheduleUid=appointment.calcom_booking_uid,
+        service_id=appointment.service_id,
+        event_type_id=999,
+        eventTypeId=999,
+        calcom_event_type_id=999,
+        call_id=theirs.call_id,
+        metadata={"company": "studio", "call_id": theirs.call_id},
+        api_key="cal_studio_key",
+    )
+    assert answer.code == "booked", answer.body
+    assert len(calcom.active_bookings("salon")) == len(calcom.active_bookings("studio")) == 1
+    made: Any = Appointment.objects.get(company=salon)
+    assert made.customer.company == made.service.company == made.branch.company == made.call.company == salon
+    assert calcom.active_bookings("salon")[0].metadata["company"] == "salon"
+    assert Appointment.objects.values().get(pk=appointment.pk) == before
+    verdict()
+
+
+def test_a_service_of_another_company_is_unknown_here(calcom, phone, studio, verdict):
+    Service.objects.create(
+        company=studio, slug="tattoo", name="Tattoo", duration_minutes=30, calcom_event_type_id=1
+    )
+    answer = phone().book(at(10), service="tattoo")
+    assert answer.code == "unknown_service"
+    assert "tattoo" not in {service["slug"] for service in answer.body["services"]}
+    assert "Tattoo" not in answer.body["say"]
+    assert not calcom.requests("create")
+    verdict()
+
+
+def test_every_row_of_a_request_belongs_to_the_company_of_the_door(
+    calcom, phone, studio_phone, salon, studio, verdict
+):
+    phone().book(at(10))
+    studio_phone().book("irgendwann")
+    rows: list[Any] = [*FunctionCall.objects.all(), *Appointment.objects.all()]
+    assert len(rows) == 3
+    for row in rows:
+        assert row.call.company == row.company
+    assert FunctionCall.objects.get(company=studio).code == "invalid_request"
+    verdict()
+
+
+# --- Two customers
+
+
+@pytest.mark.parametrize("number", ["anonymous", SECOND_CALLER])
+def test_who_names_somebody_elses_number_learns_nothing_about_their_appointments(
+    calcom, phone, verdict, number
+):
+    """A stranger may say any number; whether it has an appointment is the business of its owner."""
+    assert phone().book(at(10), service="colour").code == "booked"
+    mine: Any = Appointment.objects.get()
+    answer = phone(from_number=number).book(
+        at(10), service="colour", customer_name="Ben Kurz", customer_phone="0151 12345678"
+    )
+    assert mine.calcom_booking_uid not in str(answer.body)
+    assert "Anna" not in str(answer.body)
+    assert answer.body["appointment"] is None
+    assert "There already is an appointment" not in answer.body["say"]
+    verdict()
+
+
+def test_a_taken_slot_does_not_say_who_has_taken_it(calcom, phone, verdict):
+    first = phone().book(at(10), customer_email="anna@example.org")
+    answer = phone(from_number=SECOND_CALLER).book(at(10), customer_name="Ben Kurz")
+    assert answer.code == "slot_taken"
+    for secret in ("Anna", "Weber", "anna@", "12345678", first.uid):
+        assert secret not in str(answer.body)
+    verdict()
+
+
+def test_waiting_for_another_companys_request_is_never_needed(calcom, phone, studio_phone, verdict):
+    """The same customer data and the same slot at once, in two companies: neither joins the other."""
+    calcom.state.thinking_seconds = 0.2
+    began = time.monotonic()
+    answers = at_once(
+        lambda: phone(call_id="call_twin_000001").book(at(10)),
+        lambda: studio_phone(call_id="call_twin_000001").book(at(10)),
+    )
+    assert [answer.code for answer in answers] == ["booked", "booked"]
+    assert answers[0].uid != answers[1].uid
+    assert time.monotonic() - began < 5
+    verdict()
