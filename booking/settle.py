@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, IntegrityError, InterfaceError, connection, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -41,6 +41,7 @@ from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
 from booking.outcomes import Code
 from booking.ownership import Asked, Judgement, Layer, Verdict
+from customers.database import drop_dead_connections
 
 RETRY_PAUSE_SECONDS = 0.25
 
@@ -162,7 +163,8 @@ def _store(
             return _already_settled(attempt, booking)
         except (DatabaseError, InterfaceError) as failure:
             error = failure
-            connection.close_if_unusable_or_obsolete()
+            if database_errors.is_away(failure):
+                drop_dead_connections()
             if isinstance(failure, IntegrityError):
                 refused = _refused_by_constraint(attempt, booking)
                 if refused is not None:

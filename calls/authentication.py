@@ -11,12 +11,14 @@ from uuid import UUID
 
 import structlog
 from django.core.exceptions import RequestDataTooBig
+from django.db import OperationalError
 from django.http import UnreadablePostError
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError
 from rest_framework.request import Request
 
 from calls.retell import signature
+from customers.database import drop_dead_connections
 from customers.models import Company
 
 LONGEST_BODY = 1024 * 1024
@@ -51,10 +53,19 @@ def read_body(request: Request) -> bytes:
 
 def company_at(endpoint_id: UUID) -> Company:
     """Raises NotFound (404): nobody is there, or not any more."""
-    company = Company.objects.filter(endpoint_id=endpoint_id, is_active=True).first()
+    try:
+        company = _active_at(endpoint_id)
+    except OperationalError:
+        # The first query of every request: here a database that was restarted is noticed.
+        drop_dead_connections()
+        company = _active_at(endpoint_id)
     if company is None:
         raise NotFound("There is no such endpoint.")
     return company
+
+
+def _active_at(endpoint_id: UUID) -> Company | None:
+    return Company.objects.filter(endpoint_id=endpoint_id, is_active=True).first()
 
 
 class RetellSignature(BaseAuthentication):
