@@ -2,11 +2,13 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from sync import health
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^healthz/?$", health.alive, name="healthz"),
     re_path(r"^readyz/?$", health.ready, name="readyz"),
     re_path(r"^api/schema/?$", SpectacularJSONAPIView.as_view(), name="schema"),

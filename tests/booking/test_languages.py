@@ -165,7 +165,8 @@ def when(instant: dt.datetime) -> str:
         ),
         (
             lambda: german(
-                "You can book %(services)s with us.", services=spoken_list(["Haarschnitt", "Färben", "Bart"], "de")
+                "You can book %(services)s with us.",
+                services=spoken_list(["Haarschnitt", "Färben", "Bart"], "de"),
             ),
             "Sie können bei uns Haarschnitt, Färben oder Bart buchen.",
         ),

@@ -1,0 +1,62 @@
+"""A few indexed queries per request: counted, so that one more is noticed."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from booking.models import Service
+from tests.flows.phone import at
+
+
+@pytest.fixture
+def queries():
+    """Statements, without the savepoints and transactions around them."""
+
+    def count(ask) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            ask()
+        words = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+        return sum(not query["sql"].startswith(words) for query in captured.captured_queries)
+
+    return count
+
+
+def test_a_replay_costs_three_queries_and_no_word_with_cal_com(calcom, phone, queries):
+    caller = phone()
+    caller.book(at(10))
+    calcom.clear_log()
+    assert queries(lambda: caller.book(at(10))) == 3
+    assert not calcom.log
+
+
+def test_a_booking_costs_a_fixed_number_of_queries(calcom, phone, queries):
+    phone().book(at(9))  # the event type is learned, the customer and the branch are known
+    caller = phone()
+    caller.ask("list_services")
+    assert queries(lambda: caller.book(at(10))) == 16
+
+
+def test_cached_availability_costs_five_queries(calcom, phone, queries):
+    caller = phone()
+    day = at(10).date().isoformat()
+    caller.ask("check_availability", service="haircut", date=day)
+    calcom.clear_log()
+    assert queries(lambda: caller.ask("check_availability", service="haircut", date=day)) == 5
+    assert not calcom.log
+
+
+def test_the_number_of_services_costs_no_queries(calcom, phone, queries, salon):
+    caller = phone()
+    caller.ask("list_services")
+    before = queries(lambda: caller.ask("list_services"))
+    for number in range(30):
+        Service.objects.create(
+            company=salon,
+            slug=f"s{number}",
+            name=f"Service {number}",
+            duration_minutes=30,
+            calcom_event_type_id=1,
+        )
+    assert queries(lambda: caller.ask("list_services")) == before
