@@ -192,7 +192,13 @@ def finish(
     """Move an attempt to a final state. False: somebody else has finished it."""
     return bool(
         BookingAttempt.objects.filter(pk=attempt.pk, state__in=from_states).update(
-            state=state, told=told, write_lock=None, finished_at=now, updated_at=now, **fields
+            state=state,
+            told=told,
+            write_lock=None,
+            finished_at=now,
+            updated_at=now,
+            **_sent(attempt),
+            **fields,
         )
     )
 
@@ -207,9 +213,15 @@ def mark_unknown(attempt: BookingAttempt, *, told: str, now: datetime, **fields:
             lease_expires_at=now,
             look_again_at=now,
             updated_at=now,
+            **_sent(attempt),
             **fields,
         )
     )
+
+
+def _sent(attempt: BookingAttempt) -> dict[str, Any]:
+    """What was sent, how often and when: known to whoever holds the attempt, and written when it lets go."""
+    return {"request": attempt.request, "posts": attempt.posts, "sent_at": attempt.sent_at}
 
 
 def release(

@@ -133,7 +133,10 @@ def _learn(service: Service, *, company: Company, deadline: Deadline) -> CalcomE
     if service.is_learned:
         return None
     try:
-        event_types.learn(service, client=client_for(company), deadline=deadline.less(_reserve()))
+        client = client_for(company)
+        if not breaker.allows(company_id=company.pk, client=client, deadline=deadline):
+            return CalcomUnavailable("Cal.com is down.")
+        event_types.learn(service, client=client, deadline=deadline.less(_reserve()))
     except CalcomError as error:
         breaker.note(error, company_id=company.pk)
         return error
@@ -207,7 +210,9 @@ def _who_is_asking(standing: Appointment, wish: Wish, call: Call) -> Outcome | N
             return None
         return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
     if is_full_name(wish.name) and same_person(standing.attendee_name, wish.name):
-        return Outcome(Code.ALREADY_BOOKED, reason="not_identified", service=wish.service)
+        proven = standing.status != Appointment.Status.PENDING
+        code = Code.ALREADY_BOOKED if proven else Code.CHECKING
+        return Outcome(code, service=wish.service, wanted=wish.starts_at)
     errors = {"customer_phone": "not usable for this booking"}
     return Outcome(Code.INVALID_REQUEST, reason="other_phone", errors=errors)
 
@@ -312,33 +317,26 @@ def _not_now(
 
 @dataclass
 class _Posting:
-    """How often, and with what, one attempt has been sent."""
+    """What is known of the requests of one attempt while they are being made."""
 
-    request: dict[str, object]
-    posts: int = 0
-    sent_at: datetime | None = None
     repeated: bool = False
     waited: bool = False  # for the rate limit
     may_exist: bool = False  # an earlier request of this attempt may still turn into a booking
-
-    @property
-    def fields(self) -> dict[str, object]:
-        return {"posts": self.posts, "sent_at": self.sent_at, "request": self.request}
 
 
 def _create(
     attempt: BookingAttempt, intention: Intention, *, client: CalcomClient, deadline: Deadline
 ) -> Outcome:
-    posting = _Posting(request=attempt.request)
+    posting = _Posting()
     while True:
         until = deadline.less(_reserve())
         if until.remaining < 0.2:
             # Too late for a request that could be waited for; it would only make one more unknown.
             return _give_up(attempt, intention, posting, cause="no_time_left")
-        posting.posts += 1
-        posting.sent_at = attempt.sent_at = timezone.now()
+        attempt.posts += 1
+        attempt.sent_at = timezone.now()
         try:
-            booking = client.create_booking(posting.request, deadline=until)
+            booking = client.create_booking(attempt.request, deadline=until)
         except CalcomError as error:
             breaker.note(error, company_id=intention.company.pk)
             outcome = _after_error(error, attempt, intention, posting, client=client, deadline=deadline)
@@ -346,7 +344,7 @@ def _create(
                 return outcome
         else:
             breaker.note(None, company_id=intention.company.pk)
-            return _after_answer([booking], attempt, intention, posting, client=client, deadline=deadline)
+            return _after_answer([booking], attempt, intention, client=client, deadline=deadline)
 
 
 def _after_error(
@@ -366,18 +364,17 @@ def _after_error(
     if deadline.less(_reserve()).remaining == 0:
         # The whole time went into waiting. Asking now, with the create perhaps still on its way, would prove
         # nothing and let the caller wait for it.
-        return _unknown(attempt, intention, posting, error=error)
+        return _unknown(attempt, intention, error=error)
     looks = 2 if isinstance(error, OutcomeUnknown) and error.finished else 1
     try:
         found = _look(attempt, client=client, deadline=deadline, looks=looks)
     except CalcomError as cannot_ask:
         if isinstance(error, CalcomMisconfigured) and isinstance(cannot_ask, CalcomMisconfigured):
-            return _misconfigured(
-                attempt, intention, error, posting
-            )  # the key itself is wrong: nothing was let in
-        return _unknown(attempt, intention, posting, error=error)
+            # The key itself is wrong: nothing was let in.
+            return _misconfigured(attempt, intention, error, posting)
+        return _unknown(attempt, intention, error=error)
     if found:
-        return _after_answer(found, attempt, intention, posting, client=client, deadline=deadline)
+        return _after_answer(found, attempt, intention, client=client, deadline=deadline)
     if isinstance(error, OutcomeUnknown):
         harmless = error.race or (error.finished and intention.service.repeat_cannot_double)
         if harmless and not posting.repeated:
@@ -386,7 +383,7 @@ def _after_error(
             # commit; for that there is the later look at what was refused.)
             posting.may_exist = not error.race
             return None
-        return _unknown(attempt, intention, posting, error=error)
+        return _unknown(attempt, intention, error=error)
     if isinstance(error, CalcomRefused):
         return _after_refusal(error, attempt, intention, posting, deadline=deadline)
     return _misconfigured(attempt, intention, error, posting)
@@ -416,34 +413,33 @@ def _after_refusal(
     *,
     deadline: Deadline,
 ) -> Outcome | None:
-    if error.reason is Refusal.EMAIL_REQUIRED and _add_address(intention, posting):
+    if error.reason is Refusal.EMAIL_REQUIRED and _add_address(attempt, intention):
         return None
     if posting.may_exist:
         # It is refused now, perhaps because our own first request holds the slot and is not visible yet.
-        return _unknown(attempt, intention, posting, error=error)
+        return _unknown(attempt, intention, error=error)
     if error.reason in (Refusal.BOOKER_LIMIT, Refusal.BOOKER_BLOCKED):
-        _release(attempt, posting, state=State.REFUSED, told=Code.NOT_ALLOWED, error=error)
+        _release(attempt, state=State.REFUSED, told=Code.NOT_ALLOWED, error=error)
         return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
     if error.reason is Refusal.ALREADY_SEATED:
-        _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+        _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
         return _call_back(intention, reason="Cal.com says this person already has a seat at that time.")
     if error.reason is Refusal.SLOT_TAKEN:
-        _release(attempt, posting, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
-        availability.forget(
-            intention.company.pk
-        )  # whoever was offered this slot was offered it from the cache
+        _release(attempt, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
+        # Whoever was offered this slot was offered it from the cache.
+        availability.forget(intention.company.pk)
         return _taken(intention, deadline=deadline)
     if error.reason in (Refusal.OUT_OF_BOUNDS, Refusal.IN_THE_PAST, Refusal.NOTICE_PERIOD):
-        _release(attempt, posting, state=State.REFUSED, told=Code.TOO_SOON, error=error)
+        _release(attempt, state=State.REFUSED, told=Code.TOO_SOON, error=error)
         return _first_possible(intention, deadline=deadline)
     # What the caller said was checked before it was sent, so what Cal.com does not like about the rest is
     # between it and us.
     return _misconfigured(attempt, intention, error, posting)
 
 
-def _add_address(intention: Intention, posting: _Posting) -> bool:
+def _add_address(attempt: BookingAttempt, intention: Intention) -> bool:
     """The event type wants an address and did not say so before: give the customer one of their own, once."""
-    attendee = dict(posting.request["attendee"])  # type: ignore[call-overload]
+    attendee = attempt.request["attendee"]
     if attendee.get("email"):
         return False
     try:
@@ -452,7 +448,7 @@ def _add_address(intention: Intention, posting: _Posting) -> bool:
         )
     except NoContact:
         return False
-    posting.request = {**posting.request, "attendee": {**attendee, "email": identity.email}}
+    attempt.request = {**attempt.request, "attendee": {**attendee, "email": identity.email}}
     Service.objects.filter(pk=intention.service.pk).update(email_required=True)
     return True
 
@@ -461,7 +457,6 @@ def _after_answer(
     bookings: list[Booking],
     attempt: BookingAttempt,
     intention: Intention,
-    posting: _Posting,
     *,
     client: CalcomClient,
     deadline: Deadline,
@@ -488,7 +483,7 @@ def _after_answer(
         return _checking(intention)  # the database is away: writing that down would only cost the caller time
     if settlement.result in (Result.UNDONE, Result.GONE):
         return _call_back(intention, reason="The booking could not be completed.")
-    return _unknown(attempt, intention, posting)
+    return _unknown(attempt, intention)
 
 
 def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int) -> list[Booking]:
@@ -506,17 +501,9 @@ def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, 
 # --- How it ends when it is not booked
 
 
-def _unknown(
-    attempt: BookingAttempt,
-    intention: Intention,
-    posting: _Posting,
-    *,
-    error: CalcomError | None = None,
-) -> Outcome:
+def _unknown(attempt: BookingAttempt, intention: Intention, *, error: CalcomError | None = None) -> Outcome:
     try:
-        attempts.mark_unknown(
-            attempt, told=Code.CHECKING, now=timezone.now(), **_error_fields(error), **posting.fields
-        )
+        attempts.mark_unknown(attempt, told=Code.CHECKING, now=timezone.now(), **_error_fields(error))
     except DatabaseError:  # the claimed row of phase 1 says the same
         logger.exception("booking.unknown_not_recorded", attempt=str(attempt.uuid))
     return _checking(intention)
@@ -536,7 +523,7 @@ def _give_up(
 ) -> Outcome:
     """This request was not sent, or not let in. Whether the attempt is over depends on the ones before it."""
     if posting.may_exist:
-        return _unknown(attempt, intention, posting, error=error)
+        return _unknown(attempt, intention, error=error)
     return _not_sent(attempt, intention, cause=cause, error=error)
 
 
@@ -562,10 +549,9 @@ def _misconfigured(
 ) -> Outcome:
     """One ticket for all the calls that run into the same wrong key, event type or request."""
     if posting is not None and posting.may_exist:
-        return _unknown(attempt, intention, posting, error=error)
-    posting = posting or _Posting(request=attempt.request)
+        return _unknown(attempt, intention, error=error)
     with transaction.atomic():
-        _release(attempt, posting, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
+        _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
         _report_misconfigured(intention, error)
     return _call_back(intention, reason="The booking could not be completed.")
 
@@ -582,9 +568,7 @@ def _report_misconfigured(intention: Intention, error: CalcomError) -> None:
     )
 
 
-def _release(
-    attempt: BookingAttempt, posting: _Posting, *, state: BookingAttempt.State, told: Code, error: CalcomError
-) -> None:
+def _release(attempt: BookingAttempt, *, state: BookingAttempt.State, told: Code, error: CalcomError) -> None:
     now = timezone.now()
     attempts.release(
         attempt,
@@ -592,9 +576,8 @@ def _release(
         told=told,
         now=now,
         # A commit that a lagging replica does not show yet looks like a refusal.
-        look_again_at=now + LATER_LOOK if posting.posts else None,
+        look_again_at=now + LATER_LOOK if attempt.posts else None,
         **_error_fields(error),
-        **posting.fields,
     )
 
 
