@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import structlog
 from django.db import DatabaseError, IntegrityError, transaction
-from django.utils import timezone
 
 from booking.models import CallbackRequest
 from calls.models import Call
@@ -30,12 +29,3 @@ def promise(*, call: Call, customer: Customer | None, reason: str, preferred_tim
         return False
     logger.info("callback.recorded", call=call.retell_call_id, reason=reason)
     return True
-
-
-def no_longer_needed(*, call_id: int) -> None:
-    """It was booked after all, in the same call: nobody has to ring about it."""
-    CallbackRequest.objects.filter(
-        call_id=call_id,
-        status=CallbackRequest.Status.OPEN,
-        kind=CallbackRequest.Kind.NOT_BOOKED,
-    ).update(status=CallbackRequest.Status.DONE, note="Booked in the same call.", closed_at=timezone.now())

@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from booking import attempts, callbacks, compensation, failures, lookup, settle
+from booking import attempts, callbacks, compensation, failures, gone, lookup, settle
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomUnavailable, RateLimited
@@ -80,6 +80,7 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
             report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
             report.absent += state == State.ABSENT
             report.left += state in OPEN_STATES
+    gone.close_gone()
     if report.looked_at:
         logger.info("completer.ran", **vars(report))
     return report

@@ -24,6 +24,7 @@ from customers.models import Company
 Type = SyncFailure.Type
 Status = SyncFailure.Status
 
+KEY = "key:"
 ACCESS = "calcom:access"
 EVENT_TYPE = "calcom:event-type:"
 
@@ -115,18 +116,12 @@ def record_incident(
 
 def about_key(idempotency_key: str) -> str:
     """The subject of what concerns one intended booking, however often it was attempted."""
-    return f"key:{idempotency_key}"
+    return f"{KEY}{idempotency_key}"
 
 
 def subjects_of(attempt: BookingAttempt, *, uid: str) -> list[str]:
     """Whatever can be open about an attempt and the booking it made."""
     return [about_key(attempt.idempotency_key), about_booking(uid)]
-
-
-def subjects_closed_by_booking(attempt: BookingAttempt, *, uid: str) -> list[str]:
-    """… and what a booking that went through proves to be in order again."""
-    event_type_id = attempt.request.get("eventTypeId")
-    return [*subjects_of(attempt, uid=uid), ACCESS, f"{EVENT_TYPE}{event_type_id}"]
 
 
 def about_configuration(service: Service, *, status: int | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
-from booking import attempts, callbacks, failures, idempotency
+from booking import attempts, idempotency
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
@@ -83,7 +83,6 @@ def settle_created(
         for name, value in stored.items():
             setattr(appointment, name, value)
         link_call(appointment, now=now)
-        _close_tickets(attempt, appointment, booking)
     return appointment
 
 
@@ -96,17 +95,6 @@ def _key_at(appointment: Appointment, starts_at: datetime) -> str | None:
         starts_at=starts_at,
         source=appointment.source,
     )
-
-
-def _close_tickets(attempt: BookingAttempt, appointment: Appointment, booking: Booking) -> None:
-    """Close what was open about this booking, and what kept the company from booking at all."""
-    failures.close_failures(
-        company_id=attempt.company_id,
-        subjects=failures.subjects_closed_by_booking(attempt, uid=booking.uid),
-        note="Settled: the booking is at Cal.com and here.",
-    )
-    if appointment.call_id is not None:
-        callbacks.no_longer_needed(call_id=appointment.call_id)
 
 
 def link_call(appointment: Appointment, *, now: datetime) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
+from django.db.models import QuerySet
 
 from calls.models import Call
 from calls.retell.payloads import FunctionRequest
@@ -18,21 +19,18 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
     if call is None:
         branch = _branch(company, request)
         try:
-            with transaction.atomic():
-                return Call.objects.create(
-                    company=company,
-                    retell_call_id=request.call_id or "",
-                    branch=branch,
-                    agent_id=request.agent_id or "",
-                    from_number=request.from_number or "",
-                    to_number=request.to_number or "",
-                    direction=_direction(request),
-                    started_at=request.start_timestamp,
-                )
-        except IntegrityError:  # two requests of one call at once
-            call = Call.objects.select_related("branch", "customer").get(
-                company=company, retell_call_id=request.call_id
+            return Call.objects.create(
+                company=company,
+                retell_call_id=request.call_id or "",
+                branch=branch,
+                agent_id=request.agent_id or "",
+                from_number=request.from_number or "",
+                to_number=request.to_number or "",
+                direction=_direction(request),
+                started_at=request.start_timestamp,
             )
+        except IntegrityError:  # two requests of one call at once
+            call = _rows(company, request).get()
     _fill_in(call, company, request)
     return call
 
@@ -51,10 +49,15 @@ def our_number(call: Call) -> str | None:
 
 
 def _find(company: Company, request: FunctionRequest) -> Call | None:
+    return _rows(company, request).first()
+
+
+def _rows(company: Company, request: FunctionRequest) -> QuerySet[Call]:
+    # What was said in a call can be long, and nobody who answers a function needs it.
     return (
         Call.objects.filter(company=company, retell_call_id=request.call_id)
-        .select_related("branch", "customer")
-        .first()
+        .select_related("branch")
+        .defer("transcript", "summary", "analysis", "booking_details")
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from customers.models import Company, Customer
 
@@ -56,7 +56,6 @@ def _find_or_create(company: Company, identity: dict[str, str], *, name: str, em
     if found is not None:
         return found
     try:
-        with transaction.atomic():
-            return Customer.objects.create(company=company, name=name, email=email, **identity)
+        return Customer.objects.create(company=company, name=name, email=email, **identity)
     except IntegrityError:  # the same person's other call was faster
         return Customer.objects.get(company=company, **identity)

@@ -1,0 +1,89 @@
+"""Close tickets whose gap is gone, however it went: by a repeat, by the completer, by a person.
+
+It runs with the completer, every half minute, and asks the tables. So no booking has to look for tickets it
+might close, and none stays open because it was settled by another way than the one that opened it.
+"""
+
+from __future__ import annotations
+
+from django.db.models import CharField, Exists, OuterRef, QuerySet
+from django.db.models.functions import Cast, Substr
+from django.utils import timezone
+
+from booking import failures
+from booking.models import (
+    LIVE_STATUSES,
+    OPEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    CallbackRequest,
+    SyncFailure,
+)
+
+PROVEN = tuple(status for status in LIVE_STATUSES if status != Appointment.Status.PENDING)
+
+
+def close_gone() -> int:
+    """How many sync failures and callbacks were closed."""
+    closed = sum(_resolve(rows, note=note) for rows, note in _gone())
+    return closed + _no_longer_needed_callbacks().update(
+        status=CallbackRequest.Status.DONE,
+        note="Booked after all, in the same call.",
+        closed_at=timezone.now(),
+    )
+
+
+def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
+    open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+    appointments = Appointment.objects.filter(company=OuterRef("company"), status__in=PROVEN)
+    succeeded = BookingAttempt.objects.filter(
+        company=OuterRef("company"),
+        state=BookingAttempt.State.SUCCEEDED,
+        finished_at__gt=OuterRef("last_seen_at"),
+    )
+    # Compared as texts: a cast of the subject to a number would also be tried on subjects that are none.
+    of_event_type = succeeded.annotate(
+        event_type=Cast("appointment__service__calcom_event_type_id", CharField())
+    ).filter(event_type=OuterRef("event_type"))
+    return (
+        (
+            open_rows.filter(subject__startswith=failures.KEY)
+            .annotate(key=Substr("subject", len(failures.KEY) + 1))
+            .filter(Exists(appointments.filter(idempotency_key=OuterRef("key")))),
+            "Booked: the appointment is at Cal.com and here.",
+        ),
+        (
+            open_rows.filter(failure_type=SyncFailure.Type.ORPHANED_CALCOM).filter(
+                Exists(appointments.filter(calcom_booking_uid=OuterRef("calcom_booking_id")))
+            ),
+            "The booking has its appointment.",
+        ),
+        (
+            open_rows.filter(subject=failures.ACCESS).filter(Exists(succeeded)),
+            "Bookings go through again.",
+        ),
+        (
+            open_rows.filter(subject__startswith=failures.EVENT_TYPE)
+            .annotate(event_type=Substr("subject", len(failures.EVENT_TYPE) + 1))
+            .filter(Exists(of_event_type)),
+            "Bookings go through again.",
+        ),
+    )
+
+
+def _resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:
+    # By id: an UPDATE cannot carry the annotations along on every database.
+    return SyncFailure.objects.filter(
+        pk__in=list(rows.values_list("pk", flat=True)), status__in=OPEN_STATUSES
+    ).update(status=SyncFailure.Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note)
+
+
+def _no_longer_needed_callbacks() -> QuerySet[CallbackRequest]:
+    booked_since = Appointment.objects.filter(
+        call=OuterRef("call"), status__in=PROVEN, created_at__gte=OuterRef("created_at")
+    )
+    return CallbackRequest.objects.filter(
+        Exists(booked_since),
+        status=CallbackRequest.Status.OPEN,
+        kind=CallbackRequest.Kind.NOT_BOOKED,
+    )
