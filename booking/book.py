@@ -613,15 +613,16 @@ def _taken(intention: Intention, *, deadline: Deadline) -> Outcome:
 
 def _first_possible(intention: Intention, *, deadline: Deadline) -> Outcome:
     """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was."""
-    others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
-    too_far = bool(others) and others[-1] < intention.starts_at
-    return Outcome(
-        Code.TOO_SOON,
-        reason="too_far" if too_far else "",
-        service=intention.service,
-        wanted=intention.starts_at,
-        alternatives=others,
-    )
+    company, service, wanted = intention.company, intention.service, intention.starts_at
+    reason = ""
+    others = _alternatives(company, service, wanted, deadline=deadline)
+    if others and others[-1] < wanted:
+        reason = "too_far"
+    elif not others:
+        others = _alternatives(company, service, timezone.now(), deadline=deadline)
+        if others:
+            reason = "far_too_far"
+    return Outcome(Code.TOO_SOON, reason=reason, service=service, wanted=wanted, alternatives=others)
 
 
 def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:

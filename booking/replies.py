@@ -145,6 +145,8 @@ def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
         return _("That is too far ahead. The nearest time I have is %(when)s.") % {
             "when": speaker.when(outcome.alternatives[-1])
         }
+    if outcome.reason == "far_too_far":
+        return _("That is too far ahead. Which earlier date would suit you?")
     if outcome.code is Code.TOO_SOON:
         if not outcome.alternatives:
             return _("That is too soon. Would a later day suit you?")

@@ -101,7 +101,7 @@ def _work(
     except Exception:
         # A caller is on the line. What was begun is on record, and the completer will see to it.
         logger.exception("function.failed", function=asked.name, call=asked.call_id)
-        if asked.name in CHANGES:
+        if call is not None and asked.name in CHANGES:
             return call, _refusal(company, Code.CHECKING, "error_while_changing")
         return call, _refusal(company, Code.UNAVAILABLE, "error")
 

@@ -87,8 +87,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    # What follows is for people with browsers: /hooks/ does without it.
+    "config.hooks_lane.HooksLaneMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -166,7 +168,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # a caller survives a power cut.
     _database["OPTIONS"] |= {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 5,
+        "timeout": 3,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
     }
     _database["CONN_MAX_AGE"] = None

@@ -44,11 +44,17 @@ def attendee_identity(
     """The identity of this customer and nobody else. Raises NoContact."""
     phone = customer.phone or ""
     address = (email or customer.email).lower()
+    if address and not phone and company.attendee_email_domain and _is_anothers(address, company, customer):
+        address = ""  # without a phone number the address alone would make the two of them one
     if not address and (email_required or not phone):
         if not company.attendee_email_domain:
             raise NoContact
         address = f"c{customer.pk}@{company.attendee_email_domain.lower()}"
     return AttendeeIdentity(phone=phone, email=address)
+
+
+def _is_anothers(address: str, company: Company, customer: Customer) -> bool:
+    return Customer.objects.filter(company=company, email=address).exclude(pk=customer.pk).exists()
 
 
 def _find_or_create(company: Company, identity: dict[str, str], *, name: str, email: str) -> Customer:

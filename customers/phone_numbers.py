@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import (
@@ -55,6 +56,8 @@ _FEWEST_UNPROVEN_DIGITS = 7
 _FEWEST_DIGITS_WITHOUT_TRUNK_ZERO = 9
 _LONGEST_TEXT = 100
 _ITALY = 39
+# The same few numbers come again and again: the company's own, and the caller's in every request of a call.
+_REMEMBERED = 4096
 
 # One stretch of digits as numbers are written. Letters end it, so "mobil: 0151 2345678 (privat)" is read, and
 # a vanity number such as 1-800-FLOWERS is not guessed at.
@@ -74,12 +77,20 @@ def normalise(text: object, *, region: str | None) -> str | None:
     """
     if isinstance(text, int) and not isinstance(text, bool) and 0 < text < 10**15:
         text = str(text)  # a model may send JSON numbers
-    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or is_withheld(text):
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        return None
+    return _normalised(text, region)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _normalised(text: str, region: str | None) -> str | None:
+    if is_withheld(text):
         return None
     found = {number for number in (_read(part, region) for part in _stretches(text)) if number}
     return found.pop() if len(found) == 1 else None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def region_of(e164: str) -> str | None:
     """The ISO country of an E.164 number, or None when it has none (satellite and other non-geographic
     codes).

@@ -100,9 +100,17 @@ def clean_text(value: object, *, limit: int) -> str:
         value = "" if isinstance(value, int) and value.bit_length() > 256 else str(value)
     if not isinstance(value, str):
         return ""
-    kept = "".join(" " if character.isspace() else character for character in value if _keeps(character))
-    tidy = " ".join(unicodedata.normalize("NFC", kept).split())
+    if value.isascii() and value.isprintable() and "  " not in value:
+        # Most of what is said in German or English: nothing to drop, nothing to compose.
+        tidy = value.strip(" ")
+    else:
+        tidy = _tidied(value)
     return tidy[: max(limit, 0)].rstrip()
+
+
+def _tidied(value: str) -> str:
+    kept = "".join(" " if character.isspace() else character for character in value if _keeps(character))
+    return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
 # Zero width space and joiner marks that only hide or reorder text. The zero width (non-)joiner stays: emoji

@@ -132,28 +132,35 @@ def close_connections() -> None:
         close_pool()
 
 
+def web_command(
+    *, address: Address, workers: int, threads: int, application: str = "config.wsgi:application"
+) -> list[str]:
+    """The command line of the web server: `workers` processes of `threads` threads each."""
+    return [
+        sys.executable, "-m", "granian", "--interface", "wsgi",
+        "--host", address.host, "--port", str(address.port),
+        "--workers", str(workers), "--blocking-threads", str(threads),
+        # More than the threads wait in granian's queue; the rest in the listener's backlog.
+        "--backpressure", str(max(4 * threads, 128)),
+        # A thread keeps its connection to Cal.com open: a TLS handshake costs a caller 20 ms and more.
+        "--blocking-threads-idle-timeout", "600",
+        "--workers-kill-timeout", "10",
+        "--respawn-failed-workers",
+        "--no-ws", "--log-level", "warning",
+        application,
+    ]  # fmt: skip
+
+
 def start_web(
     tree: ProcessTree, *, address: Address, workers: int, threads: int, env: Mapping[str, str]
 ) -> Child:
     return tree.start(
         "web",
-        [
-            sys.executable, "-m", "granian", "--interface", "wsgi",
-            "--host", address.host, "--port", str(address.port),
-            "--workers", str(workers), "--blocking-threads", str(threads),
-            # More than the threads wait in granian's queue; the rest in the listener's backlog.
-            "--backpressure", str(max(4 * threads, 128)),
-            # A thread keeps its connection to Cal.com open: a TLS handshake costs a caller 20 ms and more.
-            "--blocking-threads-idle-timeout", "600",
-            "--workers-kill-timeout", "10",
-            "--respawn-failed-workers",
-            "--no-ws", "--log-level", "warning",
-            "config.wsgi:application",
-        ],
+        web_command(address=address, workers=workers, threads=threads),
         env=env,
         cwd=settings.BASE_DIR,
         stop_seconds=15,
-    )  # fmt: skip
+    )
 
 
 def start_worker(tree: ProcessTree, *, env: Mapping[str, str], concurrency: int = 2) -> Child:

@@ -77,7 +77,10 @@ class _World:
         for booking in self.bookings.values():
             attempt = self.attempts.get(booking.metadata.get("attempt_id", ""))
             if attempt is not None and booking.is_active:
-                active[attempt.idempotency_key].append(booking.uid)
+                # What was moved since is the appointment of another time, and has its key.
+                stored = self.by_uid.get(booking.uid)
+                key = (stored and stored.idempotency_key) or attempt.idempotency_key
+                active[key].append(booking.uid)
         for key, uids in active.items():
             if len(uids) > 1 and not any(self._is_named(failures.about_booking(uid)) for uid in uids):
                 yield Breach("one or nothing", f"{len(uids)} active bookings for key {key}: {uids}")

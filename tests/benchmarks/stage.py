@@ -52,14 +52,9 @@ class Web:
 
 
 def granian(application: str, address: Address) -> list[str]:
-    # As `sync.embedded_server.start_web` starts it.
-    return [
-        sys.executable, "-m", "granian", "--interface", "wsgi",
-        "--host", address.host, "--port", str(address.port),
-        "--workers", str(WORKERS), "--blocking-threads", str(THREADS), "--backpressure", "128",
-        "--blocking-threads-idle-timeout", "600", "--workers-kill-timeout", "10",
-        "--respawn-failed-workers", "--no-ws", "--log-level", "warning", application,
-    ]  # fmt: skip
+    return embedded_server.web_command(
+        address=address, workers=WORKERS, threads=THREADS, application=application
+    )
 
 
 def gunicorn(application: str, address: Address) -> list[str]:

@@ -50,3 +50,20 @@ def test_a_traceback_is_masked_too(lines):
     for line in lines():
         assert "***56" in line["exception"]
         assert "4930123456" not in json.dumps(line)
+
+
+def test_a_line_below_the_level_is_not_even_put_together(lines):
+    class Costly:
+        asked = 0
+
+        def __str__(self) -> str:
+            Costly.asked += 1
+            return "+4930123456"
+
+    logger = structlog.get_logger("booking")
+    logging.getLogger("booking").setLevel("INFO")
+    logger.debug("booking.looked %s", Costly())
+    assert (lines(), Costly.asked) == ([], 0)
+    logger.info("booking.looked %s", Costly())
+    (line,) = lines()
+    assert (line["event"], Costly.asked) == ("booking.looked ***56", 1)

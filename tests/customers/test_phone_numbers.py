@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import phonenumbers
 import pytest
@@ -211,3 +212,20 @@ def test_a_masked_number_hides_all_but_two_digits_of_the_subscriber(number):
 def test_masking_arbitrary_text_never_shows_it(text):
     masked = mask(text)
     assert masked == "…" or re.fullmatch(r"\+[0-9]{1,3}…([0-9]{2})?", masked)
+
+
+def test_what_was_read_before_is_not_taken_for_an_equal_object_of_another_kind():
+    digits = 4915123456789
+    assert normalise(digits, region="DE") == normalise(str(digits), region="DE") == "+4915123456789"
+    for other in (float(digits), Decimal(digits), [digits], {"number": digits}, None, True):
+        assert normalise(other, region="DE") is None
+    assert normalise(digits, region="DE") == "+4915123456789"
+
+
+def test_the_same_text_is_read_anew_for_each_region():
+    assert [normalise("0664 1234567", region=region) for region in ("AT", "DE", None, "AT")] == [
+        "+436641234567",
+        normalise("+49 664 1234567", region=None),
+        None,
+        "+436641234567",
+    ]

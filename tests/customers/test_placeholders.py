@@ -132,3 +132,13 @@ def test_cleaned_text_is_short_tidy_storable_and_stays_as_it_is(value, limit):
         json.loads(json.dumps(cleaned).encode("utf-8")) == cleaned == cleaned.encode("utf-8").decode("utf-8")
     )
     assert clean_text(cleaned, limit=limit) == cleaned
+
+
+@given(
+    st.text(st.one_of(st.sampled_from(" ab.\t\n\x00\x1c\x7f~"), st.characters(max_codepoint=127))),
+    st.integers(min_value=-1, max_value=30),
+)
+def test_plain_ascii_is_cleaned_as_any_other_text_is(text, limit):
+    # The letter in front, which no ASCII character composes with, makes it any other text.
+    as_any_other = clean_text("ß" + text, limit=1000).removeprefix("ß").lstrip()
+    assert clean_text(text, limit=limit) == as_any_other[: max(limit, 0)].rstrip()
