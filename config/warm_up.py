@@ -95,17 +95,23 @@ def _cache() -> None:
 
 def _connections() -> None:
     """A few, for the callers who come at the same moment."""
+    connection.ensure_connection()  # this opens the pool, and is the first of them
     pool = getattr(connection, "pool", None)
     if pool is None:
         return
     with contextlib.ExitStack() as held:
-        for _ in range(POOLED_CONNECTIONS):
+        for _ in range(POOLED_CONNECTIONS - 1):
             held.enter_context(pool.connection(timeout=POOL_SECONDS))
+        connection.close()
 
 
 def _models() -> None:
+    """One row of each, on the connection that has rested longest: the pool hands them out in turn, and each
+    is a server process that has yet to learn the tables.
+    """
     for model in HOT_MODELS:
-        QuerySet(model).order_by("pk").only("pk").first()
+        QuerySet(model).order_by("pk").first()
+    connection.close()
 
 
 def _numbers() -> None:
@@ -133,4 +139,4 @@ def _hook() -> None:
     match.func(request, *match.args, **match.kwargs)
 
 
-STEPS = (_addresses, _translations, _cache, _connections, _models, _numbers, _hook)
+STEPS = (_addresses, _translations, _cache, _connections, *[_models] * POOLED_CONNECTIONS, _numbers, _hook)
