@@ -1,7 +1,8 @@
 """Close tickets whose gap is gone, however it went: by a repeat, by the completer, by a person.
 
-It runs with the completer, every half minute, and asks the tables. So no booking has to look for tickets it
-might close, and none stays open because it was settled by another way than the one that opened it.
+It runs with the completer, every half minute, and asks the tables. A booking closes what is open about
+itself; what else it puts in order is found here, off the phone line, and so is what was settled by another
+way than the one that opened the ticket.
 """
 
 from __future__ import annotations

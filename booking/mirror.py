@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
-from booking import attempts, idempotency
+from booking import attempts, failures, idempotency
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
@@ -83,6 +83,12 @@ def settle_created(
         for name, value in stored.items():
             setattr(appointment, name, value)
         link_call(appointment, now=now)
+        # What else a booking puts in order, `booking.gone` finds.
+        failures.close_failures(
+            company_id=attempt.company_id,
+            subjects=failures.subjects_of(attempt, uid=booking.uid),
+            note="Settled: the booking is at Cal.com and here.",
+        )
     return appointment
 
 

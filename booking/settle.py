@@ -173,7 +173,7 @@ def _store(
             if not last_try:
                 time.sleep(min(RETRY_PAUSE_SECONDS, deadline.remaining))
         else:
-            _after_settling(attempt, appointment, booking)
+            _after_settling(attempt, appointment)
             return Settlement(Result.SETTLED, appointment)
     assert error is not None  # noqa: S101 - the loop ends with a result or with an error
     if database_errors.is_away(error):
@@ -235,13 +235,11 @@ def _report_twin(attempt: BookingAttempt, booking: Booking) -> None:
     )
 
 
-def _after_settling(attempt: BookingAttempt, appointment: Appointment, booking: Booking) -> None:
+def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
     availability.forget(attempt.company_id)
     idempotency.remember(
         attempt.idempotency_key, company_id=attempt.company_id, appointment_id=appointment.pk
     )
-    if attempt.looks:  # a ticket may be open about it; what else a booking puts in order, `gone` finds
-        _close_failures(attempt, uid=booking.uid, note="Settled: the booking is at Cal.com and here.")
 
 
 def _already_settled(attempt: BookingAttempt, booking: Booking) -> Settlement:

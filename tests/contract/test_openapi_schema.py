@@ -65,7 +65,8 @@ def routes(resolver: URLResolver | None = None, before: str = "") -> Iterator[st
         if path.removeprefix("^").startswith(NOT_DESCRIBED) or path.startswith("^api/schema/?"):
             continue
         if isinstance(entry, URLPattern):
-            yield path
+            if path:  # the bare address only leads people to the admin
+                yield path
         else:
             yield from routes(entry, path)
 

@@ -35,7 +35,7 @@ def test_a_booking_costs_a_fixed_number_of_queries(calcom, phone, queries):
     phone().book(at(9))  # the event type is learned, the customer and the branch are known
     caller = phone()
     caller.ask("list_services")
-    assert queries(lambda: caller.book(at(10))) == 14
+    assert queries(lambda: caller.book(at(10))) == 15
 
 
 def test_cached_availability_costs_five_queries(calcom, phone, queries):
