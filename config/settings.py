@@ -184,7 +184,7 @@ else:
         "pool": {
             "min_size": 1,
             "max_size": env.integer("DATABASE_POOL_SIZE", default=20, minimum=2),
-            "timeout": 0.75,
+            "timeout": 1.25,
             "max_idle": 300.0,
         },
         "server_side_binding": True,

@@ -37,7 +37,7 @@ HOT_MODELS: tuple[type[Model], ...] = (
     Appointment,
 )  # fmt: skip
 POOLED_CONNECTIONS = 3
-POOL_SECONDS = 0.75
+POOL_SECONDS = 3.0
 MOST_NUMBERS = 50
 
 logger = structlog.get_logger(__name__)
@@ -95,12 +95,14 @@ def _cache() -> None:
 
 def _connections() -> None:
     """A few, for the callers who come at the same moment."""
-    connection.ensure_connection()  # this opens the pool, and is the first of them
     pool = getattr(connection, "pool", None)
     if pool is None:
         return
+    pool.open()
+    pool.wait(timeout=POOL_SECONDS)
+    connection.ensure_connection()
     with contextlib.ExitStack() as held:
-        for _ in range(POOLED_CONNECTIONS - 1):
+        for _ in range(min(POOLED_CONNECTIONS, pool.max_size) - 1):
             held.enter_context(pool.connection(timeout=POOL_SECONDS))
         connection.close()
 
