@@ -6,7 +6,6 @@ The message carries the failure's number, type and company, never what was said 
 from __future__ import annotations
 
 import requests
-import structlog
 from celery import current_app
 from django.conf import settings
 from django.core.mail import send_mail
@@ -15,8 +14,6 @@ from django.db import transaction
 from booking.models import SyncFailure
 
 SECONDS = 10
-
-logger = structlog.get_logger(__name__)
 
 
 def announce(failure: SyncFailure) -> None:

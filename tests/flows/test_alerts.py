@@ -1,0 +1,71 @@
+"""The two nets that nobody calls: Beat's timetable, and the alert that a new ticket sends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from booking.models import SyncFailure
+from config.celery import app
+from tests.flows.phone import at
+
+
+@pytest.fixture
+def received():
+    """What the ops' chat was sent, and where it is."""
+    texts: list[str] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self):
+            texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield texts, f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def worker_that_alerts(celery_worker_process, received):
+    """A real worker told where to send alerts; the next test has its own again."""
+    before = dict(celery_worker_process.environment)
+    celery_worker_process.environment = {**before, "ALERT_WEBHOOK_URL": received[1]}
+    celery_worker_process.restart()
+    yield celery_worker_process
+    celery_worker_process.environment = before
+    celery_worker_process.restart()
+
+
+def test_a_new_ticket_alerts_ops_once_and_names_nobody(calcom, phone, settings, received, worker_that_alerts):
+    texts, settings.ALERT_WEBHOOK_URL = received
+    calcom.faults.refuse("Something nobody has seen before.", times=None)
+    for hour in (10, 11):  # two calls, one grouped ticket
+        assert phone().book(at(hour)).code == "unavailable"
+    worker_that_alerts.wait_until_idle()
+    until = time.monotonic() + 10
+    while not texts and time.monotonic() < until:
+        time.sleep(0.05)
+    failure = SyncFailure.objects.get()
+    assert failure.occurrences == 2
+    assert len(texts) == 1
+    assert f"no. {failure.pk}" in texts[0]
+    assert f"/admin/booking/syncfailure/{failure.pk}/change/" in texts[0]
+    assert "Weber" not in texts[0]
+
+
+def test_beat_runs_the_completer_every_half_minute():
+    entries = {entry["task"]: entry["schedule"] for entry in app.conf.beat_schedule.values()}
+    assert entries["booking.tasks.settle_unknown_attempts"] == 30.0
+    app.loader.import_default_modules()
+    assert set(entries) <= set(app.tasks), "the timetable names a task that no worker knows"
