@@ -13,15 +13,13 @@ from django.utils import timezone
 
 from booking import failures
 from booking.models import (
-    LIVE_STATUSES,
     OPEN_STATUSES,
+    PROVEN_STATUSES,
     Appointment,
     BookingAttempt,
     CallbackRequest,
     SyncFailure,
 )
-
-PROVEN = tuple(status for status in LIVE_STATUSES if status != Appointment.Status.PENDING)
 
 
 def close_gone() -> int:
@@ -36,7 +34,7 @@ def close_gone() -> int:
 
 def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
-    appointments = Appointment.objects.filter(company=OuterRef("company"), status__in=PROVEN)
+    appointments = Appointment.objects.filter(company=OuterRef("company"), status__in=PROVEN_STATUSES)
     succeeded = BookingAttempt.objects.filter(
         company=OuterRef("company"),
         state=BookingAttempt.State.SUCCEEDED,
@@ -81,7 +79,7 @@ def _resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:
 
 def _no_longer_needed_callbacks() -> QuerySet[CallbackRequest]:
     booked_since = Appointment.objects.filter(
-        call=OuterRef("call"), status__in=PROVEN, created_at__gte=OuterRef("created_at")
+        call=OuterRef("call"), status__in=PROVEN_STATUSES, created_at__gte=OuterRef("created_at")
     )
     return CallbackRequest.objects.filter(
         Exists(booked_since),

@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 
 from booking.functions import CHANGES
-from booking.models import LIVE_STATUSES, Appointment
+from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment
 from booking.outcomes import REFUSALS, SUCCESSES
 from calls.models import FunctionCall
 
@@ -53,6 +53,6 @@ def _promise_stands(before: FunctionCall) -> bool:
             pk=promised.get("id") or 0,
             company_id=before.company_id,
             starts_at=start,
-            status__in=[status for status in LIVE_STATUSES if status != Appointment.Status.PENDING],
+            status__in=PROVEN_STATUSES,
         ).exists()
     )

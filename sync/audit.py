@@ -12,13 +12,11 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet
 
-from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt
+from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from calls.models import Call
 from customers.models import Company
 
 NAMED = 20
-
-PROVEN = tuple(status for status in LIVE_STATUSES if status != Appointment.Status.PENDING)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def _calls_whose_flags_disagree(company: Company, now: datetime) -> QuerySet[Cal
 def _appointments_without_backlink(company: Company, now: datetime) -> QuerySet[Appointment]:
     # A call in which two things were booked points at the latest of them.
     return Appointment.objects.filter(
-        company=company, status__in=PROVEN, call__isnull=False, call__appointment=None
+        company=company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
     )
 
 
@@ -64,7 +62,7 @@ def _live_without_uid(company: Company, now: datetime) -> QuerySet[Appointment]:
     """Promised, not proven, and nobody is busy proving it."""
     busy = BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)
     return Appointment.objects.filter(company=company, calcom_booking_uid=None).filter(
-        Q(status__in=PROVEN) | (Q(status=Appointment.Status.PENDING) & ~Exists(busy))
+        Q(status__in=PROVEN_STATUSES) | (Q(status=Appointment.Status.PENDING) & ~Exists(busy))
     )
 
 

@@ -1,4 +1,4 @@
-from booking.models.appointment import LIVE_STATUSES, Appointment, FormerUid
+from booking.models.appointment import LIVE_STATUSES, PROVEN_STATUSES, Appointment, FormerUid
 from booking.models.attempt import OPEN_STATES, BookingAttempt
 from booking.models.callback_request import CallbackRequest
 from booking.models.service import Service
@@ -8,6 +8,7 @@ __all__ = [
     "LIVE_STATUSES",
     "OPEN_STATES",
     "OPEN_STATUSES",
+    "PROVEN_STATUSES",
     "Appointment",
     "BookingAttempt",
     "CallbackRequest",

@@ -114,6 +114,9 @@ LIVE_STATUSES = (
     Appointment.Status.CONFIRMED,
 )
 
+# Live, and proven to stand at Cal.com.
+PROVEN_STATUSES = tuple(status for status in LIVE_STATUSES if status != Appointment.Status.PENDING)
+
 
 class FormerUid(models.Model):
     """A uid an appointment had before it was moved: at Cal.com a move is a new booking with a new uid."""

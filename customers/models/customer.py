@@ -36,7 +36,3 @@ class Customer(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.phone or _("Customer %(id)s") % {"id": self.pk}
-
-    @property
-    def is_anonymous(self) -> bool:
-        return self.phone is None
