@@ -576,3 +576,32 @@ def test_no_two_callers_are_given_the_same_identity_at_cal_com(calcom, phone, ve
     assert len(set(addresses)) == 4
     assert all(address == address.lower() for address in addresses)
     verdict()
+
+
+def test_our_own_writes_to_one_slot_are_made_one_after_the_other(calcom, phone, verdict):
+    """Cal.com does not serialise two creates of one start, so ours must never be there together."""
+    phone().book(at(9), service="colour")  # the event type is known by now
+    there: list[int] = []
+    together: list[int] = []
+
+    def come(exchange) -> None:
+        there.append(1)
+        together.append(len(there))
+
+    calcom.faults.add(
+        "create",
+        times=None,
+        delay_before=0.3,
+        call={"received": come, "before_answer": lambda exchange: there.pop()},
+    )
+    callers = [phone(from_number=f"+4915187654{number:03}") for number in range(2)]
+    names = ("Ben Kurz", "Eva Lang")
+    answers = at_once(
+        *(
+            lambda caller=caller, name=name: caller.book(at(11), service="colour", customer_name=name)
+            for caller, name in zip(callers, names, strict=True)
+        )
+    )
+    assert codes(answers) == {"booked": 2}  # two hosts
+    assert together == [1, 1]
+    verdict()
