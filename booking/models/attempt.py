@@ -48,6 +48,9 @@ class BookingAttempt(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CREATE)
     state = models.CharField(max_length=16, choices=State.choices, default=State.CLAIMED)
     idempotency_key = models.CharField(max_length=36)
+    target_uid = models.CharField(
+        max_length=128, blank=True, help_text=_("The booking to move or to cancel; empty for a new one.")
+    )
     # Our own writes to one slot (or one booking) are made one after the other: whoever holds the value
     # writes.
     write_lock = models.CharField(max_length=200, null=True, blank=True, unique=True)
@@ -80,6 +83,7 @@ class BookingAttempt(models.Model):
             ),
             models.Index(fields=("idempotency_key",), name="attempt_key"),
             models.Index(fields=("company", "created_at"), name="attempt_created"),
+            models.Index(fields=("target_uid",), condition=~models.Q(target_uid=""), name="attempt_target"),
         )
 
     def __str__(self) -> str:

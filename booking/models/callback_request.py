@@ -37,6 +37,9 @@ class CallbackRequest(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
     closed_at = models.DateTimeField(null=True, blank=True)
+    due_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("By when, counted in the company's opening time.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

@@ -6,7 +6,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from customers.models import Company
+from customers.models import Branch, Company
 
 
 class Service(models.Model):
@@ -31,7 +31,33 @@ class Service(models.Model):
     )
     duration_minutes = models.PositiveIntegerField(validators=[MinValueValidator(1)])
     calcom_event_type_id = models.PositiveBigIntegerField()
+    person = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text=_("Who does it. Services of one name and several persons are one thing to a caller."),
+    )
+    branch = models.ForeignKey(
+        Branch,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="services",
+        help_text=_("Where it is done. Empty: in every branch."),
+    )
+    spoken_name = models.CharField(max_length=200, blank=True, help_text=_("As it is said; empty: the name."))
+    price_text = models.CharField(max_length=100, blank=True, help_text=_('As it is said: "from 35 euros".'))
+    may_reschedule = models.BooleanField(null=True, blank=True, help_text=_("Unknown: as the company."))
+    may_cancel = models.BooleanField(null=True, blank=True, help_text=_("Unknown: as the company."))
+    change_notice_minutes = models.PositiveIntegerField(
+        null=True, blank=True, help_text=_("Empty: as the company.")
+    )
     is_active = models.BooleanField(default=True)
+    vanished_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Since when the event type is missing at Cal.com: it cannot be booked."),
+    )
 
     learned_event_type_id = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
     scheduling = models.CharField(max_length=16, choices=Scheduling.choices, blank=True, editable=False)
@@ -40,6 +66,10 @@ class Service(models.Model):
     email_required = models.BooleanField(default=False, editable=False)
     has_several_lengths = models.BooleanField(default=False, editable=False)
     accepts_notes = models.BooleanField(default=False, editable=False)
+    phone_required = models.BooleanField(default=False, editable=False)
+    minimum_notice_minutes = models.PositiveIntegerField(default=0, editable=False)
+    buffer_before_minutes = models.PositiveIntegerField(default=0, editable=False)
+    buffer_after_minutes = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 

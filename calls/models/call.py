@@ -58,6 +58,9 @@ class Call(models.Model):
         blank=True,
         related_name="backlinked_calls",
     )
+    asked_retell_at = models.DateTimeField(
+        null=True, blank=True, help_text=_("When Retell was last asked what became of an ongoing call.")
+    )
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -69,6 +72,7 @@ class Call(models.Model):
         )
         indexes = (
             models.Index(fields=("company", "created_at"), name="call_created"),
+            models.Index(fields=("created_at",), condition=models.Q(status="ongoing"), name="call_ongoing"),
             models.Index(
                 fields=("company",),
                 condition=models.Q(booking_confirmed=True, appointment__isnull=True),

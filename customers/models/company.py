@@ -30,6 +30,11 @@ class Company(models.Model):
         GERMAN = "de", _("German")
         ENGLISH = "en", _("English")
 
+    class Healing(models.TextChoices):
+        OFF = "off", _("off: open a sync failure")
+        DRY_RUN = "dry_run", _("dry run: say what would be done")
+        ON = "on", _("on")
+
     name = models.CharField(max_length=200)
     slug = models.SlugField(max_length=64, unique=True)
     timezone = models.CharField(max_length=64, default="Europe/Berlin", validators=[validate_timezone])
@@ -48,6 +53,10 @@ class Company(models.Model):
         max_length=200, default="https://api.cal.com/v2", validators=[validate_http_address]
     )
     calcom_api_key = EncryptedTextField(blank=True)
+    calcom_reconcile_api_key = EncryptedTextField(
+        blank=True,
+        help_text=_("A second key for the hourly reconciliation: Cal.com's rate limit counts by key."),
+    )
     calcom_webhook_secret = EncryptedTextField(blank=True)
     calcom_webhook_secret_previous = EncryptedTextField(
         blank=True, help_text=_("Still accepted while the secret is being rotated.")
@@ -55,6 +64,43 @@ class Company(models.Model):
     retell_api_key = EncryptedTextField(blank=True)
     retell_api_key_previous = EncryptedTextField(
         blank=True, help_text=_("Still accepted while the key is being rotated.")
+    )
+    heal_adopt = models.CharField(
+        max_length=8,
+        choices=Healing.choices,
+        default=Healing.ON,
+        help_text=_("Bookings that carry an attempt of ours and have no appointment."),
+    )
+    heal_import = models.CharField(
+        max_length=8, choices=Healing.choices, default=Healing.ON, help_text=_("Bookings made elsewhere.")
+    )
+    heal_follow = models.CharField(
+        max_length=8,
+        choices=Healing.choices,
+        default=Healing.ON,
+        help_text=_("Another status or time at Cal.com."),
+    )
+    heal_link = models.CharField(
+        max_length=8,
+        choices=Healing.choices,
+        default=Healing.ON,
+        help_text=_("Calls and appointments that do not point at each other."),
+    )
+    heal_daily_limit = models.PositiveIntegerField(
+        default=1000, help_text=_("After so many repairs in a day the rest is left to a person.")
+    )
+    may_reschedule = models.BooleanField(default=True, help_text=_("Whether callers may move appointments."))
+    may_cancel = models.BooleanField(default=True, help_text=_("Whether callers may cancel appointments."))
+    change_notice_minutes = models.PositiveIntegerField(
+        default=0, help_text=_("How long before the start moving and cancelling by phone ends.")
+    )
+    callback_within_minutes = models.PositiveIntegerField(
+        default=240, help_text=_("Opening time within which a promised call back is due.")
+    )
+    opening_hours = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text=_('By weekday: {"mon": [["09:00", "12:30"], ["13:30", "18:00"]]}. Empty: always.'),
     )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
