@@ -119,6 +119,35 @@ def settle_attempt(
     return state
 
 
+class InFlight(Exception):
+    """Whoever sent the request may still be waiting for its answer: it is theirs to settle."""
+
+
+def settle_shown(
+    attempt: BookingAttempt,
+    *,
+    booking: Booking,
+    client: CalcomClient,
+    deadline: Deadline,
+    now: datetime,
+) -> BookingAttempt.State:
+    """Settle an attempt with the booking that a delivery, or a listing, has shown to be its; returns the
+    state it is left in. Raises InFlight, CalcomError.
+    """
+    if attempt.state in OPEN_STATES:
+        if not _take_over(attempt, now=now):
+            raise InFlight
+        _adopt(attempt, [booking], client=client, deadline=deadline, now=now)
+        _put_back(attempt, now=now)
+    elif attempt.state == State.REFUSED:
+        # The caller was told no, so what stands has to go. The later look sees to it.
+        if booking.is_active:
+            BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=now)
+    elif booking.is_active:
+        settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=False)
+    return _state_of(attempt)
+
+
 def give_up_at(attempt: BookingAttempt) -> datetime:
     """From when on "not there" is believed: the last moment it can have been sent, plus the grace time."""
     sent = attempt.sent_at or attempt.created_at

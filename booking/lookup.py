@@ -12,7 +12,7 @@ from booking.models import BookingAttempt
 
 # A booking that was made at the wrong hour must be found too, so a day on either side is looked through.
 AROUND = timedelta(days=1)
-LONGEST_CHAIN = 5
+LONGEST_CHAIN = 10
 
 
 def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> list[Booking]:
@@ -37,7 +37,7 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
         first = own[0]
         if not first.is_active and first.rescheduled_to_uid:
             # Moved at Cal.com, perhaps out of sight of this listing. Its metadata went with it.
-            return [_end_of_chain(first, client=client, deadline=deadline)]
+            return [end_of_chain(first, client=client, deadline=deadline)[0]]
         return own
     of_an_attempt = [
         booking for booking in bookings if booking.is_active and "attempt_id" in booking.metadata
@@ -53,9 +53,14 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
     ]
 
 
-def _end_of_chain(booking: Booking, *, client: CalcomClient, deadline: Deadline) -> Booking:
+def end_of_chain(booking: Booking, *, client: CalcomClient, deadline: Deadline) -> tuple[Booking, list[str]]:
+    """What a booking has become, after all its moves, and the uids it had on the way there. A booking that
+    was not moved is its own end. Raises CalcomError.
+    """
+    former: list[str] = []
     for _ in range(LONGEST_CHAIN):
-        if booking.is_active or not booking.rescheduled_to_uid:
+        if booking.is_active or not booking.rescheduled_to_uid or booking.rescheduled_to_uid in former:
             break
+        former.append(booking.uid)
         booking = client.get_booking(booking.rescheduled_to_uid, deadline=deadline)
-    return booking
+    return booking, former

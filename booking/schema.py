@@ -2,7 +2,8 @@
 
 drf-spectacular describes a view by its serializers. Here one view answers many functions, each with arguments
 of its own, and takes two forms of body, so the functions are described in full below, out of the same tables
-the view works from: FUNCTIONS, the serializers, Code. The probes are plain Django views.
+the view works from: FUNCTIONS, the serializers, Code. Retell's webhooks are described by what is read of
+them, and so is Cal.com's. The probes are plain Django views.
 
 Named in SPECTACULAR_SETTINGS: `without_function_view` before, `add_paths` after drf-spectacular's own work.
 """
@@ -11,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer
 
 from booking.functions import FUNCTIONS
-from booking.models import Appointment
+from booking.inbound import NOBODY
+from booking.models import PROVEN_STATUSES, Appointment
 from booking.outcomes import SUCCESSES, Code
 from booking.serializers import BookAppointmentSerializer, CheckAvailabilitySerializer
-from booking.views import FunctionView
 
 Json = dict[str, Any]
 
@@ -36,6 +38,7 @@ SUMMARIES = {
     "collect_appointment_data": "Book an appointment, under the name agents of the former system use",
 }
 SIGNED = "retellSignature"
+SIGNED_BY_CALCOM = "calcomSignature"
 
 DESCRIPTION = """\
 Once the signature holds, a function answers 200 with a sentence to say, whatever happened: `code` tells what.
@@ -54,8 +57,8 @@ true.
 
 
 def without_function_view(endpoints: Sequence[tuple[str, str, str, Any]], **_options: Any) -> list[Any]:
-    """Take out the one address that stands for all functions; `add_paths` names each of them."""
-    return [endpoint for endpoint in endpoints if getattr(endpoint[3], "cls", None) is not FunctionView]
+    """Take out the hooks, with the one address that stands for all functions; `add_paths` names each."""
+    return [endpoint for endpoint in endpoints if not endpoint[0].startswith("/hooks/")]
 
 
 def add_paths(result: Json, generator: Any, request: Any, public: bool) -> Json:
@@ -64,6 +67,9 @@ def add_paths(result: Json, generator: Any, request: Any, public: bool) -> Json:
     paths = result.setdefault("paths", {})
     for name in FUNCTIONS:
         paths[f"/hooks/{{endpoint_id}}/retell/functions/{name}"] = {"post": _function(name)}
+    for path, webhook in WEBHOOKS.items():
+        if _exists(path.format(endpoint_id=UUID(int=0))):
+            paths[path] = {"post": webhook}
     for path, description in PROBES.items():
         if _exists(path):
             paths[path] = {"get": description}
@@ -88,21 +94,7 @@ def _function(name: str) -> Json:
         "tags": ["functions"],
         "security": [{SIGNED: []}],
         "parameters": [
-            {
-                "name": "endpoint_id",
-                "in": "path",
-                "required": True,
-                "description": "The company's endpoint, as `provision` prints it.",
-                "schema": {"type": "string", "format": "uuid"},
-            },
-            {
-                "name": "X-Retell-Signature",
-                "in": "header",
-                "required": True,
-                "description": "`v=<unix milliseconds>,d=<hex>`: HMAC-SHA256 with the company's Retell key "
-                "over the raw body followed by the milliseconds. At most five minutes old.",
-                "schema": {"type": "string", "pattern": "^v=[0-9]+,d=[0-9a-f]{64}$"},
-            },
+            *SIGNED_PARAMETERS,
             {
                 "name": "X-Retell-Call-Id",
                 "in": "header",
@@ -119,13 +111,44 @@ def _function(name: str) -> Json:
         "responses": {
             "200": _json_response("What to say, and what it means.", "FunctionAnswer"),
             "400": _json_response("The body is not JSON, or it broke off.", "Error"),
-            "401": {
-                **_json_response("The signature is missing, wrong, or older than five minutes.", "Error"),
-                "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-            },
-            "404": _json_response("No company has this endpoint.", "Error"),
-            "413": _json_response("The body is larger than 1 MiB.", "Error"),
+            **_refusals(),
         },
+    }
+
+
+def _webhook(
+    operation_id: str,
+    *,
+    summary: str,
+    description: str,
+    body: str,
+    responses: Json,
+    signed: str = SIGNED,
+) -> Json:
+    return {
+        "operationId": operation_id,
+        "summary": summary,
+        "description": description,
+        "tags": ["webhooks"],
+        "security": [{signed: []}],
+        "parameters": SIGNED_PARAMETERS if signed == SIGNED else SIGNED_BY_CALCOM_PARAMETERS,
+        "requestBody": {
+            "required": True,
+            "description": "1 MiB at most.",
+            "content": {"application/json": {"schema": _reference(body)}},
+        },
+        "responses": {**responses, **_refusals()},
+    }
+
+
+def _refusals() -> Json:
+    return {
+        "401": {
+            **_json_response("The signature is missing, wrong, or too old.", "Error"),
+            "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
+        },
+        "404": _json_response("No company has this endpoint.", "Error"),
+        "413": _json_response("The body is larger than 1 MiB.", "Error"),
     }
 
 
@@ -175,6 +198,34 @@ def _text_response(description: str) -> Json:
     return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
+ENDPOINT: Json = {
+    "name": "endpoint_id",
+    "in": "path",
+    "required": True,
+    "description": "The company's endpoint, as `provision` prints it.",
+    "schema": {"type": "string", "format": "uuid"},
+}
+SIGNED_PARAMETERS: list[Json] = [
+    ENDPOINT,
+    {
+        "name": "X-Retell-Signature",
+        "in": "header",
+        "required": True,
+        "description": "`v=<unix milliseconds>,d=<hex>`: HMAC-SHA256 with the company's Retell key "
+        "over the raw body followed by the milliseconds. At most five minutes old.",
+        "schema": {"type": "string", "pattern": "^v=[0-9]+,d=[0-9a-f]{64}$"},
+    },
+]
+SIGNED_BY_CALCOM_PARAMETERS: list[Json] = [
+    ENDPOINT,
+    {
+        "name": "X-Cal-Signature-256",
+        "in": "header",
+        "required": True,
+        "description": "HMAC-SHA256 with the company's webhook secret over the raw body, in hex.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+]
 INSTANT = {"type": "string", "format": "date-time", "description": "With the branch's offset."}
 
 SCHEMAS: Json = {
@@ -272,6 +323,89 @@ SCHEMAS: Json = {
         },
         "additionalProperties": True,
     },
+    "RetellEvent": {
+        "type": "object",
+        "required": ["event"],
+        "properties": {
+            "event": {
+                "type": "string",
+                "examples": ["call_started", "call_ended", "call_analyzed"],
+                "description": "Of any other kind it is stored and nothing is done.",
+            },
+            "call": _reference("RetellCall"),
+        },
+        "additionalProperties": True,
+    },
+    "CalcomEvent": {
+        "type": "object",
+        "description": "Cal.com's delivery; only what is read of every one is named here.",
+        "properties": {
+            "triggerEvent": {
+                "type": "string",
+                "examples": ["BOOKING_CREATED", "BOOKING_RESCHEDULED", "BOOKING_CANCELLED"],
+                "description": "Of any other kind it is stored and nothing is done.",
+            },
+            "payload": {"type": "object"},
+        },
+        "additionalProperties": True,
+    },
+    "RetellInbound": {
+        "type": "object",
+        "required": ["call_inbound"],
+        "properties": {
+            "event": {"type": "string", "examples": ["call_inbound"]},
+            "call_inbound": {
+                "type": "object",
+                "properties": {
+                    "agent_id": {"type": "string"},
+                    "from_number": {"type": "string", "description": "As signalled; may be withheld."},
+                    "to_number": {"type": "string", "description": "The called number names the branch."},
+                },
+                "additionalProperties": True,
+            },
+        },
+        "additionalProperties": True,
+    },
+    "RetellInboundAnswer": {
+        "type": "object",
+        "required": ["call_inbound"],
+        "properties": {
+            "call_inbound": {
+                "type": "object",
+                "required": ["dynamic_variables"],
+                "properties": {"dynamic_variables": _reference("DynamicVariables")},
+            },
+        },
+    },
+    "DynamicVariables": {
+        "type": "object",
+        "description": "All of them texts, as Retell demands. About the caller each is there, blank where it "
+        "is not known. Those about the company are missing where it could not be read in time.",
+        "required": list(NOBODY),
+        "properties": {
+            "caller_known": {"type": "string", "enum": ["true", "false"]},
+            "caller_name": {"type": "string"},
+            "next_appointment": {
+                "type": "string",
+                "description": "Service, day and time as people say them.",
+            },
+            "next_appointment_id": {"type": "string"},
+            "next_appointment_start": {"type": "string", "description": "ISO 8601 with the branch's offset."},
+            "next_appointment_service": {"type": "string", "description": "Its name."},
+            "next_appointment_branch": {"type": "string", "description": "Its name."},
+            "next_appointment_status": {
+                "type": "string",
+                "enum": ["", *map(str, PROVEN_STATUSES)],
+                "description": "`requested` still has to be confirmed.",
+            },
+            "company_name": {"type": "string"},
+            "branch_name": {"type": "string"},
+            "call_language": {"type": "string", "examples": ["de", "en"]},
+            "timezone": {"type": "string", "description": "The branch's, an IANA name."},
+            "today": {"type": "string", "description": "Weekday and date in full, as people say them."},
+            "local_time": {"type": "string", "description": "The branch's time of day, as people say it."},
+        },
+    },
     "Error": {
         "type": "object",
         "required": ["detail"],
@@ -297,7 +431,43 @@ SECURITY_SCHEMES: Json = {
         "name": "X-Retell-Signature",
         "description": "https://docs.retellai.com/features/secure-webhook",
     },
+    SIGNED_BY_CALCOM: {"type": "apiKey", "in": "header", "name": "X-Cal-Signature-256"},
     "metricsToken": {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN"},
+}
+WEBHOOKS: Json = {
+    "/hooks/{endpoint_id}/retell/events": _webhook(
+        "retell_event",
+        summary="What becomes of calls",
+        description="Stored once and worked later, in any order; a repeat is answered like the first.",
+        body="RetellEvent",
+        responses={
+            "200": {"description": "Stored, now or before."},
+            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
+        },
+    ),
+    "/hooks/{endpoint_id}/retell/inbound": _webhook(
+        "retell_inbound",
+        summary="Who is calling, before the agent answers",
+        description="Answered within two seconds. If the database is too slow for that, or away, the answer "
+        "tells of an unknown caller and nothing else, and the signature has not been looked at.",
+        body="RetellInbound",
+        responses={
+            "200": _json_response("The agent's dynamic variables for this call.", "RetellInboundAnswer"),
+            "400": _json_response("The body broke off.", "Error"),
+        },
+    ),
+    "/hooks/{endpoint_id}/calcom": _webhook(
+        "calcom_event",
+        summary="What becomes of bookings",
+        description="Stored once and worked later, in any order; a repeat is answered like the first. What "
+        "is true is asked at Cal.com.",
+        body="CalcomEvent",
+        signed=SIGNED_BY_CALCOM,
+        responses={
+            "200": {"description": "Stored, now or before."},
+            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
+        },
+    ),
 }
 PROBES: Json = {
     "/healthz": {

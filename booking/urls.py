@@ -1,11 +1,14 @@
 from django.urls import re_path
 
+from booking.inbound import InboundCallView
 from booking.views import FunctionView
+from calls.urls import ENDPOINT
 
 urlpatterns = [
     re_path(
-        r"^hooks/(?P<endpoint_id>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/retell/functions/(?P<name>[^/]{1,80})/?$",
+        ENDPOINT + r"/retell/functions/(?P<name>[^/]{1,80})/?$",
         FunctionView.as_view(),
         name="retell-function",
     ),
+    re_path(ENDPOINT + r"/retell/inbound/?$", InboundCallView.as_view(), name="retell-inbound"),
 ]

@@ -9,7 +9,6 @@ import time
 from typing import NoReturn
 from uuid import UUID
 
-import structlog
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import UnreadablePostError
@@ -17,13 +16,13 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError
 from rest_framework.request import Request
 
+from calls import refusals
+from calls.models import WebhookEvent
 from calls.retell import signature
 from customers.database import drop_dead_connections
 from customers.models import Company
 
 LONGEST_BODY = 1024 * 1024
-
-logger = structlog.get_logger(__name__)
 
 
 class TooLarge(APIException):
@@ -84,7 +83,7 @@ class RetellSignature(BaseAuthentication):
             now_ms=time.time_ns() // 1_000_000,
         )
         if verdict is not signature.Verdict.VALID:
-            _refuse(company, verdict)
+            refuse(company, provider=WebhookEvent.Provider.RETELL, reason=str(verdict))
         return None, company
 
     def authenticate_header(self, request: Request) -> str:
@@ -92,6 +91,7 @@ class RetellSignature(BaseAuthentication):
         return "X-Retell-Signature"
 
 
-def _refuse(company: Company, verdict: signature.Verdict) -> NoReturn:
-    logger.warning("signature.refused", company=company.slug, provider="retell", verdict=str(verdict))
+def refuse(company: Company, *, provider: WebhookEvent.Provider, reason: str) -> NoReturn:
+    """Raises AuthenticationFailed (401), after the refusal was counted."""
+    refusals.count(company=company, provider=provider, reason=reason)
     raise AuthenticationFailed("The signature does not hold.")

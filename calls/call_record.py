@@ -24,8 +24,8 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
                 retell_call_id=request.call_id or "",
                 branch=branch,
                 agent_id=request.agent_id or "",
-                from_number=request.from_number or "",
-                to_number=request.to_number or "",
+                from_number=_number(request.from_number),
+                to_number=_number(request.to_number),
                 direction=_direction(request),
                 started_at=request.start_timestamp,
             )
@@ -65,8 +65,8 @@ def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:
     blanks: dict[str, object] = {}
     told = {
         "agent_id": request.agent_id,
-        "from_number": request.from_number,
-        "to_number": request.to_number,
+        "from_number": _number(request.from_number),
+        "to_number": _number(request.to_number),
         "direction": _direction(request),
         "started_at": request.start_timestamp,
     }
@@ -75,7 +75,7 @@ def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:
             blanks[name] = value
             setattr(call, name, value)
     if call.branch is None:
-        call.branch = _branch_of(call, company)
+        call.branch = branch_of(call, company)
         if call.branch is not None:
             blanks["branch"] = call.branch
     if blanks:
@@ -83,7 +83,7 @@ def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:
 
 
 def _branch(company: Company, request: FunctionRequest) -> Branch | None:
-    return _branch_of(
+    return branch_of(
         Call(
             agent_id=request.agent_id or "",
             from_number=request.from_number or "",
@@ -94,7 +94,8 @@ def _branch(company: Company, request: FunctionRequest) -> Branch | None:
     )
 
 
-def _branch_of(call: Call, company: Company) -> Branch | None:
+def branch_of(call: Call, company: Company) -> Branch | None:
+    """The branch whose number was called, or whose agent answered; None if that cannot be told."""
     ours = our_number(call)
     if not ours and not call.agent_id:
         return only_branch(company)  # arguments only, with nothing but the call's id
@@ -102,6 +103,11 @@ def _branch_of(call: Call, company: Company) -> Branch | None:
     if ours and number is None:
         return None
     return branch_for(company=company, called_number=number, agent_id=call.agent_id)
+
+
+def _number(text: str | None) -> str:
+    # A SIP address can be longer than any number; it is kept to be seen, not to be called.
+    return (text or "")[:64]
 
 
 def _direction(request: FunctionRequest) -> str:

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from celery import Celery, signals
+from celery.schedules import crontab
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -23,6 +24,23 @@ app.conf.beat_schedule = {
         "schedule": 30.0,
         # A run nobody fetched before the next one is due would only queue up behind it.
         "options": {"expire_seconds": 25},
+    },
+    # Whoever stores a delivery wakes a worker; this is for what was stored while the broker was away, and for
+    # what is to be looked at again in a few seconds.
+    "work-deliveries": {
+        "task": "sync.tasks.work_deliveries",
+        "schedule": 5.0,
+        "options": {"expire_seconds": 5},
+    },
+    "close-never-ended-calls": {
+        "task": "calls.tasks.close_never_ended",
+        "schedule": 300.0,
+        "options": {"expire_seconds": 290},
+    },
+    "purge-deliveries": {
+        "task": "sync.tasks.purge_deliveries",
+        "schedule": crontab(hour="3", minute="17"),
+        "options": {"expire_seconds": 3600},
     },
 }
 

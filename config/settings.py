@@ -191,6 +191,12 @@ else:
         # Set 0 behind a pooler in transaction mode that cannot carry prepared statements.
         "prepare_threshold": env.integer("DATABASE_PREPARE_THRESHOLD", default=5, minimum=0) or None,
         "connect_timeout": 5,
+        # A database machine that vanished without a word is given up after seconds, not after TCP's quarter
+        # of an hour.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 5000,
         # Nobody on the phone waits longer than this for a row that somebody else holds.
         "options": "-c lock_timeout=3s",
         # What is given in the URL wins.
@@ -306,6 +312,13 @@ ANSWER_BUDGET_SECONDS = env.number("ANSWER_BUDGET_SECONDS", default=8.0, minimum
 DUPLICATE_PREVENTION_ENABLED = env.flag("DUPLICATE_PREVENTION_ENABLED", default=True)
 LATE_COMMIT_GRACE_SECONDS = env.integer("LATE_COMMIT_GRACE_SECONDS", default=120, minimum=0)
 ATTEMPT_LEASE_SECONDS = env.integer("ATTEMPT_LEASE_SECONDS", default=30, minimum=1)
+
+# Retell ----------------------------------------------------------------------------------------------------
+RETELL_BASE_URL = env.url("RETELL_BASE_URL", default="https://api.retellai.com")
+
+# Deliveries ------------------------------------------------------------------------------------------------
+# How long the bodies of webhooks are kept. That they came is kept for ever.
+WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
 
 # Telling people --------------------------------------------------------------------------------------------
 ALERT_EMAIL = env.text("ALERT_EMAIL")

@@ -7,11 +7,16 @@ one here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from django.db import IntegrityError
+from django.db.models import Q
 
 from customers.models import Company, Customer
+from customers.names import same_person
+
+MOST_OF_ONE_ADDRESS = 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,28 @@ def customer_by_phone(*, company: Company, phone: str, name: str, email: str) ->
 def anonymous_customer(*, company: Company, call_id: str, name: str, email: str) -> Customer:
     """The customer of one call with a withheld number: the same for every retry in that call."""
     return _find_or_create(company, {"anonymous_call_id": call_id}, name=name, email=email)
+
+
+def customer_by_address(*, company: Company, email: str, name: str) -> Customer:
+    """The company's customer who has this address and a name that goes with it, made if there is none. An
+    address alone proves nobody: families and front desks share one.
+    """
+    if email:
+        ours = _made_up_address(company, email)
+        by = Q(pk=ours) if ours else Q(email=email)
+        known = Customer.objects.filter(by, company=company).order_by("pk")
+        for customer in known[:MOST_OF_ONE_ADDRESS]:
+            if ours or not customer.name or not name or same_person(customer.name, name):
+                return customer
+    return Customer.objects.create(company=company, name=name, email=email)
+
+
+def _made_up_address(company: Company, email: str) -> int | None:
+    """The id in an address that `attendee_identity` made up for one of its customers."""
+    local, _, domain = email.partition("@")
+    if not company.attendee_email_domain or domain != company.attendee_email_domain.lower():
+        return None
+    return int(local[1:]) if re.fullmatch(r"c[0-9]{1,18}", local) else None
 
 
 def attendee_identity(

@@ -87,7 +87,7 @@ class CalcomClient:
         """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Raises BookingNotFound,
         CalcomError.
         """
-        return self._ask(f"/bookings/{uid}", version=BOOKINGS, read=_booking_in, deadline=deadline)
+        return self.ask(f"/bookings/{uid}", version=BOOKINGS, read=_booking_in, deadline=deadline)
 
     def list_bookings(self, *, deadline: Deadline, **filters: str | int | datetime) -> Iterator[Booking]:
         """https://cal.com/docs/api-reference/v2/bookings/get-all-bookings
@@ -98,7 +98,7 @@ class CalcomClient:
         query = {name: _query_value(value) for name, value in filters.items()}
         seen: set[str] = set()
         for page in range(MAX_PAGES):
-            bookings = self._ask(
+            bookings = self.ask(
                 "/bookings",
                 params={**query, "take": str(PAGE), "skip": str(page * PAGE)},
                 version=BOOKINGS,
@@ -126,12 +126,12 @@ class CalcomClient:
             "start": _query_value(start),
             "end": _query_value(end),
         }
-        starts = self._ask("/slots", params=params, version=SLOTS, read=_slots_in, deadline=deadline)
+        starts = self.ask("/slots", params=params, version=SLOTS, read=_slots_in, deadline=deadline)
         return sorted({instant for instant in starts if start <= instant <= end})
 
     def event_type(self, event_type_id: int, *, deadline: Deadline) -> EventType:
         """https://cal.com/docs/api-reference/v2/event-types/get-an-event-type. Raises CalcomError."""
-        return self._ask(
+        return self.ask(
             f"/event-types/{event_type_id}", version=EVENT_TYPES, read=_event_type_in, deadline=deadline
         )
 
@@ -139,12 +139,31 @@ class CalcomClient:
         """The cheapest proof that Cal.com answers this key: https://cal.com/docs/api-reference/v2/me. Raises
         CalcomError.
         """
-        self._ask("/me", version=BOOKINGS, read=lambda _: None, deadline=deadline)
+        self.ask("/me", version=BOOKINGS, read=lambda _: None, deadline=deadline)
 
     def _change(self, path: str, body: Mapping[str, Any], *, deadline: Deadline) -> Booking:
+        return self.change("POST", path, body, version=BOOKINGS, read=_booking_in, deadline=deadline)
+
+    def change(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        version: str,
+        read: Callable[[Any], T],
+        deadline: Deadline,
+    ) -> T:
+        """Any change, sent once. `read` makes something of the answer's whole body, or raises Unreadable.
+        Raises CalcomError; OutcomeUnknown if it may have been done.
+        """
         try:
             response = self._exchange(
-                "POST", path, version=BOOKINGS, body=orjson.dumps(body), deadline=deadline
+                method,
+                path,
+                version=version,
+                body=None if body is None else orjson.dumps(body),
+                deadline=deadline,
             )
         except NotSent as error:
             raise CalcomUnavailable(f"Cal.com cannot be reached ({error}); nothing was sent.") from None
@@ -152,7 +171,7 @@ class CalcomClient:
             raise OutcomeUnknown(f"No whole answer from Cal.com ({error}).") from None
         _raise_for_status(response, changing=True)
         try:
-            return _booking_in(_json(response))
+            return read(_json(response))
         except Unreadable as error:
             raise OutcomeUnknown(
                 f"Cal.com answered {response.status_code} with something unreadable: {error}.",
@@ -161,7 +180,7 @@ class CalcomClient:
                 finished=True,
             ) from None
 
-    def _ask(
+    def ask(
         self,
         path: str,
         *,
@@ -170,6 +189,9 @@ class CalcomClient:
         params: dict[str, str] | None = None,
         deadline: Deadline,
     ) -> T:
+        """Any question: `read` makes something of the answer's whole body, or raises Unreadable. Raises
+        CalcomError.
+        """
         for attempt in range(1, READ_TRIES + 1):
             try:
                 return self._ask_once(path, version=version, read=read, params=params, deadline=deadline)

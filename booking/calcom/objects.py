@@ -17,6 +17,7 @@ class Attendee:
     name: str
     email: str
     phone: str
+    is_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Booking:
     @property
     def waits_for_host(self) -> bool:
         return self.status in ("pending", "awaiting_host")
+
+    @property
+    def is_no_show(self) -> bool:
+        """Whether the host marked whoever booked as absent."""
+        return bool(self.attendees) and self.attendees[0].is_absent
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,10 @@ def read_booking(data: Any) -> Booking:
         metadata=_read_metadata(data, attendees),
         attendees=tuple(
             Attendee(
-                name=_text(a.get("name")), email=_text(a.get("email")), phone=_text(a.get("phoneNumber"))
+                name=_text(a.get("name")),
+                email=_text(a.get("email")),
+                phone=_text(a.get("phoneNumber")),
+                is_absent=a.get("absent") is True,
             )
             for a in attendees
         ),

@@ -12,11 +12,12 @@ from booking import completer
 from booking.calcom.objects import read_booking
 from booking.calcom.simulator.payloads import booking_json
 from booking.calcom.simulator.server import Simulator
+from booking.calcom.subscriptions import TRIGGERS
 from booking.completer import Report
 from booking.models import Service
 from booking.provisioning import provision
 from customers.models import Company
-from sync import oracle
+from sync import oracle, work_deliveries
 from tests.flows.phone import Phone
 
 
@@ -127,5 +128,23 @@ def settle_later() -> Callable[..., Report]:
         grace = settings.ANSWER_BUDGET_SECONDS + settings.LATE_COMMIT_GRACE_SECONDS + 60
         later = dt.timedelta(seconds=grace if seconds is None else seconds)
         return completer.settle_unknown(now=timezone.now() + later)
+
+    return run
+
+
+@pytest.fixture
+def announced(calcom: Simulator, salon: Company, live_server: Any) -> str:
+    """Cal.com's webhooks come to us, over real HTTP; the value is their address."""
+    url = f"{live_server.url}/hooks/{salon.endpoint_id}/calcom"
+    calcom.subscribe(url, salon.calcom_webhook_secret, triggers=list(TRIGGERS))
+    return url
+
+
+@pytest.fixture
+def work() -> Callable[..., work_deliveries.Report]:
+    """What a worker does with the stored deliveries; some seconds later, if it says so."""
+
+    def run(*, seconds: float = 0) -> work_deliveries.Report:
+        return work_deliveries.work_due(now=timezone.now() + dt.timedelta(seconds=seconds))
 
     return run

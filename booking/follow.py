@@ -1,0 +1,151 @@
+"""Follow Cal.com: make an appointment that is proven there what its booking has become.
+
+A booking may be confirmed, moved, cancelled, declined or marked as missed on the web, and all of that arrives
+as hints: twice, late, out of order. So what is written here is always a booking that was just fetched, and
+only if it is no older than what is mirrored already. A move keeps the row: at Cal.com it is a new booking
+with a new uid, here it is the same promise at another time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, transaction
+
+from booking import failures, idempotency, mirror
+from booking.calcom.objects import Booking
+from booking.models import LIVE_STATUSES, Appointment, FormerUid, SyncFailure
+
+Status = Appointment.Status
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """`changed` names what differed before: "status", "time", "uid"."""
+
+    appointment: Appointment
+    changed: tuple[str, ...] = ()
+    is_stale: bool = False
+
+
+def status_of(booking: Booking, *, current: str, now: datetime) -> str:
+    """What an appointment is whose booking looks like this. `current` is what it was."""
+    if booking.status != "accepted":
+        return mirror.STATUS.get(booking.status, current)
+    if booking.is_no_show:
+        return Status.NO_SHOW
+    if booking.end <= now:
+        return Status.COMPLETED
+    if current in (Status.REQUESTED, Status.CONFIRMED):
+        return Status.CONFIRMED  # the host has said yes
+    return Status.SCHEDULED
+
+
+def differences(appointment: Appointment, booking: Booking, *, now: datetime) -> tuple[str, ...]:
+    found = []
+    if status_of(booking, current=appointment.status, now=now) != appointment.status:
+        found.append("status")
+    if (booking.start, booking.end) != (appointment.starts_at, appointment.ends_at):
+        found.append("time")
+    if booking.uid != appointment.calcom_booking_uid:
+        found.append("uid")
+    return tuple(found)
+
+
+def follow(
+    appointment: Appointment, *, booking: Booking, former_uids: Sequence[str] = (), now: datetime
+) -> Followed:
+    """`former_uids`: what the booking was called before it was moved, as far as it is known."""
+    with transaction.atomic():
+        row = (
+            Appointment.objects.select_for_update(of=("self",), no_key=True)
+            .select_related("company", "customer", "service", "call")
+            .get(pk=appointment.pk)
+        )
+        seen = booking.updated_at or booking.created_at
+        if row.calcom_updated_at and seen and seen < row.calcom_updated_at:
+            return Followed(row, is_stale=True)
+        changed = differences(row, booking, now=now)
+        _remember_uids(row, booking, former_uids, now=now)
+        stored: dict[str, Any] = {
+            "status": status_of(booking, current=row.status, now=now),
+            "starts_at": booking.start,
+            "ends_at": booking.end,
+            "calcom_booking_uid": booking.uid,
+            "calcom_booking_id": booking.id or row.calcom_booking_id,
+            "calcom_sync_status": Appointment.SyncStatus.SYNCED,
+            "calcom_updated_at": seen or row.calcom_updated_at,
+        }
+        key = _key_at(row, booking.start)
+        if key != row.idempotency_key:
+            stored["idempotency_key"] = key
+        _write(row, stored, booking, now=now)
+        if changed and row.is_live and row.call_id is not None:
+            mirror.link_call(row, now=now)
+        failures.close_failures(
+            company_id=row.company_id,
+            subjects=[failures.about_booking(uid) for uid in {booking.uid, *former_uids}],
+            note="Both sides are equal again.",
+        )
+    if changed:
+        logger.info("appointment.followed", appointment=row.pk, uid=booking.uid, changed=list(changed))
+    return Followed(row, changed=changed)
+
+
+def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str], *, now: datetime) -> None:
+    former = {*former_uids, row.calcom_booking_uid or "", booking.rescheduled_from_uid} - {"", booking.uid}
+    for uid in sorted(former):
+        FormerUid.objects.get_or_create(uid=uid, defaults={"appointment": row, "replaced_at": now})
+
+
+def _write(row: Appointment, stored: dict[str, Any], booking: Booking, *, now: datetime) -> None:
+    if all(getattr(row, name) == value for name, value in stored.items()):
+        return
+    rows = Appointment.objects.filter(pk=row.pk)
+    try:
+        with transaction.atomic():
+            rows.update(**stored, updated_at=now, last_sync_attempted_at=now)
+    except IntegrityError:
+        twin = _twin(row, stored.get("idempotency_key", row.idempotency_key))
+        if twin is None:
+            raise
+        # Moved (or brought back) to where the same person has the same thing booked already. Both stand at
+        # Cal.com, so both stand here; which one is meant is not for a machine to guess.
+        stored["idempotency_key"] = None
+        rows.update(**stored, updated_at=now, last_sync_attempted_at=now)
+        failures.open_failure(
+            company=row.company,
+            failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
+            subject=failures.about_booking(twin.calcom_booking_uid or str(twin.pk)),
+            message="One customer has two appointments for the same service at the same time.",
+            appointment=row,
+            call=row.call,
+            uid=booking.uid,
+            details={"other_appointment": twin.pk},
+            needs_person=True,
+        )
+    for name, value in stored.items():
+        setattr(row, name, value)
+
+
+def _twin(row: Appointment, key: str | None) -> Appointment | None:
+    if key is None:
+        return None
+    rows = Appointment.objects.filter(idempotency_key=key, status__in=LIVE_STATUSES).exclude(pk=row.pk)
+    return rows.first()
+
+
+def _key_at(row: Appointment, starts_at: datetime) -> str | None:
+    if starts_at == row.starts_at or row.idempotency_key is None:
+        return row.idempotency_key
+    if not (row.customer_id and row.service_id):
+        return None
+    return idempotency.booking_key(
+        customer_id=row.customer_id, service_id=row.service_id, starts_at=starts_at, source=row.source
+    )

@@ -1,0 +1,90 @@
+"""Bookings that were made elsewhere, on the web or by a receptionist, become appointments of ours.
+
+They belong to no call and have no idempotency key: nobody here intended them. Whoever made one is found among
+the company's own customers, by phone number, then by an address that is theirs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+
+from booking import follow
+from booking.calcom.objects import Attendee, Booking
+from booking.models import Appointment, FormerUid, Service
+from customers import phone_numbers
+from customers.identify import customer_by_address, customer_by_phone
+from customers.models import Branch, Company, Customer
+
+logger = structlog.get_logger(__name__)
+
+
+def service_for(company: Company, event_type_id: int | None) -> Service | None:
+    """The company's service that books this event type; None if that is not one of theirs."""
+    if event_type_id is None:
+        return None
+    services = Service.objects.filter(company=company, calcom_event_type_id=event_type_id)
+    return services.select_related("branch").order_by("-is_active", "pk").first()
+
+
+def import_booking(
+    *,
+    company: Company,
+    service: Service,
+    booking: Booking,
+    former_uids: Sequence[str],
+    now: datetime,
+    webhook_id: str = "",
+    also: Callable[[], None] = lambda: None,
+) -> Appointment:
+    """Make its appointment. `also` is done in the same transaction. Raises IntegrityError if the booking has
+    got its appointment in this moment.
+    """
+    attendee = booking.attendees[0] if booking.attendees else Attendee(name="", email="", phone="")
+    customer = _customer(company, attendee)
+    with transaction.atomic():
+        appointment = Appointment.objects.create(
+            company=company,
+            branch=service.branch or _only_branch(company),
+            customer=customer,
+            service=service,
+            starts_at=booking.start,
+            ends_at=booking.end,
+            status=follow.status_of(booking, current=Appointment.Status.SCHEDULED, now=now),
+            source=Appointment.Source.CALCOM,
+            sync_origin=Appointment.SyncOrigin.CALCOM,
+            calcom_sync_status=Appointment.SyncStatus.SYNCED,
+            calcom_booking_uid=booking.uid,
+            calcom_booking_id=booking.id,
+            calcom_updated_at=booking.updated_at or booking.created_at,
+            attendee_name=attendee.name[:200],
+            attendee_email=attendee.email[:254],
+            webhook_id=webhook_id[:100],
+            last_sync_attempted_at=now,
+        )
+        FormerUid.objects.bulk_create(
+            [
+                FormerUid(appointment=appointment, uid=uid, replaced_at=now)
+                for uid in sorted({*former_uids, booking.rescheduled_from_uid} - {"", booking.uid})
+            ],
+            ignore_conflicts=True,
+        )
+        also()
+    logger.info("appointment.imported", appointment=appointment.pk, uid=booking.uid, company=company.slug)
+    return appointment
+
+
+def _customer(company: Company, attendee: Attendee) -> Customer:
+    phone = phone_numbers.normalise(attendee.phone, region=None) if attendee.phone else None
+    name = attendee.name[:200]
+    if phone:
+        return customer_by_phone(company=company, phone=phone, name=name, email=attendee.email.lower()[:254])
+    return customer_by_address(company=company, email=attendee.email.lower()[:254], name=name)
+
+
+def _only_branch(company: Company) -> Branch | None:
+    branches = list(Branch.objects.filter(company=company, is_active=True)[:2])
+    return branches[0] if len(branches) == 1 else None

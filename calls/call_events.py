@@ -1,0 +1,104 @@
+"""Apply what Retell says about a call to our row of it.
+
+Events come in any order and number, before or after the first function call. Each fills in what was not
+known; none blanks a field or takes back an end. What Retell's analysis believes about bookings is kept beside
+our own record and never changes it: the flags and the backlink are written with a proven booking and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from calls import deliveries
+from calls.call_record import branch_of
+from calls.models import Call, WebhookEvent
+from calls.retell.call_snapshot import CallSnapshot, read_call
+from calls.retell.payloads import read_json, storable
+from customers.models import Company
+
+STARTED, ENDED, ANALYZED = "call_started", "call_ended", "call_analyzed"
+Status = WebhookEvent.Status
+
+APPLIED = frozenset({STARTED, ENDED, ANALYZED})
+
+
+def work(event: WebhookEvent) -> None:
+    """Apply a stored delivery; the effect and its being processed are one transaction."""
+    payload = storable(read_json(event.body.encode()))
+    snapshot = read_call(payload.get("call") if isinstance(payload, dict) else None)
+    with transaction.atomic():
+        if event.event_type not in APPLIED:
+            deliveries.finish(event, status=Status.IGNORED, note="Nothing is done with this event.")
+        elif snapshot.call_id is None:
+            deliveries.finish(event, status=Status.IGNORED, note="It names no call.")
+        else:
+            apply(company=event.company, event=event.event_type, snapshot=snapshot)
+            deliveries.finish(event, status=Status.PROCESSED)
+
+
+def apply(*, company: Company, event: str, snapshot: CallSnapshot) -> Call:
+    """Record the call if it is new, and fill in. `snapshot.call_id` must be known."""
+    with transaction.atomic():
+        call = _locked(company, snapshot)
+        changes = _changes(call, event, snapshot)
+        for name, value in changes.items():
+            setattr(call, name, value)
+        if call.branch_id is None:
+            call.branch = branch_of(call, company)
+            if call.branch is not None:
+                changes["branch"] = call.branch
+        if changes:
+            Call.objects.filter(pk=call.pk).update(**changes)
+    return call
+
+
+def _locked(company: Company, snapshot: CallSnapshot) -> Call:
+    identity = {"company": company, "retell_call_id": snapshot.call_id or ""}
+    rows = Call.objects.select_for_update(no_key=True).filter(**identity)
+    call = rows.first()
+    if call is not None:
+        return call
+    try:
+        with transaction.atomic():
+            return Call.objects.create(**identity)
+    except IntegrityError:  # a function call of it came at the same moment
+        return rows.get()
+
+
+def _changes(call: Call, event: str, snapshot: CallSnapshot) -> dict[str, Any]:
+    told = {
+        "agent_id": snapshot.agent_id,
+        "from_number": snapshot.from_number and snapshot.from_number[:64],
+        "to_number": snapshot.to_number and snapshot.to_number[:64],
+        "direction": _direction(snapshot),
+        "started_at": snapshot.started_at,
+        "ended_at": snapshot.ended_at,
+        "disconnection_reason": snapshot.disconnection_reason,
+        "summary": snapshot.summary,
+        "analysis": snapshot.analysis,
+    }
+    changes: dict[str, Any] = {
+        name: value for name, value in told.items() if value and not getattr(call, name)
+    }
+    # The transcript grows while the call lasts: what is longer is later.
+    if len(snapshot.transcript) > len(call.transcript):
+        changes["transcript"] = snapshot.transcript
+    if call.status == Call.Status.ONGOING and (event in (ENDED, ANALYZED) or snapshot.has_ended):
+        changes["status"] = _final_status(snapshot)
+    return changes
+
+
+def _final_status(snapshot: CallSnapshot) -> Call.Status:
+    if snapshot.never_connected:
+        return Call.Status.NOT_CONNECTED
+    return Call.Status.ERROR if snapshot.has_error else Call.Status.ENDED
+
+
+def _direction(snapshot: CallSnapshot) -> str:
+    if snapshot.call_type == "web_call":
+        return Call.Direction.WEB
+    known = (Call.Direction.INBOUND, Call.Direction.OUTBOUND)
+    return snapshot.direction if snapshot.direction in known else ""

@@ -1,0 +1,82 @@
+"""One stored delivery of Cal.com's: fetch the booking it is about, then make our side equal to it.
+
+Cal.com sends a cancellation before it has written it, and a creation before it has answered our own request.
+So what the booking does not show yet is looked at again a few seconds later, and what our own request is
+still waiting for is left to it for that long. Cal.com being away is a failure of the delivery, tried again
+later; it never means anything about the booking.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from booking import availability, completer
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.deliveries import ENDINGS, Hint, read_hint
+from booking.calcom.errors import BookingNotFound
+from booking.calcom.objects import Booking
+from booking.connection import client_for
+from calls import deliveries
+from calls.models import WebhookEvent
+from calls.retell.payloads import read_json
+from sync import converge
+from sync.converge import Kinship
+
+SECONDS_EACH = 5.0
+AGAIN_AFTER = timedelta(seconds=4)
+# How long Cal.com may take to write what it has announced.
+WRITTEN_WITHIN = timedelta(seconds=25)
+
+Status = deliveries.Status
+
+
+def work(event: WebhookEvent, *, now: datetime) -> None:
+    """Raises CalcomError, and whatever the database raises: then the delivery has failed, for now."""
+    hint = read_hint(read_json(event.body.encode()))
+    if not hint.is_about_a_booking:
+        deliveries.finish(event, status=Status.IGNORED, note="Nothing is done with this event.")
+        return
+    client, deadline = client_for(event.company), Deadline.after(SECONDS_EACH)
+    booking = _fetch(hint, client=client, deadline=deadline)
+    still_being_written = now < event.received_at + WRITTEN_WITHIN
+    if booking is None:
+        if still_being_written:
+            deliveries.look_again(
+                event, now=now, after=AGAIN_AFTER, note="Cal.com does not know the booking yet."
+            )
+        else:
+            deliveries.finish(event, status=Status.IGNORED, note="Cal.com knows no such booking.")
+        return
+    if hint.trigger in ENDINGS and booking.is_active and still_being_written:
+        availability.forget(event.company_id)
+        deliveries.look_again(
+            event, now=now, after=AGAIN_AFTER, note="Cal.com still shows the booking as active."
+        )
+        return
+    match = converge.find_out(company=event.company, booking=booking, client=client, deadline=deadline)
+    unassigned = match.kinship is Kinship.UNASSIGNED
+
+    def finish() -> None:
+        deliveries.finish(
+            event,
+            status=Status.IGNORED if unassigned else Status.PROCESSED,
+            note="Unassigned: the event type belongs to no service of this company." if unassigned else "",
+        )
+
+    try:
+        converge.converge(
+            match, client=client, deadline=deadline, now=now, webhook_id=event.webhook_id, also=finish
+        )
+    except completer.InFlight:
+        deliveries.look_again(
+            event, now=now, after=AGAIN_AFTER, note="Our own request is still being answered."
+        )
+
+
+def _fetch(hint: Hint, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
+    """None: Cal.com says that there is no such booking."""
+    try:
+        return client.get_booking(hint.uid, deadline=deadline)
+    except BookingNotFound:
+        return None

@@ -1,0 +1,262 @@
+"""One booking as Cal.com shows it now: what is it to us, and what follows?
+
+Everything that brings news of a booking ends here: a delivery, the hourly listing, a person's button. First
+it is found out which of our rows it belongs to, asking Cal.com where that takes it; then the row is made
+equal, in one transaction. Whoever knows a booking is its uid, its number, the uid it was moved from, and only
+then the metadata: Cal.com copies that to every move, and leaves it out of half of what it sends.
+
+A booking that carries an attempt of ours is adopted, one made elsewhere is imported, and one that claims to
+be ours without our knowing it is a ticket for a person. What belongs to none of the company's event types is
+left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from booking import availability, completer, failures, follow, imports, lookup
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import BookingNotFound
+from booking.calcom.objects import Booking
+from booking.models import (
+    OPEN_STATES,
+    OPEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    FormerUid,
+    Service,
+    SyncFailure,
+)
+from customers.models import Company
+
+LONGEST_CHAIN = 10
+
+
+class Kinship(StrEnum):
+    """What a booking is to us."""
+
+    MIRRORED = "mirrored"  # it has its appointment
+    OF_ATTEMPT = "of_attempt"  # an attempt of ours made it, and it has no appointment
+    ELSEWHERE = "elsewhere"  # made on the web or by hand, with an event type of this company
+    UNKNOWN_CLAIM = "unknown_claim"  # it says it is ours, and names an attempt we do not have
+    UNASSIGNED = "unassigned"  # with an event type that is none of this company's
+
+
+@dataclass(frozen=True)
+class Match:
+    """`booking` is the end of all its moves, `former_uids` what it was called on the way."""
+
+    company: Company
+    booking: Booking
+    kinship: Kinship
+    former_uids: tuple[str, ...] = ()
+    appointment: Appointment | None = None
+    attempt: BookingAttempt | None = None
+    service: Service | None = None
+
+
+@dataclass(frozen=True)
+class Converged:
+    """What was done; `changed` names what differed in an appointment that was known."""
+
+    kinship: Kinship
+    appointment: Appointment | None = None
+    changed: tuple[str, ...] = field(default=())
+    failure: SyncFailure | None = None
+
+
+def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadline: Deadline) -> Match:
+    """What it is to us. Changes nothing; raises CalcomError if Cal.com has to be asked and cannot be."""
+    origin = booking.rescheduled_from_uid
+    booking, moved_from = lookup.end_of_chain(booking, client=client, deadline=deadline)
+    former = [uid for uid in moved_from if uid != booking.uid]
+    appointment = _appointment_of(company, [booking.uid, *former], number=booking.id)
+    while appointment is None and origin and origin not in former and len(former) < LONGEST_CHAIN:
+        # A move whose earlier steps were never told to us.
+        former.append(origin)
+        appointment = _appointment_of(company, [origin])
+        if appointment is None:
+            origin = _origin_of(origin, client=client, deadline=deadline)
+    match = Match(company=company, booking=booking, kinship=Kinship.UNASSIGNED, former_uids=tuple(former))
+    if appointment is not None:
+        return replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
+    attempt = attempt_of(company, booking)
+    if attempt is not None:
+        return replace(match, kinship=Kinship.OF_ATTEMPT, attempt=attempt)
+    if "attempt_id" in booking.metadata:
+        claims_us = booking.metadata.get("company", company.slug) == company.slug
+        return replace(match, kinship=Kinship.UNKNOWN_CLAIM if claims_us else Kinship.UNASSIGNED)
+    service = imports.service_for(company, booking.event_type_id)
+    if service is not None:
+        return replace(match, kinship=Kinship.ELSEWHERE, service=service)
+    return match
+
+
+def converge(
+    match: Match,
+    *,
+    client: CalcomClient,
+    deadline: Deadline,
+    now: datetime,
+    webhook_id: str = "",
+    also: Callable[[], None] = lambda: None,
+) -> Converged:
+    """Make our side equal to the booking. `also` is done in the transaction of the effect, where there is
+    one. Raises completer.InFlight, CalcomError, and what the database raises.
+    """
+    work = _Work(match, client=client, deadline=deadline, now=now, webhook_id=webhook_id, also=also)
+    effects = {
+        Kinship.MIRRORED: work.follow,
+        Kinship.OF_ATTEMPT: work.adopt,
+        Kinship.ELSEWHERE: work.import_,
+        Kinship.UNKNOWN_CLAIM: work.report,
+        Kinship.UNASSIGNED: work.leave,
+    }
+    try:
+        return effects[match.kinship]()
+    finally:
+        # Even if it failed: what Cal.com offers is different now.
+        availability.forget(match.company.pk)
+
+
+def attempt_of(company: Company, booking: Booking) -> BookingAttempt | None:
+    """The attempt of this company that the booking names."""
+    attempt_id = booking.metadata.get("attempt_id")
+    if not attempt_id:
+        return None
+    attempts = BookingAttempt.objects.select_related(
+        "appointment__service", "appointment__customer", "company", "call"
+    )
+    try:
+        return attempts.filter(company=company, uuid=attempt_id, kind=BookingAttempt.Kind.CREATE).first()
+    except ValidationError:  # not a UUID
+        return None
+
+
+def _appointment_of(company: Company, uids: list[str], *, number: int | None = None) -> Appointment | None:
+    rows = Appointment.objects.filter(company=company)
+    found = rows.filter(calcom_booking_uid__in=uids).first()
+    if found is None:
+        former = FormerUid.objects.filter(uid__in=uids, appointment__company=company)
+        known = former.select_related("appointment").first()
+        found = known.appointment if known else None
+    if found is None and number is not None:
+        found = rows.filter(calcom_booking_id=number).first()
+    return found
+
+
+def _origin_of(uid: str, *, client: CalcomClient, deadline: Deadline) -> str:
+    try:
+        return client.get_booking(uid, deadline=deadline).rescheduled_from_uid
+    except BookingNotFound:
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    match: Match = field(kw_only=False)
+    client: CalcomClient
+    deadline: Deadline
+    now: datetime
+    webhook_id: str
+    also: Callable[[], None]
+
+    def follow(self) -> Converged:
+        appointment = self.match.appointment
+        assert appointment is not None  # noqa: S101 - what MIRRORED means
+        with transaction.atomic():
+            followed = follow.follow(
+                appointment, booking=self.match.booking, former_uids=self.match.former_uids, now=self.now
+            )
+            self.also()
+        return Converged(Kinship.MIRRORED, appointment=followed.appointment, changed=followed.changed)
+
+    def adopt(self) -> Converged:
+        attempt, booking = self.match.attempt, self.match.booking
+        assert attempt is not None  # noqa: S101 - what OF_ATTEMPT means
+        completer.settle_shown(
+            attempt, booking=booking, client=self.client, deadline=self.deadline, now=self.now
+        )
+        appointment = _appointment_of(self.match.company, [booking.uid])
+        failure = None
+        if appointment is None and booking.is_active and not _is_being_seen_to(attempt, booking):
+            failure = failures.open_failure(
+                company=self.match.company,
+                failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+                subject=failures.about_booking(booking.uid),
+                message="The booking stands at Cal.com, and its attempt ended here without an appointment.",
+                appointment=attempt.appointment,
+                call=attempt.call,
+                uid=booking.uid,
+                details={"attempt": str(attempt.uuid), "state": attempt.state},
+                needs_person=True,
+            )
+        self.also()
+        return Converged(Kinship.OF_ATTEMPT, appointment=appointment, failure=failure)
+
+    def import_(self) -> Converged:
+        match = self.match
+        assert match.service is not None  # noqa: S101 - what ELSEWHERE means
+        try:
+            appointment = imports.import_booking(
+                company=match.company,
+                service=match.service,
+                booking=match.booking,
+                former_uids=match.former_uids,
+                now=self.now,
+                webhook_id=self.webhook_id,
+                also=self.also,
+            )
+        except IntegrityError:
+            # Another delivery about it may have been faster.
+            known = _appointment_of(match.company, [match.booking.uid])
+            if known is None:
+                raise
+            return replace(self, match=replace(match, appointment=known)).follow()
+        return Converged(Kinship.ELSEWHERE, appointment=appointment)
+
+    def report(self) -> Converged:
+        booking, company = self.match.booking, self.match.company
+        failure = None
+        with transaction.atomic():
+            if booking.is_active:
+                failure = failures.open_failure(
+                    company=company,
+                    failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+                    subject=failures.about_booking(booking.uid),
+                    message="A booking at Cal.com says it was made by us, and we know nothing of it.",
+                    uid=booking.uid,
+                    details={"attempt": booking.metadata.get("attempt_id", "")[:64]},
+                    needs_person=True,
+                )
+            else:
+                failures.close_failures(
+                    company_id=company.pk,
+                    subjects=[failures.about_booking(booking.uid)],
+                    note="The booking is cancelled at Cal.com.",
+                )
+            self.also()
+        return Converged(Kinship.UNKNOWN_CLAIM, failure=failure)
+
+    def leave(self) -> Converged:
+        self.also()
+        return Converged(Kinship.UNASSIGNED)
+
+
+def _is_being_seen_to(attempt: BookingAttempt, booking: Booking) -> bool:
+    """Whether the completer comes back to it, or a ticket about this very booking is open already."""
+    attempt.refresh_from_db(fields=["state", "look_again_at"])
+    if attempt.state in OPEN_STATES or (
+        attempt.state == BookingAttempt.State.REFUSED and attempt.look_again_at is not None
+    ):
+        return True
+    subject = failures.about_booking(booking.uid)
+    open_rows = SyncFailure.objects.filter(company=attempt.company_id, subject=subject)
+    return open_rows.filter(status__in=OPEN_STATUSES).exists()

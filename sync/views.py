@@ -1,0 +1,62 @@
+"""Where Cal.com tells us about bookings. Store, answer, work later."""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+import orjson
+from django.http import HttpResponse
+from rest_framework.exceptions import ParseError
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from booking.calcom.deliveries import read_trigger, redact
+from calls import deliveries, wake_up
+from calls.models import WebhookEvent
+from calls.retell.payloads import read_json
+from customers.models import Company
+from sync.authentication import CalcomSignature
+
+PROVIDER = WebhookEvent.Provider.CALCOM
+
+
+class CalcomEventView(APIView):
+    """`POST /hooks/<endpoint_id>/calcom`
+
+    Cal.com waits for this answer before it answers whoever changed the booking, perhaps ourselves: so nothing
+    is asked and no lock is waited for. It does not look at the status and never sends a delivery again; what
+    is refused or lost here, the hourly reconciliation finds.
+    """
+
+    authentication_classes = (CalcomSignature,)
+    permission_classes = ()
+    parser_classes = ()
+
+    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
+        body: bytes = request.body
+        company: Company = request.auth  # type: ignore[assignment]
+        try:
+            payload = read_json(body)
+        except ValueError:
+            raise ParseError("The body is not JSON.") from None
+        trigger = read_trigger(payload)
+        is_new = deliveries.record(
+            company=company,
+            provider=PROVIDER,
+            event_type=trigger,
+            # There is no delivery id. Of one event several copies with different bytes may come: effects are
+            # idempotent besides.
+            key=deliveries.delivery_key(PROVIDER, trigger, hashlib.sha256(body).hexdigest()),
+            body=_storable(body, payload),
+            headers=request.headers,
+        )
+        if is_new:
+            wake_up.deliveries.wake()
+        return HttpResponse(status=200)
+
+
+def _storable(body: bytes, payload: object) -> str:
+    if b"oneTimePassword" not in body:
+        return body.decode(errors="replace")
+    return orjson.dumps(redact(payload)).decode()

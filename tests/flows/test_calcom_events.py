@@ -1,0 +1,439 @@
+"""What is changed at Cal.com, on the web or by ourselves, arrives here once and in whatever order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+
+import pytest
+from django.db import connection
+
+from booking.calcom import signature
+from booking.calcom.simulator import webhooks as simulated
+from booking.models import Appointment, FormerUid, SyncFailure
+from calls import deliveries
+from calls.models import Call, WebhookEvent
+from customers.models import Customer
+from tests.factories import BookingAttemptFactory, CompanyFactory, ServiceFactory
+from tests.flows.conftest import make_salon
+from tests.flows.phone import at
+
+Status = Appointment.Status
+pytestmark = pytest.mark.usefixtures("announced")
+
+
+@pytest.fixture
+def states():
+    """What became of each delivery, oldest first."""
+
+    def read():
+        return list(WebhookEvent.objects.order_by("pk").values_list("event_type", "status"))
+
+    return read
+
+
+def test_a_booking_on_the_web_becomes_an_appointment_with_its_customer(calcom, salon, work, verdict):
+    booking = calcom.web_book(
+        "open", start=at(10), name="Wanda Web", email="Wanda@web.test", phone="+4915112345678"
+    )
+    work()
+    appointment = Appointment.objects.get()
+    assert appointment.calcom_booking_uid == booking.uid
+    assert (appointment.status, appointment.source, appointment.sync_origin) == (
+        "scheduled",
+        "calcom",
+        "calcom",
+    )
+    assert appointment.call is None
+    assert appointment.starts_at == at(10)
+    assert appointment.service == salon.services.get(slug="haircut")
+    assert appointment.customer == salon.customers.get(phone="+4915112345678")
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_web_booking_finds_the_customer_by_number_and_then_by_address(calcom, salon, work):
+    anna = Customer.objects.create(company=salon, name="Anna Weber", phone="+4915112345678")
+    bert = Customer.objects.create(company=salon, name="Bert Maier", email="bert@web.test")
+    Customer.objects.create(company=CompanyFactory(), name="Bert Maier", email="bert@web.test")
+    calcom.web_book("open", start=at(9), name="Anna W.", email="new@web.test", phone="+49 151 12345678")
+    calcom.web_book("open", start=at(10), name="Bert Maier", email="BERT@web.test")
+    calcom.web_book("open", start=at(11), name="Clara Maier", email="bert@web.test")
+    work()
+    by_start = {row.starts_at: row.customer for row in Appointment.objects.all()}
+    assert by_start[at(9)] == anna
+    assert by_start[at(10)] == bert
+    assert by_start[at(11)] not in (anna, bert), "an address shared by two people is not one person"
+
+
+def test_an_address_we_made_up_ourselves_leads_back_to_its_customer(calcom, salon, work, phone):
+    phone(from_number="anonymous").book(at(9), customer_name="Nina Niemand")
+    customer = Customer.objects.get()
+    address = Appointment.objects.get().attendee_email
+    calcom.web_book("open", start=at(12), name="Nina Niemand", email=address)
+    work()
+    assert {row.customer for row in Appointment.objects.all()} == {customer}
+
+
+def test_our_own_echo_arrives_before_the_answer_and_makes_no_second_row(
+    calcom, salon, phone, work, verdict, states
+):
+    caller = phone()
+    answer = caller.book(at(10))
+    assert answer.code == "booked"
+    work()
+    appointment = Appointment.objects.get()
+    assert states() == [("BOOKING_CREATED", "processed")]
+    assert (appointment.source, appointment.sync_origin) == ("retell", "retell")
+    assert appointment.call == Call.objects.get(retell_call_id=caller.call_id)
+    assert appointment.attendee_name == "Anna Weber"
+    verdict()
+
+
+def test_an_echo_that_is_worked_while_our_request_is_in_flight_is_left_to_it(
+    calcom, salon, phone, work, verdict, states
+):
+    seen = []
+
+    def work_meanwhile(*_args):
+        work()
+        seen.extend(states())
+        connection.close()
+
+    calcom.faults.add("create", call={"before_answer": work_meanwhile})
+    assert phone().book(at(10)).code == "booked"
+    assert seen == [("BOOKING_CREATED", "received")]
+    work(seconds=10)
+    assert states() == [("BOOKING_CREATED", "processed")]
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
+def test_an_echo_settles_an_attempt_whose_outcome_was_unknown(calcom, salon, phone, work, verdict):
+    calcom.faults.answer_late(seconds=30)
+    caller = phone()
+    assert caller.book(at(10)).code == "checking"
+    assert Appointment.objects.get().status == Status.PENDING
+    work()
+    appointment = Appointment.objects.get()
+    assert appointment.status == Status.SCHEDULED
+    call = Call.objects.get()
+    assert (call.appointment, call.booking_confirmed, call.appointment_made) == (appointment, True, True)
+    assert caller.book(at(10)).code == "booked"
+    verdict()
+
+
+def test_a_move_on_the_web_keeps_the_row_and_remembers_the_uid(calcom, salon, phone, work, verdict):
+    phone().book(at(10))
+    appointment = Appointment.objects.get()
+    old = appointment.calcom_booking_uid
+    moved = calcom.web_reschedule(old, at(14))
+    work()
+    appointment.refresh_from_db()
+    assert appointment.calcom_booking_uid == moved.uid
+    assert appointment.starts_at == at(14)
+    assert appointment.status == Status.SCHEDULED
+    assert [former.uid for former in FormerUid.objects.all()] == [old]
+    assert Call.objects.get(booking_details__uid=moved.uid).appointment == appointment
+    verdict()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_chain_of_moves_ends_at_its_end_in_any_order(calcom, salon, work, verdict, order):
+    calcom.webhooks.hold()
+    first = calcom.web_book("open", start=at(9))
+    second = calcom.web_reschedule(first.uid, at(10))
+    third = calcom.web_reschedule(second.uid, at(11))
+    calcom.webhooks.release(order)
+    work()
+    appointment = Appointment.objects.get()
+    assert (appointment.calcom_booking_uid, appointment.starts_at) == (third.uid, at(11))
+    verdict()
+
+
+@pytest.mark.parametrize("kept", [[0], [1], [2], [0, 2], [2, 0]])
+def test_a_chain_of_moves_survives_lost_deliveries(calcom, salon, phone, work, verdict, kept):
+    phone().book(at(9))
+    uid = Appointment.objects.get().calcom_booking_uid
+    work()
+    calcom.webhooks.hold()
+    for hour in (10, 11, 12):
+        uid = calcom.web_reschedule(uid, at(hour)).uid
+    calcom.webhooks.release(kept)
+    work()
+    appointment = Appointment.objects.get()
+    assert (appointment.calcom_booking_uid, appointment.starts_at) == (uid, at(12))
+    verdict()
+
+
+def test_a_cancellation_is_believed_once_cal_com_has_written_it(calcom, salon, phone, work, verdict, states):
+    phone().book(at(10))
+    work()
+    uid = Appointment.objects.get().calcom_booking_uid
+    # The delivery as it is sent, and worked, before the status is written.
+    calcom.webhooks.hold()
+    calcom.web_cancel(uid)
+    (delivery,) = calcom.webhooks.held
+    calcom.booking(uid).status = "accepted"
+    calcom.webhooks.release()
+    work()
+    assert states()[-1] == ("BOOKING_CANCELLED", "received")
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    calcom.booking(uid).status = "cancelled"
+    work(seconds=5)
+    assert states()[-1] == ("BOOKING_CANCELLED", "processed")
+    assert Appointment.objects.get().status == Status.CANCELLED
+    assert delivery.status == 200
+    verdict()
+
+
+def test_a_cancellation_that_never_comes_true_is_not_believed(calcom, salon, phone, work, verdict, states):
+    phone().book(at(10))
+    work()
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.web_cancel(uid)
+    calcom.booking(uid).status = "accepted"
+    work(seconds=60)
+    assert states()[-1] == ("BOOKING_CANCELLED", "processed")
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
+def test_a_creation_sent_again_after_the_cancellation_reverts_nothing(calcom, salon, work, verdict):
+    booking = calcom.web_book("open", start=at(10))
+    (created,) = calcom.webhooks.deliveries
+    calcom.web_cancel(booking.uid)
+    work()
+    WebhookEvent.objects.all().delete()
+    calcom.webhooks.resend(created)
+    work()
+    assert Appointment.objects.get().status == Status.CANCELLED
+    verdict()
+
+
+def test_cancelled_before_created_stays_cancelled(calcom, salon, work, verdict):
+    calcom.webhooks.hold()
+    booking = calcom.web_book("open", start=at(10))
+    calcom.web_cancel(booking.uid)
+    calcom.webhooks.release([1], keep_holding=True)
+    work()
+    assert [row.status for row in Appointment.objects.all()] == ["cancelled"]
+    created = calcom.webhooks.deliveries[0]
+    calcom.webhooks.resend(created)
+    work()
+    assert [row.status for row in Appointment.objects.all()] == ["cancelled"]
+    verdict()
+
+
+def test_an_old_move_does_not_revert_a_newer_one(calcom, salon, work, verdict):
+    first = calcom.web_book("open", start=at(9))
+    second = calcom.web_reschedule(first.uid, at(10))
+    move = calcom.webhooks.deliveries[-1]
+    third = calcom.web_reschedule(second.uid, at(11))
+    work()
+    WebhookEvent.objects.all().delete()
+    calcom.webhooks.resend(move)
+    work()
+    assert Appointment.objects.get().calcom_booking_uid == third.uid
+    verdict()
+
+
+def test_requested_confirmed_and_declined_are_followed(calcom, salon, phone, work, verdict):
+    assert phone().book(at(10), service="advice").code == "requested"
+    work()
+    appointment = Appointment.objects.get()
+    assert appointment.status == Status.REQUESTED
+    calcom.web_confirm(appointment.calcom_booking_uid)
+    work()
+    appointment.refresh_from_db()
+    assert appointment.status == Status.CONFIRMED
+    other = calcom.web_book("confirm_open", start=at(12))
+    work()
+    calcom.web_decline(other.uid, reason="no")
+    work()
+    assert Appointment.objects.get(calcom_booking_uid=other.uid).status == Status.CANCELLED
+    verdict()
+
+
+def test_the_one_time_password_of_a_request_is_never_stored(calcom, salon, phone, work):
+    phone().book(at(10), service="advice")
+    (delivery,) = calcom.webhooks.deliveries
+    secret = delivery.payload["oneTimePassword"]
+    assert secret
+    stored = WebhookEvent.objects.get()
+    assert secret not in stored.body
+    assert json.loads(stored.body)["payload"]["oneTimePassword"] == "[redacted]"
+    work()
+    stored.refresh_from_db()
+    assert stored.status == "processed"
+
+
+def test_a_no_show_and_the_end_of_a_meeting_are_followed(calcom, salon, phone, work):
+    phone().book(at(10))
+    work()
+    uid = Appointment.objects.get().calcom_booking_uid
+    booking = calcom.booking(uid)
+    length = booking.end - booking.start
+    booking.start = calcom.clock.now() - 2 * length
+    booking.end = booking.start + length
+    calcom.send_meeting_event(uid, trigger="MEETING_STARTED")
+    calcom.send_meeting_event(uid)
+    work()
+    assert Appointment.objects.get().status == Status.COMPLETED
+    calcom.web_no_show(uid)
+    work()
+    assert Appointment.objects.get().status == Status.NO_SHOW
+    calcom.web_no_show(uid, absent=False)
+    work()
+    assert Appointment.objects.get().status == Status.COMPLETED
+
+
+def test_five_copies_at_once_are_all_answered_and_have_one_effect(calcom, salon, work, states):
+    calcom.webhooks.repeat(5, parallel=True)
+    calcom.web_book("open", start=at(10))
+    assert [delivery.status for delivery in calcom.webhooks.deliveries] == [200] * 5
+    assert states() == [("BOOKING_CREATED", "received")]
+    work()
+    assert Appointment.objects.count() == 1
+
+
+def test_several_workers_at_once_make_one_row_of_different_deliveries(calcom, salon, work, verdict):
+    calcom.webhooks.hold()
+    for hour in (9, 10, 11):
+        booking = calcom.web_book("open", start=at(hour))
+        calcom.web_reschedule(booking.uid, at(hour + 4))
+    calcom.webhooks.release(parallel=True)
+
+    def run():
+        try:
+            work()
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=run) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    work(seconds=120)
+    assert sorted(row.starts_at for row in Appointment.objects.all()) == [at(13), at(14), at(15)]
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
+    verdict()
+
+
+def test_a_dotted_name_is_understood_and_an_unknown_event_is_kept_and_ignored(
+    calcom, salon, announced, work, states
+):
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    secret = salon.calcom_webhook_secret
+    calcom.send_event(announced, secret, "booking.created", {"uid": booking.uid})
+    calcom.send_event(announced, secret, "OOO_CREATED", {"uid": booking.uid})
+    calcom.send_ping(announced, secret)
+    work()
+    assert [delivery.status for delivery in calcom.webhooks.deliveries] == [200, 200, 200]
+    assert states() == [("BOOKING_CREATED", "processed"), ("OOO_CREATED", "ignored"), ("PING", "ignored")]
+    assert Appointment.objects.get().calcom_booking_uid == booking.uid
+
+
+def test_an_event_type_of_nobody_here_is_stored_as_unassigned(calcom, salon, announced, work, states):
+    ServiceFactory(calcom_event_type_id=calcom.state.event_type("collective").id)  # another tenant's
+    booking = calcom.web_book("collective", start=at(10), silent=True)
+    calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": booking.uid})
+    work()
+    assert states() == [("BOOKING_CREATED", "ignored")]
+    assert "Unassigned" in WebhookEvent.objects.get().error
+    assert not Appointment.objects.exists()
+
+
+def test_a_delivery_touches_no_other_tenant(calcom, salon, announced, phone, work):
+    phone().book(at(10))
+    work()
+    theirs = make_salon(calcom, slug="other", number="+493087654321")
+    uid = Appointment.objects.get().calcom_booking_uid
+    url = announced.replace(str(salon.endpoint_id), str(theirs.endpoint_id))
+    calcom.web_cancel(uid, silent=True)
+    calcom.send_event(url, theirs.calcom_webhook_secret, "BOOKING_CANCELLED", {"uid": uid})
+    work(seconds=60)
+    assert Appointment.objects.get(company=salon).status == Status.SCHEDULED
+
+
+def test_a_booking_that_claims_to_be_ours_and_is_not_known_is_a_ticket(calcom, salon, work, verdict):
+    metadata = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
+    booking = calcom.web_book("open", start=at(10), metadata=metadata)
+    work()
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.status) == ("orphaned_calcom", "manual_review")
+    assert failure.calcom_booking_id == booking.uid
+    assert not Appointment.objects.exists()
+    verdict()
+    calcom.web_cancel(booking.uid)
+    work()
+    failure.refresh_from_db()
+    assert failure.status == "resolved"
+
+
+def test_another_companys_attempt_proves_nothing(calcom, salon, work):
+    theirs = BookingAttemptFactory(state="unknown")
+    calcom.web_book("open", start=at(10), metadata={"attempt_id": str(theirs.uuid), "company": salon.slug})
+    work()
+    theirs.refresh_from_db()
+    assert theirs.state == "unknown"
+    assert SyncFailure.objects.get().company == salon
+
+
+def test_cal_com_being_away_is_no_statement_about_the_booking(calcom, salon, phone, work, states):
+    phone().book(at(10))
+    work()
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid)
+    calcom.faults.server_error(commit=False, status=503, operation="get", times=None)
+    work()
+    event = WebhookEvent.objects.latest("pk")
+    assert (event.status, event.attempts) == ("failed", 1)
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    calcom.faults.clear()
+    work(seconds=60)
+    assert states()[-1] == ("BOOKING_CANCELLED", "processed")
+    assert Appointment.objects.get().status == Status.CANCELLED
+
+
+def test_a_delivery_that_always_fails_is_given_up_and_can_be_replayed(calcom, salon, work, verdict):
+    calcom.web_book("open", start=at(10))
+    calcom.faults.server_error(commit=False, status=503, operation="get", times=None)
+    for hours in range(14):
+        work(seconds=hours * 4000)
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.attempts) == ("dead", 12)
+    calcom.faults.clear()
+    assert deliveries.replay(WebhookEvent.objects.all()) == 1
+    work()
+    event.refresh_from_db()
+    assert event.status == "processed"
+    assert Appointment.objects.count() == 1
+    verdict()
+
+
+def test_what_the_web_took_is_not_offered_any_more(calcom, salon, phone, work):
+    day = at(10).date().isoformat()
+    before = phone().ask("check_availability", service="haircut", date=day).body["slots"]
+    taken = before[2]["start"]
+    calcom.web_book("open", start=taken)
+    assert phone().ask("check_availability", service="haircut", date=day).body["slots"] == before
+    work()
+    after = phone().ask("check_availability", service="haircut", date=day).body["slots"]
+    assert taken not in [slot["start"] for slot in after]
+
+
+def test_the_cancel_of_our_own_compensation_is_no_news(calcom, salon, phone, work, verdict):
+    calcom.faults.shift_start(60)
+    assert phone().book(at(10)).code == "unavailable"
+    work()
+    work(seconds=60)
+    assert [row.status for row in Appointment.objects.all()] == ["failed"]
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
+    verdict()
+
+
+def test_the_signature_is_that_of_the_simulator():
+    body = '{"title":"Visita – Caffè"}'.encode()
+    assert signature.sign(body, "s3cret") == simulated.sign(body, "s3cret")
