@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from booking.webhook_subscriptions import Alignment, Outcome, align
+from customers.encrypted_field import CannotDecrypt
+from customers.models import Company
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+
+HEADER = ("company", "event type", "services", "action", "outcome", "remarks")
+
+
+class Command(OpsCommand):
+    help = (
+        "Have Cal.com tell us about every booking: one webhook subscription for each event type of an active "
+        "service, with our address and the company's secret. What is missing is created, what is wrong is "
+        "repaired, what is ours and not wanted is removed; subscriptions of others are not touched. Running "
+        "it twice changes nothing. Exit status 1 if something is left to do (after --dry-run: if anything "
+        "would be changed), 2 if a company could not be worked."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
+        parser.add_argument(
+            "--remove", action="store_true", help="remove all of ours, also of a company that is switched off"
+        )
+
+    def work(self, **options: Any) -> tuple[dict[str, Any], int]:
+        dry_run, remove = options["dry_run"], options["remove"]
+        if not settings.PUBLIC_URL and not remove:
+            raise CannotWork(
+                "PUBLIC_URL is not set. Set it to the address under which Cal.com reaches this server, such "
+                "as https://bookings.example.org"
+            )
+        chosen = _chosen(options["company"], even_inactive=remove)
+        slugs = chosen.values_list("slug", flat=True)
+        reports = {slug: _align(slug, remove=remove, dry_run=dry_run) for slug in slugs}
+        totals = {
+            "changed": sum(each.count(Outcome.DONE) for each in reports.values()),
+            "planned": sum(each.count(Outcome.PLANNED) for each in reports.values()),
+            "left": sum(each.count(Outcome.LEFT) for each in reports.values()),
+            "failed": sum(bool(each.failed) for each in reports.values()),
+        }
+        report = {
+            "dry_run": dry_run,
+            "companies": {slug: asdict(each) for slug, each in reports.items()},
+            **totals,
+        }
+        if totals["failed"]:
+            return report, FAILED
+        return report, LEFT_FOR_A_PERSON if totals["left"] or totals["planned"] else CLEAN
+
+    def show(self, report: dict[str, Any]) -> None:
+        rows = [
+            (
+                slug,
+                "owner" if step["event_type_id"] is None else str(step["event_type_id"]),
+                ", ".join(step["services"]) or "-",
+                str(step["verb"]),
+                str(step["outcome"]),
+                "; ".join(filter(None, (", ".join(step["why"]), step["problem"]))),
+            )
+            for slug, company in report["companies"].items()
+            for step in company["steps"]
+        ]
+        if rows:
+            widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
+            for row in (HEADER, *rows):
+                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                self.stdout.write("  ".join(cells).rstrip())
+        for slug, company in report["companies"].items():
+            if company["secret_made"]:
+                made = "would be given" if report["dry_run"] else "was given"
+                self.stdout.write(f"{slug}: had no webhook secret and {made} one.")
+            if company["failed"]:
+                self.stdout.write(f"{slug}: could not be worked to the end: {company['failed']}")
+        done = f"{report['planned']} to do" if report["dry_run"] else f"{report['changed']} changed"
+        self.stdout.write(
+            f"{len(report['companies'])} companies: {done}, {report['left']} left for a person, "
+            f"{report['failed']} failed."
+        )
+
+
+def _chosen(slug: str | None, *, even_inactive: bool) -> QuerySet[Company]:
+    if even_inactive and slug is not None:
+        named = Company.objects.filter(slug=slug)
+        if named.exists():
+            return named
+    return companies(slug)
+
+
+def _align(slug: str, *, remove: bool, dry_run: bool) -> Alignment:
+    try:
+        # One by one: a company whose secrets cannot be opened is no obstacle to the others.
+        company = Company.objects.get(slug=slug)
+    except CannotDecrypt as error:
+        return Alignment(url="", failed=str(error))
+    return align(company, public_url=settings.PUBLIC_URL, remove=remove, dry_run=dry_run)
