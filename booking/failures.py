@@ -43,11 +43,21 @@ def open_failure(
     request: dict[str, Any] | None = None,
     details: dict[str, Any] | None = None,
     needs_person: bool = False,
+    is_standing: bool = False,
 ) -> SyncFailure:
-    """The open row of this problem: a new one, or the one there is with its counter raised."""
+    """The open row of this problem: a new one, or the one there is with its counter raised.
+
+    `is_standing`: what is reported is a state that was looked at, not something that has just happened. Then
+    what a person has declared resolved stays so while `details` say the same as they did, and what had closed
+    itself is opened again.
+    """
     now = timezone.now()
     subject = subject[:200]
     seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
+    if seen_again is None and is_standing:
+        seen_again = _seen_before(
+            company=company, failure_type=failure_type, subject=subject, details=details or {}, now=now
+        )
     if seen_again is not None:
         return seen_again
     try:
@@ -131,6 +141,37 @@ def about_configuration(service: Service, *, status: int | None) -> str:
 
 def about_booking(uid: str) -> str:
     return f"booking:{uid}"
+
+
+def _seen_before(
+    *,
+    company: Company,
+    failure_type: SyncFailure.Type,
+    subject: str,
+    details: dict[str, Any],
+    now: datetime,
+) -> SyncFailure | None:
+    """The last row of this problem, if it settles the matter or can be opened again."""
+    rows = SyncFailure.objects.filter(company=company, failure_type=failure_type, subject=subject)
+    last = rows.exclude(resolved_at=F("detected_at")).order_by("-pk").first()  # without mere incidents
+    if last is None or (last.resolved_by_id is not None and last.error_details != details):
+        return None
+    kept = {"occurrences": F("occurrences") + 1, "last_seen_at": now}
+    if last.resolved_by_id is not None:
+        rows.filter(pk=last.pk).update(**kept)
+        return last
+    reopened = rows.filter(pk=last.pk, status=Status.RESOLVED).update(
+        **kept,
+        status=Status.MANUAL_REVIEW,
+        error_details=details,
+        resolved_at=None,
+        resolution_notes="",
+    )
+    if reopened:
+        last.refresh_from_db()
+        logger.error("sync_failure.reopened", failure=last.pk, type=failure_type, company=company.slug)
+        alerts.announce(last)
+    return last
 
 
 def _raise_counter(

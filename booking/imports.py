@@ -12,9 +12,10 @@ from datetime import datetime
 import structlog
 from django.db import transaction
 
-from booking import follow
+from booking import failures, follow, idempotency, mirror
 from booking.calcom.objects import Attendee, Booking
 from booking.models import Appointment, FormerUid, Service
+from calls.models import Call
 from customers import phone_numbers
 from customers.identify import customer_by_address, customer_by_phone
 from customers.models import Branch, Company, Customer
@@ -38,24 +39,28 @@ def import_booking(
     former_uids: Sequence[str],
     now: datetime,
     webhook_id: str = "",
+    call: Call | None = None,
     also: Callable[[], None] = lambda: None,
 ) -> Appointment:
-    """Make its appointment. `also` is done in the same transaction. Raises IntegrityError if the booking has
-    got its appointment in this moment.
+    """Make its appointment. `call`: the one that booked it. `also` is done in the same transaction. Raises
+    IntegrityError if the booking has got its appointment in this moment.
     """
     attendee = booking.attendees[0] if booking.attendees else Attendee(name="", email="", phone="")
-    customer = _customer(company, attendee)
+    customer = (call and call.customer) or _customer(company, attendee)
+    source = Appointment.Source.RETELL if call else Appointment.Source.CALCOM
     with transaction.atomic():
         appointment = Appointment.objects.create(
             company=company,
-            branch=service.branch or _only_branch(company),
+            branch=(call and call.branch) or service.branch or _only_branch(company),
+            call=call,
+            idempotency_key=_key(customer, service, booking, source=source) if call else None,
             customer=customer,
             service=service,
             starts_at=booking.start,
             ends_at=booking.end,
             status=follow.status_of(booking, current=Appointment.Status.SCHEDULED, now=now),
-            source=Appointment.Source.CALCOM,
-            sync_origin=Appointment.SyncOrigin.CALCOM,
+            source=source,
+            sync_origin=Appointment.SyncOrigin.SYSTEM if call else Appointment.SyncOrigin.CALCOM,
             calcom_sync_status=Appointment.SyncStatus.SYNCED,
             calcom_booking_uid=booking.uid,
             calcom_booking_id=booking.id,
@@ -72,9 +77,41 @@ def import_booking(
             ],
             ignore_conflicts=True,
         )
+        if call is not None and appointment.is_live:
+            mirror.link_call(appointment, now=now)
+        failures.close_failures(
+            company_id=company.pk,
+            subjects=[failures.about_booking(booking.uid)],
+            note="The booking has its appointment.",
+        )
         also()
     logger.info("appointment.imported", appointment=appointment.pk, uid=booking.uid, company=company.slug)
     return appointment
+
+
+def call_that_booked(company: Company, booking: Booking, *, service: Service | None) -> Call | None:
+    """The call named in the booking, if that can be believed although its attempt is not there any more."""
+    call_id = booking.metadata.get("call_id")
+    if not call_id or service is None:
+        return None
+    calls = Call.objects.filter(company=company, retell_call_id=call_id).select_related("customer", "branch")
+    call = calls.first()
+    if call is None:
+        return None
+    details = call.booking_details
+    if isinstance(details, dict) and details.get("uid") == booking.uid:
+        return call
+    customer = call.customer
+    key = booking.metadata.get("idempotency_key")
+    if customer and key == _key(customer, service, booking, source=Appointment.Source.RETELL):
+        return call
+    return None
+
+
+def _key(customer: Customer, service: Service, booking: Booking, *, source: str) -> str:
+    return idempotency.booking_key(
+        customer_id=customer.pk, service_id=service.pk, starts_at=booking.start, source=source
+    )
 
 
 def _customer(company: Company, attendee: Attendee) -> Customer:

@@ -37,6 +37,11 @@ app.conf.beat_schedule = {
         "schedule": 300.0,
         "options": {"expire_seconds": 290},
     },
+    "reconcile": {
+        "task": "sync.tasks.reconcile_all",
+        "schedule": crontab(minute="7"),
+        "options": {"expire_seconds": 1800},
+    },
     "purge-deliveries": {
         "task": "sync.tasks.purge_deliveries",
         "schedule": crontab(hour="3", minute="17"),

@@ -34,6 +34,7 @@ from booking.models import (
     Service,
     SyncFailure,
 )
+from calls.models import Call
 from customers.models import Company
 
 LONGEST_CHAIN = 10
@@ -44,6 +45,7 @@ class Kinship(StrEnum):
 
     MIRRORED = "mirrored"  # it has its appointment
     OF_ATTEMPT = "of_attempt"  # an attempt of ours made it, and it has no appointment
+    LOST = "lost"  # it was booked in a call of ours, and every row of it but the call is gone
     ELSEWHERE = "elsewhere"  # made on the web or by hand, with an event type of this company
     UNKNOWN_CLAIM = "unknown_claim"  # it says it is ours, and names an attempt we do not have
     UNASSIGNED = "unassigned"  # with an event type that is none of this company's
@@ -60,6 +62,7 @@ class Match:
     appointment: Appointment | None = None
     attempt: BookingAttempt | None = None
     service: Service | None = None
+    call: Call | None = None
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,14 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
     attempt = attempt_of(company, booking)
     if attempt is not None:
         return replace(match, kinship=Kinship.OF_ATTEMPT, attempt=attempt)
-    if "attempt_id" in booking.metadata:
-        claims_us = booking.metadata.get("company", company.slug) == company.slug
-        return replace(match, kinship=Kinship.UNKNOWN_CLAIM if claims_us else Kinship.UNASSIGNED)
     service = imports.service_for(company, booking.event_type_id)
+    if "attempt_id" in booking.metadata:
+        if booking.metadata.get("company", company.slug) != company.slug:
+            return match
+        call = imports.call_that_booked(company, booking, service=service)
+        if call is not None:
+            return replace(match, kinship=Kinship.LOST, service=service, call=call)
+        return replace(match, kinship=Kinship.UNKNOWN_CLAIM)
     if service is not None:
         return replace(match, kinship=Kinship.ELSEWHERE, service=service)
     return match
@@ -115,6 +122,7 @@ def converge(
     effects = {
         Kinship.MIRRORED: work.follow,
         Kinship.OF_ATTEMPT: work.adopt,
+        Kinship.LOST: work.import_,
         Kinship.ELSEWHERE: work.import_,
         Kinship.UNKNOWN_CLAIM: work.report,
         Kinship.UNASSIGNED: work.leave,
@@ -203,7 +211,7 @@ class _Work:
 
     def import_(self) -> Converged:
         match = self.match
-        assert match.service is not None  # noqa: S101 - what ELSEWHERE means
+        assert match.service is not None  # noqa: S101 - what ELSEWHERE and LOST mean
         try:
             appointment = imports.import_booking(
                 company=match.company,
@@ -212,15 +220,18 @@ class _Work:
                 former_uids=match.former_uids,
                 now=self.now,
                 webhook_id=self.webhook_id,
+                call=match.call,
                 also=self.also,
             )
         except IntegrityError:
             # Another delivery about it may have been faster.
             known = _appointment_of(match.company, [match.booking.uid])
+            if known is None and match.call is not None:
+                return self.report()  # the same person has the same thing booked under another uid
             if known is None:
                 raise
             return replace(self, match=replace(match, appointment=known)).follow()
-        return Converged(Kinship.ELSEWHERE, appointment=appointment)
+        return Converged(match.kinship, appointment=appointment)
 
     def report(self) -> Converged:
         booking, company = self.match.booking, self.match.company

@@ -92,7 +92,7 @@ class _World:
                 continue
             attempt = self.attempts.get(attempt_id)
             if attempt is None:
-                if booking.metadata.get("company") == self.company.slug:
+                if booking.metadata.get("company") == self.company.slug and booking.uid not in self.by_uid:
                     yield Breach("detected in time", f"booking {booking.uid} names an unknown attempt")
                 continue
             appointment = self.by_uid.get(booking.uid)
@@ -123,8 +123,9 @@ class _World:
             if promised is None and said.code == "already_booked":
                 continue  # said to somebody who was not identified, so nothing was shown
             promised = promised or {}
-            appointment = ids.get(promised.get("id", 0))
             uid = promised.get("calcom_booking_uid")
+            # A row that was lost and rebuilt has another number.
+            appointment = ids.get(promised.get("id", 0)) or self.by_uid.get(uid)
             if appointment is None or uid not in self.bookings:
                 yield Breach("no false yes", f"function call {said.pk} said {said.code} of nothing")
             elif parse_datetime(promised["start"]) != self.bookings[uid].start:

@@ -7,7 +7,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from calls import deliveries
-from sync import work_deliveries
+from customers.models import Company
+from sync import event_type_sync, reconcile, work_deliveries
 
 
 @shared_task(name="sync.tasks.work_deliveries")
@@ -20,3 +21,34 @@ def purge_deliveries() -> None:
     before = timezone.now() - timedelta(days=settings.WEBHOOK_BODY_DAYS)
     while deliveries.purge(before=before):
         pass
+
+
+@shared_task(name="sync.tasks.reconcile_all")
+def reconcile_all() -> None:
+    """One task for each company: one that takes long, or fails, is not the others'."""
+    for company_id in Company.objects.filter(is_active=True).values_list("pk", flat=True):
+        reconcile_company.delay(company_id=company_id)
+
+
+@shared_task(name="sync.tasks.reconcile_company", time_limit=3600, soft_time_limit=3500)
+def reconcile_company(*, company_id: int) -> None:
+    company = Company.objects.get(pk=company_id)
+    try:
+        reconcile.reconcile(company)
+    except reconcile.Busy:
+        reconcile.logger.info("reconcile.busy", company=company.slug)
+
+
+@shared_task(name="sync.tasks.sync_services_of_all")
+def sync_services_of_all() -> None:
+    """One task for each company: one that takes long, or fails, is not the others'."""
+    for company_id in Company.objects.filter(is_active=True).values_list("pk", flat=True):
+        sync_services.delay(company_id=company_id)
+
+
+@shared_task(name="sync.tasks.sync_services", time_limit=3600, soft_time_limit=3500)
+def sync_services(*, company_id: int) -> None:
+    company = Company.objects.get(pk=company_id)
+    synced = event_type_sync.sync_services(company, now=timezone.now())
+    if synced.failed:
+        event_type_sync.logger.warning("services.not_synced", company=company.slug, why=synced.failed)

@@ -44,9 +44,10 @@ SLOTS = "2024-09-04"
 EVENT_TYPES = "2024-06-14"
 
 PAGE = 250
-MAX_PAGES = 400
+MAX_PAGES = 2000
 READ_TRIES = 3
 READ_SECONDS = 5.0
+PAGE_SECONDS = 30.0
 TIMED_OUT = (408, 425)  # a proxy gave up waiting, or would not wait: the request may have gone on behind it
 BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
 
@@ -95,21 +96,39 @@ class CalcomClient:
         Yields bookings of every status, page after page, until a page is short: the totals Cal.com states are
         wrong under some filters. Raises CalcomError; what was yielded before is then only a part.
         """
-        query = {name: _query_value(value) for name, value in filters.items()}
         seen: set[str] = set()
-        for page in range(MAX_PAGES):
-            bookings = self.ask(
-                "/bookings",
-                params={**query, "take": str(PAGE), "skip": str(page * PAGE)},
-                version=BOOKINGS,
-                read=_bookings_in,
-                deadline=deadline,
-            )
+        for page in self.list_pages(deadline=deadline, **filters):
+            try:
+                bookings = [read_booking(item) for item in page]
+            except Unreadable as error:
+                raise CalcomUnavailable(f"Cal.com's answer is unreadable: {error}.") from None
             for booking in bookings:
                 if booking.uid not in seen:  # pages move under our feet while we read them
                     seen.add(booking.uid)
                     yield booking
-            if len(bookings) < PAGE:
+
+    def list_pages(
+        self,
+        *,
+        deadline: Deadline | Callable[[], Deadline],
+        **filters: str | int | datetime,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The same page by page, as Cal.com's objects, for whoever reads more of them than is worth checking
+        one by one: each has a uid. `deadline` may be a function: then it is asked before every page, which is
+        also the moment to keep a pace. Raises CalcomError; the pages before are then only a part.
+        """
+        query = {name: _query_value(value) for name, value in filters.items()}
+        for number in range(MAX_PAGES):
+            page = self.ask(
+                "/bookings",
+                params={**query, "take": str(PAGE), "skip": str(number * PAGE)},
+                version=BOOKINGS,
+                read=_bookings_in,
+                seconds_each=PAGE_SECONDS,
+                deadline=deadline() if callable(deadline) else deadline,
+            )
+            yield page
+            if len(page) < PAGE:
                 return
         raise CalcomUnavailable(f"The listing did not end within {MAX_PAGES} pages.")
 
@@ -187,14 +206,21 @@ class CalcomClient:
         version: str,
         read: Callable[[Any], T],
         params: dict[str, str] | None = None,
+        seconds_each: float = READ_SECONDS,
         deadline: Deadline,
     ) -> T:
-        """Any question: `read` makes something of the answer's whole body, or raises Unreadable. Raises
-        CalcomError.
+        """Any question: `read` makes something of the answer's whole body, or raises Unreadable. Asked up to
+        three times, for `seconds_each` at most. Raises CalcomError.
         """
         for attempt in range(1, READ_TRIES + 1):
             try:
-                return self._ask_once(path, version=version, read=read, params=params, deadline=deadline)
+                return self._ask_once(
+                    path,
+                    version=version,
+                    read=read,
+                    params=params,
+                    deadline=deadline.at_most(seconds_each),
+                )
             except RateLimited as error:
                 pause = error.retry_after
                 if attempt == READ_TRIES or pause > deadline.remaining / 2:
@@ -216,9 +242,7 @@ class CalcomClient:
         deadline: Deadline,
     ) -> T:
         try:
-            response = self._exchange(
-                "GET", path, version=version, params=params, deadline=deadline.at_most(READ_SECONDS)
-            )
+            response = self._exchange("GET", path, version=version, params=params, deadline=deadline)
         except (NotSent, CutOff) as error:
             raise CalcomUnavailable(f"Cal.com could not be asked ({error}).") from None
         _raise_for_status(response, changing=False)
@@ -318,11 +342,14 @@ def _booking_in(body: dict[str, Any]) -> Booking:
     return read_booking(body["data"])
 
 
-def _bookings_in(body: dict[str, Any]) -> list[Booking]:
+def _bookings_in(body: dict[str, Any]) -> list[dict[str, Any]]:
     # A version header unknown to the server is answered in the form of an old version, filters ignored.
-    if not isinstance(body["data"], list) or "pagination" not in body:
+    page = body["data"]
+    if not isinstance(page, list) or "pagination" not in body:
         raise Unreadable("not the listing of API version " + BOOKINGS)
-    return [read_booking(item) for item in body["data"]]
+    if not all(isinstance(item, dict) and isinstance(item.get("uid"), str) for item in page):
+        raise Unreadable("a booking without uid")
+    return page
 
 
 def _slots_in(body: dict[str, Any]) -> list[datetime]:

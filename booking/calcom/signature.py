@@ -19,8 +19,7 @@ def sign(body: bytes, secret: str) -> str:
 
 
 def verify(body: bytes, header: str | None, *, secrets: Sequence[str]) -> bool:
-    """Whether one of the secrets signed this body; every one is tried, in constant time. No secrets: never.
-    """
+    """Whether one of the secrets signed this body: compared in constant time, never true without secrets."""
     if not header or header == UNSIGNED:
         return False
     given = header.encode("utf-8", "replace")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from django.utils.dateparse import parse_date, parse_datetime
+
+from customers.models import Company
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+from sync import reconcile
+
+WAIT_SECONDS = 60
+
+
+class Command(OpsCommand):
+    help = (
+        "Compare our appointments with Cal.com's bookings, both ways; repair what may be repaired and open "
+        "sync failures for the rest. Exit status 1 if something is left for a person, 2 if a company could "
+        "not be read."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--since", metavar="TIME", help="read what changed since then (ISO 8601, UTC)")
+        parser.add_argument("--full", action="store_true", help="read the whole future too")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would be done, and change nothing"
+        )
+
+    def work(self, **options: Any) -> tuple[dict[str, Any], int]:
+        since = _instant(options["since"])
+        report: dict[str, Any] = {"dry_run": options["dry_run"], "companies": {}}
+        for company in companies(options["company"]):
+            try:
+                found = reconcile.reconcile(
+                    company,
+                    full=options["full"],
+                    since=since,
+                    dry_run=options["dry_run"],
+                    wait_seconds=WAIT_SECONDS,
+                    progress=partial(self._progress, company),
+                )
+            except Exception as error:  # noqa: BLE001 - logged
+                # One company's trouble is not the others'.
+                reconcile.logger.exception("reconcile.failed", company=company.slug)
+                busy = isinstance(error, reconcile.Busy)
+                what = "another run is under way" if busy else type(error).__name__
+                report["companies"][company.slug] = {"outcome": "failed", "error": what}
+            else:
+                report["companies"][company.slug] = asdict(found)
+        self._end_of_progress()
+        for name in ("seen", "opened", "closed", "left"):
+            report[name] = sum(each.get(name, 0) for each in report["companies"].values())
+        report["healed"] = sum(sum(each.get("healed", {}).values()) for each in report["companies"].values())
+        unread = [each for each in report["companies"].values() if each["outcome"] != "complete"]
+        if unread:
+            return report, FAILED
+        return report, LEFT_FOR_A_PERSON if report["left"] else CLEAN
+
+    def show(self, report: dict[str, Any]) -> None:
+        row = "{:<24} {:<9} {:<8} {:>7} {:>7} {:>7} {:>7} {:>6}"
+        self.stdout.write(
+            row.format("company", "outcome", "scope", "seen", "healed", "opened", "closed", "left")
+        )
+        for slug, found in report["companies"].items():
+            healed = found.get("would_heal" if report["dry_run"] else "healed", {})
+            counts = [found.get(name, 0) for name in ("opened", "closed", "left")]
+            self.stdout.write(
+                row.format(
+                    slug,
+                    found["outcome"],
+                    found.get("scope", ""),
+                    found.get("seen", 0),
+                    sum(healed.values()),
+                    *counts,
+                )
+            )
+            for problem in found.get("problems", [])[:20]:
+                self.stdout.write(f"  {problem['type']} {problem['uid']}: {problem['what']}")
+            if found.get("error"):
+                self.stdout.write(f"  {found['error']}")
+        if report["dry_run"]:
+            self.stdout.write("A dry run: nothing was changed, here or at Cal.com.")
+
+    def _progress(self, company: Company, seen: int) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write(f"\r{company.slug}: {seen} bookings read", ending="")
+
+    def _end_of_progress(self) -> None:
+        if sys.stderr.isatty():
+            self.stderr.write("")
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = parse_datetime(text)
+        if moment is None and (day := parse_date(text)):
+            moment = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - made aware below
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise CannotWork(f"{text!r} is not a time such as 2026-12-01 or 2026-12-01T09:00:00Z.")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,625 @@
+"""Make both sides of one company equal, or say what is not.
+
+Cal.com is asked: what changed since the last run, and the whole future once a day (every time, where that is
+only a few pages). What it lists is compared with our appointments in the database, and what differs is healed
+as far as the company allows, or is an open sync failure. A listing that is empty, broken or partial proves
+nothing about what it does not contain: only after a complete one is an appointment that was not in it looked
+at, and then its booking is asked for by its uid.
+
+One run at a time per company, whatever the number of machines: whoever reconciles holds a lease and renews it
+with every page. A run that dies leaves a lease that ends, and nothing half done: each repair is its own
+transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from booking import completer, failures, follow, gone, mirror
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
+from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
+from booking.connection import client_for
+from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
+from calls.models import Call
+from customers.models import Company
+from sync import converge, healing
+from sync.compare import Comparison, Difference, Gap
+from sync.converge import Kinship, Match
+from sync.healing import Permission, Repair
+from sync.models import Lease, ReconciliationRun
+from sync.pace import Pace
+
+LEASE = timedelta(minutes=9)
+OVERLAP = timedelta(minutes=10)
+FIRST_LOOK_BACK = timedelta(days=30)
+PAST = timedelta(days=2)
+FUTURE = timedelta(days=400)
+FULL_EVERY = timedelta(hours=23)
+# A full sweep of so few pages costs nothing worth saving.
+FEW_REQUESTS = 8
+PAGES_PER_BATCH = 20
+# Cal.com allows 120 a minute and key; callers come first.
+PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
+ASK_SECONDS = 90.0
+MOST_FETCHED = 300
+
+Scope = ReconciliationRun.Scope
+Outcome = ReconciliationRun.Outcome
+
+logger = structlog.get_logger(__name__)
+
+
+class Busy(Exception):
+    """Another run of this company is under way."""
+
+
+class LostLease(Exception):
+    """This run stood still for so long that another may have begun."""
+
+
+@dataclass
+class Report:
+    """What one run of one company found. `healed` and `would_heal` count by repair; `left` are the sync
+    failures that are open afterwards.
+    """
+
+    company: str
+    scope: str
+    is_dry_run: bool
+    outcome: str = Outcome.RUNNING
+    error: str = ""
+    seen: int = 0
+    unreadable: int = 0
+    ended: int = 0
+    in_flight: int = 0
+    requests: int = 0
+    opened: int = 0
+    closed: int = 0
+    left: int = 0
+    healed: dict[str, int] = field(default_factory=dict)
+    would_heal: dict[str, int] = field(default_factory=dict)
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.outcome == Outcome.COMPLETE
+
+
+def reconcile(
+    company: Company,
+    *,
+    full: bool = False,
+    since: datetime | None = None,
+    dry_run: bool = False,
+    wait_seconds: float = 0,
+    progress: Callable[[int], None] = lambda _seen: None,
+) -> Report:
+    """`since` replaces the cursor. `progress` is told how many bookings were read. Raises Busy if another run
+    does not end within `wait_seconds`, and what the database raises; whatever Cal.com does is in the report.
+    """
+    now = timezone.now()
+    run = _Run(company, full=full, since=since, dry_run=dry_run, now=now, progress=progress)
+    if dry_run:
+        return run.carry_out()
+    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    name = f"reconcile:{company.slug}"
+    give_up = time.monotonic() + wait_seconds
+    while not Lease.objects.hold(name=name, holder=holder, now=timezone.now(), duration=LEASE):
+        if time.monotonic() >= give_up:
+            raise Busy
+        time.sleep(0.5)
+
+    def still_ours() -> None:
+        if not Lease.objects.hold(name=name, holder=holder, now=timezone.now(), duration=LEASE):
+            raise LostLease
+
+    run.heartbeat = still_ours
+    try:
+        return run.recorded()
+    finally:
+        Lease.objects.release(name=name, holder=holder, now=timezone.now())
+
+
+class _Run:
+    def __init__(
+        self,
+        company: Company,
+        *,
+        full: bool,
+        since: datetime | None,
+        dry_run: bool,
+        now: datetime,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.company = company
+        self.now = now
+        self.dry_run = dry_run
+        self.progress = progress
+        self.heartbeat: Callable[[], None] = lambda: None
+        before = ReconciliationRun.objects.filter(company=company, outcome=Outcome.COMPLETE, is_dry_run=False)
+        last = before.exclude(cursor=None).first()
+        last_full = before.filter(scope=Scope.FULL).first()
+        self.is_full = (
+            full
+            or last_full is None
+            or last_full.started_at < now - FULL_EVERY
+            or (since is None and last_full.requests <= FEW_REQUESTS)
+        )
+        self.cursor = last.cursor if last else None
+        self.since = since or (self.cursor - OVERLAP if self.cursor else now - FIRST_LOOK_BACK)
+        self.report = Report(
+            company=company.slug, scope=Scope.FULL if self.is_full else Scope.CHANGES, is_dry_run=dry_run
+        )
+        self.permission = Permission(company, now=now)
+        own_key = company.calcom_reconcile_api_key
+        self.pace = Pace(per_minute=PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED)
+        self.own_key = own_key
+        self.fetched = 0
+        self.looked_at: set[str] = set()
+
+    def recorded(self) -> Report:
+        """Carry it out, with a row that tells of it."""
+        row = ReconciliationRun.objects.create(
+            company=self.company,
+            scope=self.report.scope,
+            started_at=self.now,
+            window_start=self.since,
+            window_end=self.now,
+        )
+        began = time.monotonic()
+        try:
+            completer.settle_unknown(company_id=self.company.pk)
+            return self.carry_out()
+        except Exception as error:
+            self.report.outcome = Outcome.FAILED
+            self.report.error = type(error).__name__
+            raise
+        finally:
+            report = self.report
+            ReconciliationRun.objects.filter(pk=row.pk).update(
+                outcome=report.outcome,
+                error=report.error,
+                cursor=self.cursor if report.is_complete else None,
+                seen=report.seen,
+                healed=sum(report.healed.values()),
+                opened=report.opened,
+                closed=report.closed,
+                left=report.left,
+                requests=report.requests,
+                report={
+                    "healed": report.healed,
+                    "would_heal": report.would_heal,
+                    "ended": report.ended,
+                    "in_flight": report.in_flight,
+                    "unreadable": report.unreadable,
+                    "problems": report.problems[:200],
+                },
+                finished_at=timezone.now(),
+                duration_ms=int((time.monotonic() - began) * 1000),
+            )
+            logger.info(
+                "reconcile.ran",
+                company=report.company,
+                scope=report.scope,
+                outcome=report.outcome,
+                seen=report.seen,
+                healed=report.healed,
+                opened=report.opened,
+                left=report.left,
+            )
+
+    def carry_out(self) -> Report:
+        report = self.report
+        try:
+            self.client = self._client()
+            with Comparison(company=self.company, now=self.now) as comparison:
+                self._read_and_heal(comparison)
+                self._look_at_missing(comparison)
+                self._close_what_is_gone(comparison)
+            report.outcome = Outcome.COMPLETE
+        except CalcomError as error:
+            report.error = error.message
+            report.outcome = Outcome.PARTIAL if report.seen else Outcome.FAILED
+            self._report_access(error)
+        self._link_calls()
+        if not self.dry_run:
+            report.closed += gone.close_gone()
+        open_rows = SyncFailure.objects.filter(company=self.company, status__in=OPEN_STATUSES)
+        report.left = len(report.problems) if self.dry_run else open_rows.count()
+        return report
+
+    # --- asking Cal.com
+
+    def _client(self) -> CalcomClient:
+        client = client_for(self.company)
+        return CalcomClient(base_url=client.base_url, api_key=self.own_key) if self.own_key else client
+
+    def _ask(self) -> Deadline:
+        """Called before every request: keep the pace, keep the lease."""
+        self.pace.wait()
+        self.heartbeat()
+        self.report.requests += 1
+        return Deadline.after(ASK_SECONDS)
+
+    def _fetch(self, uid: str) -> Booking | None:
+        """None: Cal.com says that there is no such booking."""
+        self.fetched += 1
+        try:
+            return self.client.get_booking(uid, deadline=self._ask())
+        except BookingNotFound:
+            return None
+
+    def _read_and_heal(self, comparison: Comparison) -> None:
+        self._sweep(comparison, afterUpdatedAt=self.since, sortUpdatedAt="asc")
+        last_update = comparison.last_update
+        if self.is_full:
+            self._sweep(comparison, afterStart=self.now - PAST, beforeEnd=self.now + FUTURE, sortStart="asc")
+        if comparison.unreadable:
+            self.report.unreadable = comparison.unreadable
+            logger.error("reconcile.unreadable", company=self.company.slug, count=comparison.unreadable)
+        if last_update:
+            self._move_cursor(read_instant(last_update))
+
+    def _move_cursor(self, last_update: datetime) -> None:
+        # What was changed while the pages were read moves from one to another, and may have been between
+        # them.
+        if self.report.requests <= 2 or last_update < self.now:
+            self.cursor = max(self.cursor or last_update, last_update)
+
+    def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
+        pages = self.client.list_pages(deadline=self._ask, **filters)
+        for bookings in _in_batches(pages):
+            batch = comparison.add(bookings)
+            self.report.seen = comparison.seen
+            self._heal(comparison.differences(batch), {booking["uid"]: booking for booking in bookings})
+            self.progress(comparison.seen)
+
+    # --- what differs
+
+    def _heal(self, differences: list[Difference], listed: dict[str, dict[str, Any]]) -> None:
+        ended = [d.appointment_id for d in differences if d.gap is Gap.ENDED]
+        self._mark_ended([pk for pk in ended if pk is not None])
+        for difference in differences:
+            if difference.gap is Gap.ENDED or difference.uid in self.looked_at:
+                continue
+            self.looked_at.add(difference.uid)
+            try:
+                if difference.gap is Gap.WITHOUT_ROW:
+                    self._without_row(listed[difference.uid])
+                else:
+                    self._differs(difference.uid, difference.gap)
+            except completer.InFlight:
+                self.report.in_flight += 1
+
+    def _mark_ended(self, ids: list[int]) -> None:
+        """Took place as booked: nothing to repair, only to write down."""
+        self.report.ended += len(ids)
+        if ids and not self.dry_run:
+            Appointment.objects.filter(pk__in=ids, status__in=PROVEN_STATUSES).update(
+                status=Appointment.Status.COMPLETED, updated_at=timezone.now()
+            )
+
+    def _without_row(self, booking: dict[str, Any]) -> None:
+        try:
+            shown = read_booking(booking)
+        except Unreadable:
+            self.report.unreadable += 1
+            return
+        match = converge.find_out(
+            company=self.company, booking=shown, client=self.client, deadline=Deadline.after(ASK_SECONDS)
+        )
+        if match.kinship is Kinship.MIRRORED:
+            self._differs(shown.uid, Gap.MOVED)
+        elif match.kinship in (Kinship.OF_ATTEMPT, Kinship.LOST):
+            self._repair(Repair.ADOPT, match, otherwise=SyncFailure.Type.ORPHANED_CALCOM)
+        elif match.kinship is Kinship.ELSEWHERE:
+            self._repair(Repair.IMPORT, match, otherwise=None)
+        elif match.kinship is Kinship.UNKNOWN_CLAIM:
+            self._open(
+                SyncFailure.Type.ORPHANED_CALCOM,
+                uid=shown.uid,
+                message="A booking at Cal.com says it was made by us, and we know nothing of it.",
+                details={"attempt": shown.metadata.get("attempt_id", "")[:64]},
+            )
+
+    def _differs(self, uid: str, gap: Gap) -> None:
+        """One of our rows says something else. What was listed may be old by now: the booking is fetched."""
+        booking = self._fetch(uid)
+        if booking is None:
+            return  # listed a moment ago: the next run sees what became of it
+        match = converge.find_out(
+            company=self.company,
+            booking=booking,
+            client=self.client,
+            deadline=Deadline.after(ASK_SECONDS),
+        )
+        if match.appointment is None or not follow.differences(
+            match.appointment, match.booking, now=self.now
+        ):
+            return
+        types = SyncFailure.Type
+        otherwise = types.STATUS_MISMATCH if gap is Gap.STATUS else types.TIME_MISMATCH
+        self._repair(Repair.FOLLOW, match, otherwise=otherwise)
+
+    def _repair(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
+        """Heal it if that is allowed, else open a failure of the type given, if any."""
+        if self.dry_run:
+            self._count(self.report.would_heal, repair)
+            if otherwise is not None:
+                self._problem(otherwise, match.booking.uid, f"would {repair}")
+            return
+        if not self.permission.take(repair):
+            self._count(self.report.would_heal, repair)
+            if otherwise is not None:
+                self._open(
+                    otherwise,
+                    uid=match.booking.uid,
+                    message=f"Both sides differ, and repairing that ({repair}) is off or at its limit.",
+                    appointment=match.appointment or (match.attempt.appointment if match.attempt else None),
+                    details=_both_sides(match),
+                )
+            return
+        before = _both_sides(match)
+        done = converge.converge(
+            match, client=self.client, deadline=Deadline.after(ASK_SECONDS), now=timezone.now()
+        )
+        if done.appointment is not None:
+            healing.record(
+                repair,
+                company=self.company,
+                appointment=done.appointment,
+                uid=match.booking.uid,
+                details=before,
+                now=timezone.now(),
+            )
+            self._count(self.report.healed, repair)
+        if done.failure is not None:
+            self.report.opened += done.failure.occurrences == 1
+            self._problem(SyncFailure.Type(done.failure.failure_type), match.booking.uid, "left")
+
+    # --- what is not listed
+
+    def _look_at_missing(self, comparison: Comparison) -> None:
+        if not self.is_full:
+            return
+        window = comparison.not_listed(
+            start=self.now - PAST,
+            end=self.now + FUTURE,
+            before=self.now,
+            limit=MOST_FETCHED,
+        )
+        overdue = Appointment.objects.filter(
+            company=self.company,
+            status__in=PROVEN_STATUSES,
+            calcom_booking_uid__isnull=False,
+            starts_at__lt=self.now - PAST,
+        ).order_by("starts_at")[:MOST_FETCHED]
+        for appointment in [*window, *overdue]:
+            if self.fetched >= MOST_FETCHED:
+                self._problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
+                break
+            uid = appointment.calcom_booking_uid or ""
+            booking = self._fetch(uid)
+            if booking is None:
+                self._gone(appointment)
+            elif follow.differences(appointment, booking, now=self.now):
+                self._differs(uid, Gap.STATUS)
+
+    def _gone(self, appointment: Appointment) -> None:
+        """Cal.com was asked by the uid and says there is none."""
+        uid = appointment.calcom_booking_uid or ""
+        if appointment.ends_at > self.now:
+            self._open(
+                SyncFailure.Type.ORPHANED_LOCAL,
+                uid=uid,
+                message="Cal.com does not know the booking of this appointment any more.",
+                appointment=appointment,
+                details={"status": appointment.status},
+            )
+            return
+        if self.dry_run or not self.permission.take(Repair.FOLLOW):
+            self._count(self.report.would_heal, Repair.FOLLOW)
+            return
+        now = timezone.now()
+        with transaction.atomic():
+            Appointment.objects.filter(pk=appointment.pk, status__in=PROVEN_STATUSES).update(
+                status=Appointment.Status.CANCELLED,
+                calcom_sync_status=Appointment.SyncStatus.NOT_SYNCED,
+                updated_at=now,
+            )
+            healing.record(
+                Repair.FOLLOW,
+                company=self.company,
+                appointment=appointment,
+                uid=uid,
+                details={"was": appointment.status, "found": "past, and unknown to Cal.com"},
+                now=now,
+            )
+        self._count(self.report.healed, Repair.FOLLOW)
+
+    # --- tickets
+
+    def _close_what_is_gone(self, comparison: Comparison) -> None:
+        """Tickets about bookings that are equal again, or that do not stand any more."""
+        types = SyncFailure.Type
+        about_bookings = (
+            types.STATUS_MISMATCH,
+            types.TIME_MISMATCH,
+            types.ORPHANED_LOCAL,
+            types.ORPHANED_CALCOM,
+            types.DUPLICATE_BOOKING,
+            types.FOREIGN_BOOKING,
+        )
+        rows = SyncFailure.objects.filter(
+            company=self.company, status__in=OPEN_STATUSES, failure_type__in=about_bookings
+        ).exclude(calcom_booking_id="")
+        if self.dry_run:
+            return
+        open_ones = list(rows.filter(last_seen_at__lt=self.now).order_by("last_seen_at")[:MOST_FETCHED])
+        uids = [failure.calcom_booking_id for failure in open_ones]
+        equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
+        for failure in open_ones:
+            uid = failure.calcom_booking_id
+            if uid not in equal and uid not in inactive and self.fetched < MOST_FETCHED:
+                booking = self._fetch(uid)
+                if booking is None or not (booking.is_active or booking.rescheduled_to_uid):
+                    inactive.add(uid)
+                elif _is_mirrored(self.company, booking, now=self.now):
+                    equal.add(uid)
+            doubts_existence = failure.failure_type in (
+                types.ORPHANED_CALCOM,
+                types.DUPLICATE_BOOKING,
+                types.FOREIGN_BOOKING,
+            )
+            if uid in equal and failure.failure_type != types.DUPLICATE_BOOKING:
+                self._close(failure, "Both sides are equal again.")
+            elif uid in inactive and doubts_existence:
+                self._close(failure, "The booking does not stand at Cal.com any more.")
+
+    def _close(self, failure: SyncFailure, note: str) -> None:
+        self.report.closed += SyncFailure.objects.filter(pk=failure.pk, status__in=OPEN_STATUSES).update(
+            status=SyncFailure.Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note
+        )
+
+    def _link_calls(self) -> None:
+        """Calls and appointments that do not point at each other."""
+        unlinked = Appointment.objects.filter(
+            company=self.company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
+        ).select_related("company", "customer", "service", "call")
+        for appointment in unlinked[:MOST_FETCHED]:
+            if self.dry_run or not self.permission.take(Repair.LINK):
+                self._count(self.report.would_heal, Repair.LINK)
+                self._problem(
+                    SyncFailure.Type.CALL_DESYNC, appointment.calcom_booking_uid or "", "would link"
+                )
+                continue
+            now = timezone.now()
+            with transaction.atomic():
+                mirror.link_call(appointment, now=now)
+                healing.record(
+                    Repair.LINK,
+                    company=self.company,
+                    appointment=appointment,
+                    uid=appointment.calcom_booking_uid or "",
+                    details={},
+                    now=now,
+                )
+            self._count(self.report.healed, Repair.LINK)
+        lost = Call.objects.filter(company=self.company, booking_confirmed=True, appointment=None)
+        for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_FETCHED]:
+            self._open(
+                SyncFailure.Type.CALL_DESYNC,
+                message="The call says that something was booked, and its appointment is not there.",
+                call=call,
+                details={},
+            )
+        if not self.dry_run:
+            self.report.closed += _linked_since(self.company)
+
+    def _open(
+        self,
+        failure_type: SyncFailure.Type,
+        *,
+        message: str,
+        details: dict[str, Any],
+        uid: str = "",
+        appointment: Appointment | None = None,
+        call: Call | None = None,
+    ) -> None:
+        self._problem(failure_type, uid, message)
+        if self.dry_run:
+            return
+        subject = failures.about_booking(uid) if uid else f"{CALL}{call.retell_call_id if call else ''}"
+        failure = failures.open_failure(
+            company=self.company,
+            failure_type=failure_type,
+            subject=subject,
+            message=message,
+            appointment=appointment,
+            call=call or (appointment.call if appointment else None),
+            uid=uid,
+            details=details,
+            needs_person=True,
+            is_standing=True,
+        )
+        self.report.opened += failure.occurrences == 1
+
+    def _report_access(self, error: CalcomError) -> None:
+        """A key that Cal.com refuses is a ticket; Cal.com being down for an hour is not."""
+        logger.error("reconcile.could_not_ask", company=self.company.slug, error=type(error).__name__)
+        if self.dry_run or not isinstance(error, CalcomMisconfigured):
+            return
+        failure = failures.open_failure(
+            company=self.company,
+            failure_type=SyncFailure.Type.CONFIG_ERROR,
+            subject=failures.ACCESS,
+            message=f"Cal.com refuses to show bookings: {error.message}",
+            details={"status": error.status},
+            needs_person=True,
+        )
+        self.report.opened += failure.occurrences == 1
+
+    def _problem(self, failure_type: SyncFailure.Type, uid: str, what: str) -> None:
+        self.report.problems.append({"type": str(failure_type), "uid": uid, "what": what})
+
+    @staticmethod
+    def _count(counts: dict[str, int], repair: Repair) -> None:
+        counts[str(repair)] = counts.get(str(repair), 0) + 1
+
+
+CALL = "call:"
+
+
+def _linked_since(company: Company) -> int:
+    rows = SyncFailure.objects.filter(
+        company=company, status__in=OPEN_STATUSES, subject__startswith=CALL, call__isnull=False
+    ).exclude(call__booking_confirmed=True, call__appointment=None)
+    return SyncFailure.objects.filter(pk__in=list(rows.values_list("pk", flat=True))).update(
+        status=SyncFailure.Status.RESOLVED,
+        resolved_at=timezone.now(),
+        resolution_notes="Call and appointment point at each other.",
+    )
+
+
+def _is_mirrored(company: Company, booking: Booking, *, now: datetime) -> bool:
+    row = Appointment.objects.filter(company=company, calcom_booking_uid=booking.uid).first()
+    return row is not None and not follow.differences(row, booking, now=now)
+
+
+def _both_sides(match: Match) -> dict[str, Any]:
+    booking, row = match.booking, match.appointment
+    theirs = {"status": booking.status, "start": booking.start.isoformat(), "end": booking.end.isoformat()}
+    if row is None:
+        return {"calcom": theirs}
+    ours = {"status": row.status, "start": row.starts_at.isoformat(), "end": row.ends_at.isoformat()}
+    return {"calcom": theirs, "local": ours}
+
+
+def _in_batches(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """Several pages at a time. What was read before an error counts: it comes first, then the error."""
+    gathered: list[dict[str, Any]] = []
+    broken: CalcomError | None = None
+    try:
+        for number, page in enumerate(pages, start=1):
+            gathered += page
+            if number % PAGES_PER_BATCH == 0:
+                yield gathered
+                gathered = []
+    except CalcomError as error:
+        broken = error
+    yield gathered
+    if broken is not None:
+        raise broken

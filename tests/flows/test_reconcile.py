@@ -1,0 +1,421 @@
+"""After one run both sides are equal, or what is not is an open sync failure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from io import StringIO
+from typing import Any
+
+import orjson
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
+from calls.models import Call, FunctionCall
+from customers.models import Company
+from sync import reconcile
+from sync.models import AuditEntry, Lease, ReconciliationRun
+from tests.flows.conftest import make_salon
+from tests.flows.phone import at
+
+Status = Appointment.Status
+
+
+@pytest.fixture
+def run():
+    """The command, as ops call it: its exit status and what it reports."""
+
+    def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
+        out = StringIO()
+        try:
+            call_command("reconcile", "--json", *options, stdout=out)
+        except SystemExit as end:
+            return int(str(end.code)), orjson.loads(out.getvalue())
+        return 0, orjson.loads(out.getvalue())
+
+    return reconcile_now
+
+
+def only(report):
+    return report["companies"]["salon"]
+
+
+def test_a_quiet_salon_has_nothing_to_reconcile(calcom, salon, phone, run, verdict):
+    phone().book(at(10))
+    assert run()[0] == 0
+    status, report = run()
+    assert (status, only(report)["healed"], report["left"]) == (0, {}, 0)
+    assert list(ReconciliationRun.objects.values_list("outcome", flat=True)) == ["complete"] * 2
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_web_booking_is_imported(calcom, salon, run, verdict):
+    booking = calcom.web_book("open", start=at(10))
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"import": 1})
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.source, row.sync_origin) == (booking.uid, "calcom", "calcom")
+    assert AuditEntry.objects.get().action == "heal.import"
+    verdict()
+
+
+def test_a_booking_whose_attempt_is_still_known_is_adopted(calcom, salon, phone, run, verdict):
+    caller = phone()
+    caller.book(at(10))
+    booking = calcom.bookings[0]
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status=Status.FAILED, calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state=BookingAttempt.State.ABSENT)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"adopt": 1})
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.status) == (booking.uid, Status.SCHEDULED)
+    call = Call.objects.get()
+    assert (call.appointment, call.booking_confirmed, call.appointment_made) == (row, True, True)
+    verdict()
+
+
+def test_a_true_orphan_is_rebuilt_and_linked_to_its_call(calcom, salon, phone, run, verdict):
+    """Every row of it but the call is gone."""
+    caller = phone()
+    caller.book(at(10))
+    before = Appointment.objects.get()
+    BookingAttempt.objects.all().delete()
+    Call.objects.update(appointment=None)
+    Appointment.objects.all().delete()
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"adopt": 1})
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.idempotency_key) == (
+        before.calcom_booking_uid,
+        before.idempotency_key,
+    )
+    assert (row.call, row.customer, row.source) == (Call.objects.get(), before.customer, "retell")
+    assert Call.objects.get().appointment == row
+    verdict()
+    assert caller.book(at(10)).uid == row.calcom_booking_uid
+
+
+def test_a_stranger_is_not_taken_for_a_lost_booking(calcom, salon, phone, run, verdict):
+    caller = phone()
+    caller.book(at(10))
+    attempt = BookingAttempt.objects.get()
+    metadata = {**attempt.request["metadata"], "idempotency_key": "00000000-0000-5000-8000-000000000000"}
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid)
+    BookingAttempt.objects.all().delete()
+    FunctionCall.objects.all().delete()
+    Call.objects.update(
+        appointment=None, booking_confirmed=False, appointment_made=False, booking_details=None
+    )
+    Appointment.objects.all().delete()
+    stranger = calcom.web_book("open", start=at(10, 5), name="Somebody Else", metadata=metadata)
+    status, _report = run()
+    assert status == 1
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.calcom_booking_id) == ("orphaned_calcom", stranger.uid)
+    assert not Appointment.objects.exists()
+    assert calcom.booking(stranger.uid).is_active
+    verdict()
+
+
+@pytest.mark.parametrize("kind", ["cancel", "move", "confirm", "decline"])
+def test_what_happened_on_the_web_unheard_is_followed(calcom, salon, phone, run, verdict, kind):
+    phone().book(at(10), service="advice")
+    row = Appointment.objects.get()
+    uid = row.calcom_booking_uid
+    if kind == "move":
+        uid = calcom.web_reschedule(uid, at(12), silent=True).uid
+    else:
+        getattr(calcom, f"web_{kind}")(uid, silent=True)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"follow": 1})
+    row.refresh_from_db()
+    expected = {"cancel": "cancelled", "decline": "cancelled", "confirm": "confirmed"}
+    assert row.calcom_booking_uid == uid
+    if kind == "move":
+        assert row.starts_at == at(12)
+    else:
+        assert row.status == expected[kind]
+    verdict()
+
+
+def test_a_booking_that_vanished_is_a_ticket_and_never_made_again(calcom, salon, phone, run, verdict):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    calcom.erase(row.calcom_booking_uid)
+    posts = len(calcom.requests("create"))
+    status, report = run()
+    assert (status, only(report)["opened"]) == (1, 1)
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.status, failure.appointment) == (
+        "orphaned_local",
+        "manual_review",
+        row,
+    )
+    row.refresh_from_db()
+    assert row.status == Status.SCHEDULED
+    assert len(calcom.requests("create")) == posts
+    assert run()[0] == 1
+    failure.refresh_from_db()
+    assert failure.occurrences == 2
+    assert SyncFailure.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda faults: faults.empty_page(times=None),
+        lambda faults: faults.wrong_shape(times=None),
+        lambda faults: faults.server_error(commit=False, operation="list", times=None),
+        lambda faults: faults.rate_limited(operation="list", seconds=600, times=None),
+        lambda faults: faults.refuse("Invalid API key", status=401, operation="list", times=None),
+        lambda faults: faults.reset_connection(commit=False, operation="list", times=None),
+    ],
+    ids=["empty", "shape", "500", "429", "401", "reset"],
+)
+def test_a_listing_that_shows_nothing_proves_nothing(calcom, salon, phone, run, verdict, trouble):
+    phone().book(at(10))
+    before = Appointment.objects.values().get()
+    trouble(calcom.faults)
+    status, report = run()
+    after = Appointment.objects.values().get()
+    assert after == before
+    assert not SyncFailure.objects.exclude(failure_type="config_error").exists()
+    if only(report)["outcome"] != "complete":
+        assert status == 2
+        assert ReconciliationRun.objects.get().cursor is None
+    calcom.faults.clear()
+    assert run()[0] in (0, 1)
+    verdict()
+
+
+def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
+    calcom, salon, phone, run, verdict
+):
+    phone().book(at(10))
+    start = at(9, days=20)
+    for number in range(260):
+        calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * number), name=f"Web {number}")
+    calcom.faults.server_error(commit=False, operation="list", page=2, times=None)
+    status, report = run()
+    assert (status, only(report)["outcome"]) == (2, "partial")
+    assert Appointment.objects.get(source="retell").status == Status.SCHEDULED
+    assert not SyncFailure.objects.exists()
+    calcom.faults.clear()
+    assert run()[0] == 0
+    assert Appointment.objects.count() == 261
+    verdict()
+
+
+def test_a_booking_that_is_just_being_made_is_left_to_its_request(calcom, salon, phone, run, verdict):
+    seen = []
+
+    def meanwhile(*_args):
+        seen.append(run())
+        connection.close()
+
+    calcom.faults.add("create", call={"after_commit": meanwhile})
+    assert phone().book(at(10)).code == "booked"
+    status, report = seen[0]
+    assert (status, only(report)["in_flight"], only(report)["healed"]) == (0, 1, {})
+    assert Appointment.objects.count() == 1
+    assert not CallbackRequest.objects.exists()
+    verdict()
+
+
+def test_an_unknown_attempt_is_settled_first(calcom, salon, phone, run, verdict):
+    calcom.faults.answer_late(seconds=30)
+    phone().book(at(10))
+    assert Appointment.objects.get().status == Status.PENDING
+    status, report = run()
+    assert (status, report["healed"]) == (0, 0)
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
+def test_a_dry_run_changes_nothing_here_or_there(calcom, salon, phone, run):
+    phone().book(at(10))
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    calcom.web_book("open", start=at(14), silent=True)
+    before = list(Appointment.objects.values())
+    calcom.clear_log()
+    status, report = run("--dry-run")
+    assert status == 1
+    assert only(report)["would_heal"] == {"follow": 1, "import": 1}
+    assert list(Appointment.objects.values()) == before
+    for model in (ReconciliationRun, SyncFailure, AuditEntry, Lease):
+        assert not model._default_manager.exists()
+    assert {entry.method for entry in calcom.log} == {"GET"}
+
+
+@pytest.mark.parametrize("policy", ["off", "dry_run"])
+def test_a_company_that_heals_nothing_gets_tickets_and_they_close_themselves(
+    calcom, salon, phone, run, verdict, policy
+):
+    phone().book(at(10))
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    Company.objects.update(heal_follow=policy)
+    assert run()[0] == 1
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.status) == ("status_mismatch", "manual_review")
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    Company.objects.update(heal_follow="on")
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"follow": 1})
+    failure.refresh_from_db()
+    assert failure.status == "resolved"
+    verdict()
+
+
+def test_no_more_is_healed_in_a_day_than_the_company_allows(calcom, salon, run):
+    Company.objects.update(heal_daily_limit=2)
+    for hour in range(9, 14):
+        calcom.web_book("open", start=at(hour))
+    assert only(run()[1])["healed"] == {"import": 2}
+    assert only(run()[1])["healed"] == {}
+    assert Appointment.objects.count() == 2
+
+
+def test_what_a_person_resolved_stays_resolved_until_the_gap_is_another(
+    calcom, salon, phone, run, admin_user
+):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    Company.objects.update(heal_follow="off")
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    run()
+    SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    assert run()[0] == 0
+    assert not SyncFailure.objects.filter(status__in=("pending", "manual_review")).exists()
+    calcom.booking(row.calcom_booking_uid).status = "rejected"
+    run()
+    assert SyncFailure.objects.filter(status="manual_review").count() == 1
+
+
+def test_a_gap_that_comes_back_is_opened_again(calcom, salon, phone, run):
+    phone().book(at(10))
+    uid = Appointment.objects.get().calcom_booking_uid
+    Company.objects.update(heal_follow="off")
+    calcom.web_cancel(uid, silent=True)
+    run()
+    calcom.booking(uid).status = "accepted"
+    run()
+    assert SyncFailure.objects.get().status == "resolved"
+    calcom.booking(uid).status = "cancelled"
+    run()
+    failure = SyncFailure.objects.get()
+    assert (failure.status, failure.occurrences) == ("manual_review", 2)
+
+
+def test_the_backlink_and_the_flags_are_repaired(calcom, salon, phone, run, verdict):
+    phone().book(at(10))
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"link": 1})
+    assert Call.objects.get().appointment == Appointment.objects.get()
+    verdict()
+
+
+def test_a_call_that_booked_what_is_nowhere_is_a_ticket(calcom, salon, phone, run):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    BookingAttempt.objects.all().delete()
+    Call.objects.update(appointment=None)
+    Appointment.objects.all().delete()
+    assert run()[0] == 1
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.call) == ("call_desync", Call.objects.get())
+
+
+def test_one_companys_bad_key_does_not_stop_the_others(calcom, salon, phone, run):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    other.calcom_api_key = "cal_revoked"
+    other.save()
+    calcom.web_book("open", start=at(10))
+    status, report = run()
+    assert status == 2
+    assert report["companies"]["other"]["outcome"] == "failed"
+    assert only(report)["healed"] == {"import": 1}
+    assert SyncFailure.objects.get(company=other).failure_type == "config_error"
+
+
+def test_two_runs_at_once_are_one_after_the_other(calcom, salon, run, verdict):
+    for hour in range(9, 13):
+        calcom.web_book("open", start=at(hour))
+    calcom.faults.add("list", delay_before=0.5, times=1)
+    ends = []
+
+    def go():
+        try:
+            ends.append(run()[0])
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ends == [0, 0]
+    assert Appointment.objects.count() == 4
+    assert AuditEntry.objects.count() == 4
+    verdict()
+
+
+def test_a_dead_run_frees_its_lock_within_ten_minutes(calcom, salon):
+    now = timezone.now()
+    Lease.objects.hold(
+        name="reconcile:salon", holder="dead", now=now - dt.timedelta(minutes=10), duration=reconcile.LEASE
+    )
+    assert reconcile.reconcile(salon).is_complete
+    Lease.objects.hold(name="reconcile:salon", holder="alive", now=timezone.now(), duration=reconcile.LEASE)
+    with pytest.raises(reconcile.Busy):
+        reconcile.reconcile(salon)
+
+
+def test_what_took_place_is_completed_in_one_statement(calcom, salon, phone, run):
+    phone().book(at(10))
+    booking = calcom.bookings[0]
+    length = booking.end - booking.start
+    booking.start = calcom.clock.now().replace(microsecond=0) - dt.timedelta(hours=3)
+    booking.end = booking.start + length
+    Appointment.objects.update(starts_at=booking.start, ends_at=booking.end, idempotency_key=None)
+    status, report = run()
+    assert (status, only(report)["ended"], only(report)["healed"]) == (0, 1, {})
+    assert Appointment.objects.get().status == Status.COMPLETED
+
+
+def test_the_past_and_vanished_comes_to_an_end(calcom, salon, phone, run):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    long_ago = timezone.now() - dt.timedelta(days=9)
+    Appointment.objects.update(
+        starts_at=long_ago, ends_at=long_ago + dt.timedelta(minutes=30), idempotency_key=None
+    )
+    run()
+    assert Appointment.objects.get().status == Status.CANCELLED
+
+
+def test_adopting_takes_nobody_elses_booking_of_another_tenant(calcom, salon, phone, run):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    phone().book(at(10))
+    status, report = run("--company", "other")
+    assert status == 0
+    assert not Appointment.objects.filter(company=other).exists()
+    assert report["companies"]["other"]["healed"] == {}
+
+
+def test_a_number_of_differences_costs_a_bounded_number_of_queries(
+    calcom, salon, run, django_assert_max_num_queries
+):
+    start = at(9, days=20)
+    for number in range(120):
+        calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * number), name=f"Web {number}")
+    run()
+    assert Appointment.objects.count() == 120
+    with django_assert_max_num_queries(45):
+        run()
