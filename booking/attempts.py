@@ -149,8 +149,11 @@ def _is_same(appointment: Appointment, intention: Intention) -> bool:
 
 def slot_lock(intention: Intention) -> str:
     """Cal.com does not serialise two creates of one slot, so we serialise our own."""
-    start = int(intention.starts_at.timestamp())
-    return f"{intention.company.pk}:slot:{intention.service.calcom_event_type_id}:{start}"
+    return lock_of_slot(intention.company.pk, intention.service.calcom_event_type_id, intention.starts_at)
+
+
+def lock_of_slot(company_id: int, event_type_id: int, starts_at: datetime) -> str:
+    return f"{company_id}:slot:{event_type_id}:{int(starts_at.timestamp())}"
 
 
 def lease_end(now: datetime) -> datetime:

@@ -22,6 +22,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import (
+    alternatives,
     attempts,
     availability,
     breaker,
@@ -271,9 +272,13 @@ def _standing(appointment: Appointment, intention: Intention, *, deadline: Deadl
     if state == State.ABSENT:
         return None
     if told == Code.SLOT_TAKEN:
-        return _taken(intention, deadline=deadline)
+        return alternatives.taken(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
     if told == Code.TOO_SOON:
-        return _first_possible(intention, deadline=deadline)
+        return alternatives.first_possible(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
     if told == Code.NOT_ALLOWED:
         return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
     return _call_back(intention, reason="The booking could not be completed.")
@@ -428,10 +433,14 @@ def _after_refusal(
         _release(attempt, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
         # Whoever was offered this slot was offered it from the cache.
         availability.forget(intention.company.pk)
-        return _taken(intention, deadline=deadline)
+        return alternatives.taken(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
     if error.reason in (Refusal.OUT_OF_BOUNDS, Refusal.IN_THE_PAST, Refusal.NOTICE_PERIOD):
         _release(attempt, state=State.REFUSED, told=Code.TOO_SOON, error=error)
-        return _first_possible(intention, deadline=deadline)
+        return alternatives.first_possible(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
     # What the caller said was checked before it was sent, so what Cal.com does not like about the rest is
     # between it and us.
     return _misconfigured(attempt, intention, error, posting)
@@ -469,9 +478,13 @@ def _after_answer(
         code = Code.REQUESTED if appointment.status == Appointment.Status.REQUESTED else Code.BOOKED
         return Outcome(code, appointment=appointment, service=intention.service)
     if settlement.result is Result.FOREIGN:
-        return _taken(intention, deadline=deadline)
+        return alternatives.taken(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
     if settlement.result is Result.WRONG:
-        others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
+        others = alternatives.around(
+            intention.service, intention.starts_at, company=intention.company, deadline=deadline
+        )
         return Outcome(
             Code.UNAVAILABLE,
             reason="ask_again",
@@ -604,29 +617,8 @@ def _call_back(intention: Intention, *, reason: str) -> Outcome:
     return Outcome(Code.UNAVAILABLE, service=intention.service, wanted=intention.starts_at, callback=noted)
 
 
-def _taken(intention: Intention, *, deadline: Deadline) -> Outcome:
-    others = _alternatives(intention.company, intention.service, intention.starts_at, deadline=deadline)
-    return Outcome(
-        Code.SLOT_TAKEN, service=intention.service, wanted=intention.starts_at, alternatives=others
-    )
-
-
-def _first_possible(intention: Intention, *, deadline: Deadline) -> Outcome:
-    """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was."""
-    company, service, wanted = intention.company, intention.service, intention.starts_at
-    reason = ""
-    others = _alternatives(company, service, wanted, deadline=deadline)
-    if others and others[-1] < wanted:
-        reason = "too_far"
-    elif not others:
-        others = _alternatives(company, service, timezone.now(), deadline=deadline)
-        if others:
-            reason = "far_too_far"
-    return Outcome(Code.TOO_SOON, reason=reason, service=service, wanted=wanted, alternatives=others)
-
-
 def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:
-    others = _alternatives(company, wish.service, now, deadline=deadline)
+    others = alternatives.around(wish.service, now, company=company, deadline=deadline)
     return Outcome(
         Code.TOO_SOON,
         reason="in_the_past",
@@ -634,22 +626,3 @@ def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) ->
         wanted=wish.starts_at,
         alternatives=others,
     )
-
-
-def _alternatives(
-    company: Company, service: Service, wanted: datetime, *, deadline: Deadline
-) -> tuple[datetime, ...]:
-    """A courtesy: without it the refusal stands all the same."""
-    try:
-        return tuple(
-            availability.alternatives(
-                service=service,
-                wanted=wanted,
-                now=timezone.now(),
-                client=client_for(company),
-                deadline=deadline.less(0.3),
-            )
-        )
-    except CalcomError as error:
-        logger.warning("availability.unknown", error=type(error).__name__)
-        return ()

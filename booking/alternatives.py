@@ -1,0 +1,55 @@
+"""What to offer instead of a time that cannot be had."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+from django.utils import timezone
+
+from booking import availability
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError
+from booking.connection import client_for
+from booking.models import Service
+from booking.outcomes import Code, Outcome
+from customers.models import Company
+
+logger = structlog.get_logger(__name__)
+
+
+def taken(service: Service, wanted: datetime, *, company: Company, deadline: Deadline) -> Outcome:
+    others = around(service, wanted, company=company, deadline=deadline)
+    return Outcome(Code.SLOT_TAKEN, service=service, wanted=wanted, alternatives=others)
+
+
+def first_possible(service: Service, wanted: datetime, *, company: Company, deadline: Deadline) -> Outcome:
+    """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was."""
+    reason = ""
+    others = around(service, wanted, company=company, deadline=deadline)
+    if others and others[-1] < wanted:
+        reason = "too_far"
+    elif not others:
+        others = around(service, timezone.now(), company=company, deadline=deadline)
+        if others:
+            reason = "far_too_far"
+    return Outcome(Code.TOO_SOON, reason=reason, service=service, wanted=wanted, alternatives=others)
+
+
+def around(
+    service: Service, wanted: datetime, *, company: Company, deadline: Deadline
+) -> tuple[datetime, ...]:
+    """Free times near the one that was wanted. A courtesy: without it a refusal stands all the same."""
+    try:
+        return tuple(
+            availability.alternatives(
+                service=service,
+                wanted=wanted,
+                now=timezone.now(),
+                client=client_for(company),
+                deadline=deadline.less(0.3),
+            )
+        )
+    except CalcomError as error:
+        logger.warning("availability.unknown", error=type(error).__name__)
+        return ()
