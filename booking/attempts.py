@@ -23,12 +23,28 @@ from booking.calcom.deadline import Deadline
 from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt, Service
 from booking.request_body import create_request
 from calls.models import Call
+from customers import statements
 from customers.models import Branch, Company, Customer
 from customers.names import same_person
+from customers.statements import Given, Select
 
 State = BookingAttempt.State
 
 POLL_SECONDS = (0.03, 0.05, 0.1, 0.2)
+
+_NEAR = Select(
+    lambda: (
+        Appointment.objects.filter(
+            Q(customer=Given("customer")) | Q(call=Given("call")),
+            company=Given("company"),
+            starts_at__gte=Given("earliest", of="starts_at"),
+            starts_at__lte=Given("latest", of="starts_at"),
+            status__in=LIVE_STATUSES,
+        )
+        .select_related("service")
+        .order_by("starts_at")
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
     standing = same_booking(intention)
     if standing is not None:
         return Claim(attempt=None, appointment=standing)
-    appointment = Appointment.objects.create(
+    appointment = Appointment(
         company=intention.company,
         branch=intention.branch,
         customer=intention.customer,
@@ -101,8 +117,9 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
         sync_attempt_count=1,
         last_sync_attempted_at=now,
     )
+    statements.insert(appointment)
     attempt_id = uuid.uuid4()
-    attempt = BookingAttempt.objects.create(
+    attempt = BookingAttempt(
         uuid=attempt_id,
         request=create_request(intention, attempt_id=attempt_id),
         company=intention.company,
@@ -114,6 +131,7 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
         write_lock=slot_lock(intention) if take_lock else None,
         lease_expires_at=lease_end(now),
     )
+    statements.insert(attempt)
     return Claim(attempt=attempt, appointment=appointment)
 
 
@@ -122,16 +140,12 @@ def same_booking(intention: Intention) -> Appointment | None:
     five minutes away. Or the same call's under the same name: an agent that adds a phone number the second
     time means the same caller.
     """
-    near = (
-        Appointment.objects.filter(
-            Q(customer=intention.customer) | Q(call=intention.call),
-            company=intention.company,
-            starts_at__gte=intention.starts_at - idempotency.NEAR_DUPLICATE,
-            starts_at__lte=intention.starts_at + idempotency.NEAR_DUPLICATE,
-            status__in=LIVE_STATUSES,
-        )
-        .select_related("service")
-        .order_by("starts_at")
+    near = _NEAR.all(
+        customer=intention.customer.pk,
+        call=intention.call.pk,
+        company=intention.company.pk,
+        earliest=intention.starts_at - idempotency.NEAR_DUPLICATE,
+        latest=intention.starts_at + idempotency.NEAR_DUPLICATE,
     )
     same = [appointment for appointment in near if _is_same(appointment, intention)]
     return min(same, key=lambda a: abs(a.starts_at - intention.starts_at), default=None)
@@ -194,7 +208,9 @@ def finish(
 ) -> bool:
     """Move an attempt to a final state. False: somebody else has finished it."""
     return bool(
-        BookingAttempt.objects.filter(pk=attempt.pk, state__in=from_states).update(
+        statements.update(
+            BookingAttempt,
+            {"id": attempt.pk, "state": from_states},
             state=state,
             told=told,
             write_lock=None,

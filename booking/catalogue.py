@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from booking.models import Service
 from customers.models import Company
+from customers.statements import Given, Select
+
+_ACTIVE = Select(lambda: Service.objects.filter(company=Given("company"), is_active=True).order_by("name"))
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Found:
 
 
 def active_services(company: Company) -> list[Service]:
-    return list(Service.objects.filter(company=company, is_active=True).order_by("name"))
+    return _ACTIVE.all(company=company.pk)
 
 
 def find(company: Company, text: str) -> Found:

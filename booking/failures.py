@@ -18,6 +18,7 @@ from django.utils import timezone
 from booking import alerts
 from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from calls.models import Call
+from customers import statements
 from customers.masking import mask_text
 from customers.models import Company
 
@@ -88,8 +89,13 @@ def open_failure(
 
 def close_failures(*, company_id: int, subjects: Collection[str], note: str) -> int:
     """Close the open rows of problems that are gone; returns how many there were."""
-    rows = SyncFailure.objects.filter(company_id=company_id, subject__in=subjects, status__in=OPEN_STATUSES)
-    return rows.update(status=Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note)
+    return statements.update(
+        SyncFailure,
+        {"company": company_id, "subject": tuple(subjects), "status": tuple(OPEN_STATUSES)},
+        status=Status.RESOLVED,
+        resolved_at=timezone.now(),
+        resolution_notes=note,
+    )
 
 
 def record_incident(

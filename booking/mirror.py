@@ -16,6 +16,7 @@ from booking import attempts, failures, idempotency
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
+from customers import statements
 
 # Cal.com's words → ours, for a booking that was just made. `accepted` is as good as it gets there.
 STATUS = {
@@ -71,9 +72,11 @@ def settle_created(
             from_states=ADOPTABLE,
             **attempt_fields,
         )
-        changed = finished and Appointment.objects.filter(
-            pk=appointment.pk, status__in=(Appointment.Status.PENDING, Appointment.Status.FAILED)
-        ).update(**stored)
+        changed = finished and statements.update(
+            Appointment,
+            {"id": appointment.pk, "status": (Appointment.Status.PENDING, Appointment.Status.FAILED)},
+            **stored,
+        )
         if not changed:
             raise MovedOn
         if booking.rescheduled_from_uid:
@@ -109,7 +112,9 @@ def link_call(appointment: Appointment, *, now: datetime) -> None:
         return
     service = appointment.service
     customer = appointment.customer
-    Call.objects.filter(pk=appointment.call_id).update(
+    statements.update(
+        Call,
+        {"id": appointment.call_id},
         appointment=appointment,
         appointment_made=True,
         booking_confirmed=True,

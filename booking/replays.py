@@ -16,9 +16,15 @@ from booking.functions import CHANGES
 from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment
 from booking.outcomes import REFUSALS, SUCCESSES
 from calls.models import FunctionCall
+from customers.statements import Given, Select
 
 REFUSAL_STANDS_FOR = timedelta(seconds=60)
 
+_PROVEN = Select(
+    lambda: Appointment.objects.filter(
+        pk=Given("id"), company=Given("company"), starts_at=Given("starts_at"), status__in=PROVEN_STATUSES
+    ).only("pk")
+)
 _REFUSALS = frozenset(map(str, REFUSALS))
 _SUCCESSES = frozenset(map(str, SUCCESSES))
 
@@ -47,12 +53,6 @@ def _booked_since(before: FunctionCall) -> bool:
 def _promise_stands(before: FunctionCall) -> bool:
     promised = before.answer.get("appointment") or {}
     start = parse_datetime(promised.get("start") or "")
-    return (
-        start is not None
-        and Appointment.objects.filter(
-            pk=promised.get("id") or 0,
-            company_id=before.company_id,
-            starts_at=start,
-            status__in=PROVEN_STATUSES,
-        ).exists()
+    return start is not None and _PROVEN.exists(
+        id=promised.get("id") or 0, company=before.company_id, starts_at=start
     )

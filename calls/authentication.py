@@ -21,8 +21,11 @@ from calls.models import WebhookEvent
 from calls.retell import signature
 from customers.database import drop_dead_connections
 from customers.models import Company
+from customers.statements import Given, Select
 
 LONGEST_BODY = 1024 * 1024
+
+_ACTIVE = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id"), is_active=True))
 
 
 class TooLarge(APIException):
@@ -53,18 +56,14 @@ def read_body(request: Request) -> bytes:
 def company_at(endpoint_id: UUID) -> Company:
     """Raises NotFound (404): nobody is there, or not any more."""
     try:
-        company = _active_at(endpoint_id)
+        company = _ACTIVE.first(endpoint_id=endpoint_id)
     except OperationalError:
         # The first query of every request: here a database that was restarted is noticed.
         drop_dead_connections()
-        company = _active_at(endpoint_id)
+        company = _ACTIVE.first(endpoint_id=endpoint_id)
     if company is None:
         raise NotFound("There is no such endpoint.")
     return company
-
-
-def _active_at(endpoint_id: UUID) -> Company | None:
-    return Company.objects.filter(endpoint_id=endpoint_id, is_active=True).first()
 
 
 class RetellSignature(BaseAuthentication):

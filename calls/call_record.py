@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from django.db import IntegrityError
-from django.db.models import QuerySet
-
 from calls.models import Call
 from calls.retell.payloads import FunctionRequest
-from customers import phone_numbers
+from customers import phone_numbers, statements
 from customers.branches import branch_for, only_branch
 from customers.models import Branch, Company
+from customers.statements import Given, Select
+
+# What was said in a call can be long, and nobody who answers a function needs it.
+_CALL = Select(
+    lambda: (
+        Call.objects.filter(company=Given("company"), retell_call_id=Given("retell_call_id"))
+        .select_related("branch")
+        .defer("transcript", "summary", "analysis", "booking_details")
+    )
+)
 
 
 def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
@@ -18,19 +25,21 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
     call = _find(company, request)
     if call is None:
         branch = _branch(company, request)
-        try:
-            return Call.objects.create(
-                company=company,
-                retell_call_id=request.call_id or "",
-                branch=branch,
-                agent_id=request.agent_id or "",
-                from_number=_number(request.from_number),
-                to_number=_number(request.to_number),
-                direction=_direction(request),
-                started_at=request.start_timestamp,
-            )
-        except IntegrityError:  # two requests of one call at once
-            call = _rows(company, request).get()
+        call = Call(
+            company=company,
+            retell_call_id=request.call_id or "",
+            branch=branch,
+            agent_id=request.agent_id or "",
+            from_number=_number(request.from_number),
+            to_number=_number(request.to_number),
+            direction=_direction(request),
+            started_at=request.start_timestamp,
+        )
+        if statements.insert(call, unless_there=True):
+            return call
+        call = _find(company, request)  # two requests of one call at once
+        if call is None:
+            raise Call.DoesNotExist
     _fill_in(call, company, request)
     return call
 
@@ -49,16 +58,7 @@ def our_number(call: Call) -> str | None:
 
 
 def _find(company: Company, request: FunctionRequest) -> Call | None:
-    return _rows(company, request).first()
-
-
-def _rows(company: Company, request: FunctionRequest) -> QuerySet[Call]:
-    # What was said in a call can be long, and nobody who answers a function needs it.
-    return (
-        Call.objects.filter(company=company, retell_call_id=request.call_id)
-        .select_related("branch")
-        .defer("transcript", "summary", "analysis", "booking_details")
-    )
+    return _CALL.first(company=company.pk, retell_call_id=request.call_id)
 
 
 def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:

@@ -13,15 +13,19 @@ from typing import Any
 
 import orjson
 import structlog
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError
 from django.db.models import F
 
 from calls.models import Call, FunctionCall
 from calls.retell.payloads import FunctionRequest
+from customers import statements
+from customers.statements import Given, Select
 
 NAMESPACE = uuid.UUID("5a1c9c43-6bb9-5d0e-8a8b-5d9c5b1b0b52")
 SPOKEN_FILLER = "execution_message"
 REMEMBERED_ANSWERS = 20
+
+_EARLIER = Select(lambda: FunctionCall.objects.filter(request_key=Given("request_key")))
 
 logger = structlog.get_logger(__name__)
 
@@ -37,7 +41,7 @@ def request_key(*, company_id: int, request: FunctionRequest) -> str:
 
 
 def earlier(key: str) -> FunctionCall | None:
-    return FunctionCall.objects.filter(request_key=key).first()
+    return _EARLIER.first(request_key=key)
 
 
 def record(
@@ -56,7 +60,7 @@ def record(
     elsewhere.
     """
     try:
-        if before is None and _insert(
+        if before is None and statements.insert(
             FunctionCall(
                 company_id=company_id,
                 call=call,
@@ -69,7 +73,9 @@ def record(
                 duration_ms=duration_ms,
                 created_at=now,
                 answered_at=now,
-            )
+            ),
+            # False if the same request was answered in this moment by another thread.
+            unless_there=True,
         ):
             return
         before = before or earlier(key)
@@ -87,12 +93,3 @@ def record(
         )
     except DatabaseError:
         logger.exception("function_call.not_recorded", function=request.name, code=code)
-
-
-def _insert(row: FunctionCall) -> bool:
-    """False if the same request was answered in this moment by another thread."""
-    try:
-        row.save(force_insert=True)
-    except IntegrityError:
-        return False
-    return True

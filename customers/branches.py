@@ -1,6 +1,13 @@
 from __future__ import annotations
 
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
+from customers.statements import Given, Select
+
+_NUMBER = Select(
+    lambda: PhoneNumber.objects.filter(
+        number=Given("number"), branch__company=Given("company", of="branch__company")
+    ).select_related("branch")
+)
 
 
 def branch_for(*, company: Company, called_number: str | None, agent_id: str | None) -> Branch | None:
@@ -10,11 +17,7 @@ def branch_for(*, company: Company, called_number: str | None, agent_id: str | N
     number that was not meant for it. `called_number` is E.164, None where there was none (a web call).
     """
     if called_number:
-        number = (
-            PhoneNumber.objects.filter(number=called_number, branch__company=company)
-            .select_related("branch")
-            .first()
-        )
+        number = _NUMBER.first(number=called_number, company=company.pk)
         return _active(number.branch if number else None)
     if agent_id:
         agent = (

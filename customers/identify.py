@@ -10,13 +10,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from django.db import IntegrityError
 from django.db.models import Q
 
+from customers import statements
 from customers.models import Company, Customer
 from customers.names import same_person
+from customers.statements import Given, Select
 
 MOST_OF_ONE_ADDRESS = 20
+
+_BY_PHONE = Select(lambda: Customer.objects.filter(company=Given("company"), phone=Given("phone")))
+_BY_CALL = Select(
+    lambda: Customer.objects.filter(company=Given("company"), anonymous_call_id=Given("anonymous_call_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,12 @@ def customer_by_phone(*, company: Company, phone: str, name: str, email: str) ->
     """The company's customer with this E.164 number, made if new. What is on record is not overwritten by
     what an agent heard.
     """
-    return _find_or_create(company, {"phone": phone}, name=name, email=email)
+    return _find_or_create(_BY_PHONE, company, {"phone": phone}, name=name, email=email)
 
 
 def anonymous_customer(*, company: Company, call_id: str, name: str, email: str) -> Customer:
     """The customer of one call with a withheld number: the same for every retry in that call."""
-    return _find_or_create(company, {"anonymous_call_id": call_id}, name=name, email=email)
+    return _find_or_create(_BY_CALL, company, {"anonymous_call_id": call_id}, name=name, email=email)
 
 
 def customer_by_address(*, company: Company, email: str, name: str) -> Customer:
@@ -84,11 +90,13 @@ def _is_anothers(address: str, company: Company, customer: Customer) -> bool:
     return Customer.objects.filter(company=company, email=address).exclude(pk=customer.pk).exists()
 
 
-def _find_or_create(company: Company, identity: dict[str, str], *, name: str, email: str) -> Customer:
-    found = Customer.objects.filter(company=company, **identity).first()
+def _find_or_create(
+    select: Select[Customer], company: Company, identity: dict[str, str], *, name: str, email: str
+) -> Customer:
+    found = select.first(company=company.pk, **identity)
     if found is not None:
         return found
-    try:
-        return Customer.objects.create(company=company, name=name, email=email, **identity)
-    except IntegrityError:  # the same person's other call was faster
-        return Customer.objects.get(company=company, **identity)
+    customer = Customer(company=company, name=name, email=email, **identity)
+    if statements.insert(customer, unless_there=True):
+        return customer
+    return Customer.objects.get(company=company, **identity)  # the same person's other call was faster

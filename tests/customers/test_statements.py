@@ -1,0 +1,252 @@
+"""What is compiled once must do what the ORM does: the same rows found, stored and changed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
+from django.forms.models import model_to_dict
+from django.test.utils import CaptureQueriesContext
+
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
+from calls.models import Call, FunctionCall
+from customers import statements
+from customers.models import Company, Customer
+from customers.statements import Given, Select
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 3, 29, 1, 30, 15, 123456, tzinfo=UTC)
+
+
+def stored(row: FunctionCall) -> Mapping[str, object]:
+    """Every column, as the ORM reads it."""
+    return FunctionCall.objects.values().get(pk=row.pk)
+
+
+# --- Select
+
+
+def test_a_select_finds_what_its_queryset_finds():
+    company = factories.CompanyFactory()
+    factories.CompanyFactory()
+    select = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id"), is_active=True))
+
+    found = select.first(endpoint_id=company.endpoint_id)
+
+    assert found == company
+    assert found is not None
+    assert model_to_dict(found) == model_to_dict(Company.objects.get(pk=company.pk))
+    assert select.first(endpoint_id=uuid.uuid4()) is None
+
+
+def test_a_select_is_the_statement_that_django_would_send():
+    select = Select(
+        lambda: (
+            Appointment.objects.filter(
+                Q(customer=Given("customer")) | Q(call=Given("call")),
+                starts_at__gte=Given("earliest", of="starts_at"),
+                status__in=LIVE_STATUSES,
+            )
+            .select_related("service")
+            .order_by("starts_at")
+        )
+    )
+    with CaptureQueriesContext(connection) as ours:
+        select.all(customer=7, call=8, earliest=NOW)
+    with CaptureQueriesContext(connection) as theirs:
+        list(
+            Appointment.objects.filter(
+                Q(customer=7) | Q(call=8), starts_at__gte=NOW, status__in=LIVE_STATUSES
+            )
+            .select_related("service")
+            .order_by("starts_at")
+        )
+    # Django puts a value that might be an expression into parentheses.
+    bare = str.maketrans("", "", "()")
+    assert ours[0]["sql"].translate(bare) == theirs[0]["sql"].translate(bare)
+
+
+def test_a_select_converts_what_it_is_given_and_what_it_finds():
+    appointment = factories.AppointmentFactory(starts_at=NOW, ends_at=NOW + timedelta(hours=1))
+    appointment.metadata = {"ä": [1, None, "two"]}
+    appointment.save()
+    select = Select(
+        lambda: Appointment.objects.filter(starts_at=Given("starts_at"), company=Given("company"))
+    )
+
+    found = select.all(starts_at=NOW, company=appointment.company_id)
+
+    assert found == [appointment]
+    assert found[0].starts_at == NOW
+    assert found[0].metadata == {"ä": [1, None, "two"]}
+    assert select.all(starts_at=NOW + timedelta(microseconds=1), company=appointment.company_id) == []
+
+
+def test_a_select_loads_related_rows_and_leaves_out_what_is_deferred():
+    call = factories.CallFactory(branch=factories.BranchFactory(), transcript="a long story")
+    select = Select(
+        lambda: (
+            Call.objects.filter(retell_call_id=Given("call_id", of="retell_call_id"))
+            .select_related("branch")
+            .defer("transcript")
+        )
+    )
+    with CaptureQueriesContext(connection) as queries:
+        found = select.first(call_id=call.retell_call_id)
+        assert found is not None
+        assert found.branch == call.branch
+    assert len(queries) == 1
+    assert found.get_deferred_fields() == {"transcript"}
+
+
+def test_a_missing_related_row_is_none():
+    call = factories.CallFactory()
+    Call.objects.update(branch=None)
+    select = Select(lambda: Call.objects.filter(pk=Given("id")).select_related("branch"))
+    found = select.first(id=call.pk)
+    assert found is not None
+    assert found.branch is None
+
+
+def test_a_select_reaches_across_a_relation():
+    number = factories.PhoneNumberFactory()
+    select = Select(
+        lambda: type(number).objects.filter(branch__company=Given("company", of="branch__company"))
+    )
+    assert select.all(company=number.branch.company_id) == [number]
+    assert not select.exists(company=number.branch.company_id + 1)
+    assert select.exists(company=number.branch.company_id)
+
+
+def test_threads_share_one_compiled_select_and_each_uses_its_own_connection():
+    customers = [factories.CustomerFactory() for _ in range(8)]
+    select = Select(lambda: Customer.objects.filter(pk=Given("id")))
+
+    def find(customer: Customer) -> Customer | None:
+        try:
+            return select.first(id=customer.pk)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(find, customers)) == customers
+
+
+# --- insert
+
+
+def test_an_inserted_row_is_the_one_the_orm_stores():
+    call = factories.CallFactory()
+
+    def row(key: str) -> FunctionCall:
+        return FunctionCall(
+            company_id=call.company_id,
+            call=call,
+            name="book_appointment",
+            arguments={"start": "2026-03-29T03:30", "none": None},
+            request_key=key,
+            answer={"say": "Für Sie gebucht.", "at": [1, 2.5]},
+            code="booked",
+            duration_ms=12,
+            created_at=NOW,
+            answered_at=NOW,
+        )
+
+    ours, theirs = row("ours"), row("theirs")
+    assert statements.insert(ours)
+    theirs.save()
+
+    left_out = {"id", "request_key"}
+    assert {k: v for k, v in stored(ours).items() if k not in left_out} == {
+        k: v for k, v in stored(theirs).items() if k not in left_out
+    }
+    assert ours.pk == theirs.pk - 1
+    ours.code = "changed"
+    ours.save()  # an update: the row knows that it is stored
+    assert FunctionCall.objects.get(pk=ours.pk).code == "changed"
+
+
+def test_an_insert_sets_the_times_that_django_sets():
+    attempt = factories.BookingAttemptFactory()
+    fresh = BookingAttempt(
+        company=attempt.company,
+        appointment=attempt.appointment,
+        idempotency_key="k",
+        lease_expires_at=NOW,
+        request={"a": 1},
+    )
+    statements.insert(fresh)
+    fresh.refresh_from_db()
+    assert fresh.updated_at is not None
+    assert fresh.created_at is not None
+    assert fresh.state == BookingAttempt.State.CLAIMED
+
+
+def test_a_secret_is_stored_encrypted():
+    company = Company(slug="s", name="S", retell_api_key="key_clear")
+    statements.insert(company)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT retell_api_key FROM companies WHERE id = %s", [company.pk])
+        assert "key_clear" not in cursor.fetchone()[0]
+    assert Company.objects.get(pk=company.pk).retell_api_key == "key_clear"
+
+
+def test_a_row_that_is_there_is_left_alone_or_refused():
+    there = factories.CallFactory()
+
+    def again() -> Call:
+        return Call(company=there.company, retell_call_id=there.retell_call_id, agent_id="other")
+
+    assert not statements.insert(again(), unless_there=True)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        statements.insert(again())
+    assert Call.objects.get().agent_id == there.agent_id
+
+
+# --- update
+
+
+def test_an_update_changes_what_the_orm_changes():
+    ours, theirs = factories.AppointmentFactory(), factories.AppointmentFactory()
+    values = {
+        "status": Appointment.Status.SCHEDULED,
+        "starts_at": NOW,
+        "ends_at": NOW + timedelta(hours=1),
+        "calcom_booking_id": 2**40,
+        "calcom_booking_uid": None,
+        "metadata": {"ä": [None, True]},
+        "branch": None,
+        "updated_at": NOW,
+    }
+    assert statements.update(Appointment, {"id": ours.pk}, **values) == 1
+    assert Appointment.objects.filter(pk=theirs.pk).update(**values) == 1
+    ours.refresh_from_db()
+    theirs.refresh_from_db()
+    for name in values:
+        assert getattr(ours, name) == getattr(theirs, name)
+
+
+def test_an_update_touches_only_rows_that_meet_every_condition():
+    attempt = factories.BookingAttemptFactory(state=BookingAttempt.State.SUCCEEDED)
+    open_states = (BookingAttempt.State.CLAIMED, BookingAttempt.State.UNKNOWN)
+    assert statements.update(BookingAttempt, {"id": attempt.pk, "state": open_states}, told="no") == 0
+    BookingAttempt.objects.update(state=BookingAttempt.State.UNKNOWN)
+    assert statements.update(BookingAttempt, {"id": attempt.pk + 1, "state": open_states}, told="no") == 0
+    assert statements.update(BookingAttempt, {"id": attempt.pk, "state": open_states}, told="yes") == 1
+    attempt.refresh_from_db()
+    assert attempt.told == "yes"
+
+
+def test_an_update_takes_rows_for_their_ids():
+    call, appointment = factories.CallFactory(), factories.AppointmentFactory()
+    assert statements.update(Call, {"id": call.pk}, appointment=appointment) == 1
+    assert statements.update(SyncFailure, {"company": call.company, "subject": ("a", "b")}, subject="c") == 0
+    call.refresh_from_db()
+    assert call.appointment_id == appointment.pk
