@@ -35,7 +35,8 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
             direction=_direction(request),
             started_at=request.start_timestamp,
         )
-        if statements.insert(call, unless_there=True):
+        # Whatever is built on this row waits for the disk, and takes it along.
+        if statements.insert(call, unless_there=True, may_be_lost=True):
             return call
         call = _find(company, request)  # two requests of one call at once
         if call is None:

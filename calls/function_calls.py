@@ -76,6 +76,8 @@ def record(
             ),
             # False if the same request was answered in this moment by another thread.
             unless_there=True,
+            # Without this row a repeat is worked again, and finds what the first one did.
+            may_be_lost=True,
         ):
             return
         before = before or earlier(key)

@@ -142,7 +142,8 @@ def test_threads_share_one_compiled_select_and_each_uses_its_own_connection():
 # --- insert
 
 
-def test_an_inserted_row_is_the_one_the_orm_stores():
+@pytest.mark.parametrize("may_be_lost", [False, True])
+def test_an_inserted_row_is_the_one_the_orm_stores(may_be_lost):
     call = factories.CallFactory()
 
     def row(key: str) -> FunctionCall:
@@ -160,7 +161,7 @@ def test_an_inserted_row_is_the_one_the_orm_stores():
         )
 
     ours, theirs = row("ours"), row("theirs")
-    assert statements.insert(ours)
+    assert statements.insert(ours, may_be_lost=may_be_lost)
     theirs.save()
 
     left_out = {"id", "request_key"}
@@ -204,10 +205,32 @@ def test_a_row_that_is_there_is_left_alone_or_refused():
     def again() -> Call:
         return Call(company=there.company, retell_call_id=there.retell_call_id, agent_id="other")
 
-    assert not statements.insert(again(), unless_there=True)
+    assert not statements.insert(again(), unless_there=True, may_be_lost=True)
     with pytest.raises(IntegrityError), transaction.atomic():
         statements.insert(again())
     assert Call.objects.get().agent_id == there.agent_id
+
+
+@pytest.mark.parametrize("commits", ["inside", "outside"])
+def test_what_may_not_be_lost_waits_for_the_disk(commits):
+    """After, or around, an insert that may be lost."""
+
+    def durability() -> object:
+        with connection.cursor() as cursor:
+            sqlite = connection.vendor == "sqlite"
+            cursor.execute("PRAGMA synchronous" if sqlite else "SHOW synchronous_commit")
+            return cursor.fetchone()[0]
+
+    before = durability()
+    company = factories.CompanyFactory()
+    customer = Customer(company=company, phone="+4915112345678")
+    if commits == "inside":
+        with transaction.atomic():
+            assert statements.insert(customer, may_be_lost=True)
+            assert durability() == before
+    else:
+        assert statements.insert(customer, may_be_lost=True)
+    assert durability() == before
 
 
 # --- update

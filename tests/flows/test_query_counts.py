@@ -12,12 +12,12 @@ from tests.flows.phone import at
 
 @pytest.fixture
 def queries():
-    """Statements, without the savepoints and transactions around them."""
+    """Statements, without the transactions, savepoints and settings around them."""
 
     def count(ask) -> int:
         with CaptureQueriesContext(connection) as captured:
             ask()
-        words = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+        words = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA")
         return sum(not query["sql"].startswith(words) for query in captured.captured_queries)
 
     return count
