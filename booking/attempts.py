@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -91,10 +91,8 @@ def claim_booking(intention: Intention, *, now: datetime) -> Claim:
 
 def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
     # Two requests five minutes apart, or with another phone number in the same call, have two keys. Only the
-    # rows of call and customer make them wait for each other. (SQLite ignores this; there the write
-    # transaction itself has room for one.)
-    Call.objects.select_for_update(no_key=True).only("pk").get(pk=intention.call.pk)
-    Customer.objects.select_for_update(no_key=True).only("pk").get(pk=intention.customer.pk)
+    # rows of call and customer make them wait for each other.
+    _lock(intention.call, intention.customer)
     standing = same_booking(intention)
     if standing is not None:
         return Claim(attempt=None, appointment=standing)
@@ -133,6 +131,20 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
     )
     statements.insert(attempt)
     return Claim(attempt=attempt, appointment=appointment)
+
+
+def _lock(call: Call, customer: Customer) -> None:
+    """Hold both rows, in this order, until the transaction ends. In SQLite a write transaction is alone."""
+    if not connection.features.has_select_for_no_key_update:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM calls, customers WHERE calls.id = %s AND customers.id = %s"
+            " FOR NO KEY UPDATE OF calls, customers",
+            [call.pk, customer.pk],
+        )
+        if not cursor.fetchall():
+            raise Customer.DoesNotExist
 
 
 def same_booking(intention: Intention) -> Appointment | None:
