@@ -90,7 +90,12 @@ def forget(company_id: int) -> None:
     """Something was booked, moved or cancelled: what is cached for this company is no longer shown to
     anybody.
     """
-    best_effort_cache.write(_generation_key(company_id), uuid.uuid4().hex, GENERATION_SECONDS)
+    best_effort_cache.write_all(forgotten(company_id), GENERATION_SECONDS)
+
+
+def forgotten(company_id: int) -> dict[str, str]:
+    """What `forget` writes into the cache, for whoever writes more than that."""
+    return {_generation_key(company_id): uuid.uuid4().hex}
 
 
 def _key(service: Service, window: Window) -> str:

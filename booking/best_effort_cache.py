@@ -26,6 +26,11 @@ def write(key: str, value: Any, seconds: float) -> None:
     _attempt(lambda: cache.set(key, value, seconds))
 
 
+def write_all(values: dict[str, Any], seconds: float) -> None:
+    """In one trip."""
+    _attempt(lambda: cache.set_many(values, seconds))
+
+
 def add(key: str, value: Any, seconds: float) -> bool | None:
     """False if somebody else's value is there; None if that cannot be known."""
     return _attempt(lambda: cache.add(key, value, seconds))

@@ -32,9 +32,9 @@ def booking_key(*, customer_id: int, service_id: int, starts_at: datetime, sourc
     return str(uuid.uuid5(NAMESPACE, orjson.dumps(name).decode()))
 
 
-def remember(key: str, *, company_id: int, appointment_id: int) -> None:
-    """First tier: tell the next one who comes with this key where to look."""
-    best_effort_cache.write(_cache_key(key, company_id), appointment_id, REMEMBERED_SECONDS)
+def remembered(key: str, *, company_id: int, appointment_id: int) -> dict[str, int]:
+    """First tier: what the cache is told for the next one who comes with this key, where to look."""
+    return {_cache_key(key, company_id): appointment_id}
 
 
 def recall(key: str, *, company_id: int) -> int | None:

@@ -27,6 +27,7 @@ from django.utils.dateparse import parse_datetime
 from booking import (
     attempts,
     availability,
+    best_effort_cache,
     compensation,
     database_errors,
     event_types,
@@ -236,9 +237,11 @@ def _report_twin(attempt: BookingAttempt, booking: Booking) -> None:
 
 
 def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
-    availability.forget(attempt.company_id)
-    idempotency.remember(
+    remembered = idempotency.remembered(
         attempt.idempotency_key, company_id=attempt.company_id, appointment_id=appointment.pk
+    )
+    best_effort_cache.write_all(
+        {**availability.forgotten(attempt.company_id), **remembered}, idempotency.REMEMBERED_SECONDS
     )
 
 
