@@ -50,7 +50,7 @@ def settle_created(
     whatever the database raises; then nothing is changed.
     """
     appointment = attempt.appointment
-    stored = {
+    stored: dict[str, Any] = {
         "status": STATUS.get(booking.status, Appointment.Status.SCHEDULED),
         "starts_at": booking.start,
         "ends_at": booking.end,

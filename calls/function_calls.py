@@ -14,7 +14,6 @@ from typing import Any
 import orjson
 import structlog
 from django.db import DatabaseError
-from django.db.models import F
 
 from calls.models import Call, FunctionCall
 from calls.retell.payloads import FunctionRequest
@@ -85,12 +84,15 @@ def record(
             logger.error("function_call.not_recorded", function=request.name, code=code)
             return
         said = {"code": before.code, "at": before.answered_at.isoformat()}
-        FunctionCall.objects.filter(pk=before.pk).update(
+        statements.update(
+            FunctionCall,
+            {"id": before.pk},
+            may_be_lost=True,
             answer=answer,
             code=code,
             duration_ms=duration_ms,
             answered_at=now,
-            repeats=F("repeats") + 1,
+            repeats=before.repeats + 1,
             earlier_answers=[*before.earlier_answers, said][-REMEMBERED_ANSWERS:],
         )
     except DatabaseError:

@@ -24,6 +24,9 @@ from django.db.models.query import get_related_populators
 
 M = TypeVar("M", bound=Model)
 
+# PostgreSQL's word for it, until the end of the transaction: outside of one, that is of its statement.
+_NOT_SYNCED = "set_config('synchronous_commit', 'off', true)"
+
 
 class Given(Expression):
     """Stands in the queryset of a `Select` for a value that comes with the request. It is converted as a
@@ -160,13 +163,16 @@ def insert(row: Model, *, unless_there: bool = False, may_be_lost: bool = False)
     return True
 
 
-def update(model: type[Model], where: dict[str, Any], /, **values: Any) -> int:
+def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = False, **values: Any) -> int:
     """Change the rows whose fields equal those of `where` (a tuple: one of them), and say how many that
-    were.
+    were. `may_be_lost`: as for an insert.
     """
     connection = connections[DEFAULT_DB_ALIAS]
+    in_a_hurry = may_be_lost and not connection.in_atomic_block
     shape = tuple((name, len(asked) if isinstance(asked, tuple) else 0) for name, asked in where.items())
     sql, changed, compared = _update(model, shape, tuple(values))
+    if in_a_hurry and connection.vendor == "postgresql":
+        sql += f" RETURNING {_NOT_SYNCED}"
     parameters = [
         field.get_db_prep_save(_plain(value), connection)
         for field, value in zip(changed, values.values(), strict=True)
@@ -174,7 +180,7 @@ def update(model: type[Model], where: dict[str, Any], /, **values: Any) -> int:
     for field, asked in zip(compared, where.values(), strict=True):
         parts = asked if isinstance(asked, tuple) else (asked,)
         parameters += [field.get_db_prep_value(_plain(part), connection) for part in parts]
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, _unsynced(cursor, connection.vendor if in_a_hurry else ""):
         cursor.execute(sql, parameters)
         return int(cursor.rowcount)
 
@@ -204,8 +210,7 @@ def _insert(
     fields = [field for field in options.concrete_fields if not field.primary_key]
     returning = quote(options.pk.column)
     if in_a_hurry and vendor == "postgresql":
-        # For the one transaction that this statement is.
-        returning += ", set_config('synchronous_commit', 'off', true)"
+        returning += f", {_NOT_SYNCED}"
     columns = ", ".join(quote(field.column) for field in fields)
     values = ", ".join(["%s"] * len(fields))
     conflict = "ON CONFLICT DO NOTHING " if unless_there else ""

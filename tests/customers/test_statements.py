@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -230,6 +231,8 @@ def test_what_may_not_be_lost_waits_for_the_disk(commits):
             assert durability() == before
     else:
         assert statements.insert(customer, may_be_lost=True)
+        assert statements.update(Customer, {"id": customer.pk}, may_be_lost=True, name="Anna") == 1
+        assert Customer.objects.get().name == "Anna"
     assert durability() == before
 
 
@@ -238,7 +241,7 @@ def test_what_may_not_be_lost_waits_for_the_disk(commits):
 
 def test_an_update_changes_what_the_orm_changes():
     ours, theirs = factories.AppointmentFactory(), factories.AppointmentFactory()
-    values = {
+    values: dict[str, Any] = {
         "status": Appointment.Status.SCHEDULED,
         "starts_at": NOW,
         "ends_at": NOW + timedelta(hours=1),
