@@ -25,7 +25,7 @@ from django.utils import translation
 
 from booking.models import Appointment, BookingAttempt, Service
 from calls.models import Call, FunctionCall
-from customers import phone_numbers
+from customers import phone_numbers, statements
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
 from sync.deployment_checks import Tags
 
@@ -116,6 +116,10 @@ def _models() -> None:
     connection.close()
 
 
+def _statements() -> None:
+    statements.compile_all()
+
+
 def _numbers() -> None:
     """The number plans of the countries we are called in. Each is a file of its own."""
     for number in PhoneNumber.objects.values_list("number", flat=True)[:MOST_NUMBERS]:
@@ -141,4 +145,13 @@ def _hook() -> None:
     match.func(request, *match.args, **match.kwargs)
 
 
-STEPS = (_addresses, _translations, _cache, _connections, *[_models] * POOLED_CONNECTIONS, _numbers, _hook)
+STEPS = (
+    _addresses,
+    _translations,
+    _cache,
+    _connections,
+    *[_models] * POOLED_CONNECTIONS,
+    _statements,
+    _numbers,
+    _hook,
+)

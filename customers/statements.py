@@ -28,6 +28,15 @@ M = TypeVar("M", bound=Model)
 _NOT_SYNCED = "set_config('synchronous_commit', 'off', true)"
 
 
+_SELECTS: list[Select[Any]] = []
+
+
+def compile_all() -> None:
+    """What each Select would otherwise do when it is run for the first time."""
+    for select in _SELECTS:
+        _ = select._compiled  # noqa: SLF001
+
+
 class Given(Expression):
     """Stands in the queryset of a `Select` for a value that comes with the request. It is converted as a
     value of the model's field `of`, by default the field of the same name; of a foreign key that is the id.
@@ -62,6 +71,7 @@ class Select(Generic[M]):
 
     def __init__(self, build: Callable[[], QuerySet[M, Any]]) -> None:
         self.build = build
+        _SELECTS.append(self)
 
     def all(self, **given: Any) -> list[M]:
         compiled = self._compiled

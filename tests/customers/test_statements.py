@@ -140,6 +140,21 @@ def test_threads_share_one_compiled_select_and_each_uses_its_own_connection():
         assert list(pool.map(find, customers)) == customers
 
 
+def test_selects_can_be_compiled_before_anybody_waits_for_them():
+    customer = factories.CustomerFactory()
+    built = []
+
+    def build():
+        built.append(1)
+        return Customer.objects.filter(pk=Given("id"))
+
+    select = Select(build)
+    statements.compile_all()
+    assert built == [1]
+    assert select.first(id=customer.pk) == customer
+    assert built == [1]
+
+
 # --- insert
 
 
