@@ -46,9 +46,9 @@ def import_booking(
     IntegrityError if the booking has got its appointment in this moment.
     """
     attendee = booking.attendees[0] if booking.attendees else Attendee(name="", email="", phone="")
-    customer = (call and call.customer) or _customer(company, attendee)
     source = Appointment.Source.RETELL if call else Appointment.Source.CALCOM
     with transaction.atomic():
+        customer = (call and call.customer) or _customer(company, attendee)
         appointment = Appointment.objects.create(
             company=company,
             branch=(call and call.branch) or service.branch or _only_branch(company),

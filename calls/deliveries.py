@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from calls.models import WebhookEvent
+from customers import statements
 from customers.masking import mask_text
 from customers.models import Company
 
@@ -70,13 +71,7 @@ def record(
         body=body,
         headers={name: headers[name][:200] for name in KEPT_HEADERS if name in headers},
     )
-    try:
-        event.save(force_insert=True)
-    except IntegrityError:
-        if not WebhookEvent.objects.filter(company=company, webhook_id=key).exists():
-            raise
-        return False
-    return True
+    return statements.insert(event, unless_there=True)
 
 
 def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
@@ -88,6 +83,10 @@ def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
             .select_for_update(skip_locked=True, of=("self",))
             .order_by("due_at", "pk")[:limit]
         )
+        # Whoever took one so often and never came to say how it went was killed by it.
+        deadly = [event for event in events if event.attempts >= MOST_ATTEMPTS]
+        _bury(deadly)
+        events = [event for event in events if event not in deadly]
         until = now + LEASE
         WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(
             due_at=until, attempts=F("attempts") + 1
@@ -96,6 +95,14 @@ def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
         event.due_at = until
         event.attempts += 1
     return events
+
+
+def _bury(events: list[WebhookEvent]) -> None:
+    for event in events:
+        logger.error("delivery.dead", delivery=event.pk, type=event.event_type, attempts=event.attempts)
+    WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(
+        status=Status.DEAD, error="Whoever worked it did not come back."
+    )
 
 
 def finish(event: WebhookEvent, *, status: WebhookEvent.Status, note: str = "") -> None:
@@ -143,9 +150,10 @@ def purge(*, before: datetime, limit: int = 5000) -> int:
     be worked is not touched. At most `limit` rows, returns how many: call it until it is 0.
     """
     old = WebhookEvent.objects.filter(received_at__lt=before).exclude(status__in=WAITING).exclude(body="")
-    return WebhookEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).update(
-        body="", headers={}
-    )
+    some = list(old.values_list("pk", flat=True)[:limit])
+    # One that was replayed in this moment waits again, and needs its body.
+    rows = WebhookEvent.objects.filter(pk__in=some).exclude(status__in=WAITING)
+    return rows.update(body="", headers={})
 
 
 def _change(event: WebhookEvent, **values: object) -> None:

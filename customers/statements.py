@@ -177,6 +177,8 @@ def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = 
     """Change the rows whose fields equal those of `where` (a tuple: one of them), and say how many that
     were. `may_be_lost`: as for an insert.
     """
+    if () in where.values():
+        return 0  # one of none
     connection = connections[DEFAULT_DB_ALIAS]
     in_a_hurry = may_be_lost and not connection.in_atomic_block
     shape = tuple((name, len(asked) if isinstance(asked, tuple) else 0) for name, asked in where.items())

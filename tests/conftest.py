@@ -9,3 +9,11 @@ def _empty_cache():
     from django.core.cache import cache
 
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_else_works(request, _worker_of_this_run):
+    """The worker of an earlier test would be woken by the deliveries of one that works them itself."""
+    if "celery_worker_process" not in request.fixturenames and _worker_of_this_run.is_running:
+        _worker_of_this_run.kill()
+        _worker_of_this_run.forget_tasks()

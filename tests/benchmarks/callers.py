@@ -70,7 +70,7 @@ class Callers:
         )
         body = text.encode()
         signed = signature.sign(body, self.key, now_ms=time.time_ns() // 1_000_000)
-        return _http(f"{self.hook}/retell/functions/{function}", body, {"X-Retell-Signature": signed})
+        return http_request(f"{self.hook}/retell/functions/{function}", body, {"X-Retell-Signature": signed})
 
 
 def create_at_calcom(*, event_type_id: int, number: int, api_key: str) -> bytes:
@@ -87,10 +87,10 @@ def create_at_calcom(*, event_type_id: int, number: int, api_key: str) -> bytes:
         "metadata": {"call_id": f"call_{number:08d}", "attempt_id": "0" * 36, "company": "bench"},
     }
     headers = {"Authorization": f"Bearer {api_key}", "cal-api-version": "2024-08-13"}
-    return _http("/v2/bookings", json.dumps(body).encode(), headers)
+    return http_request("/v2/bookings", json.dumps(body).encode(), headers)
 
 
-def _http(path: str, body: bytes, headers: dict[str, str]) -> bytes:
+def http_request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
         "Host: localhost",

@@ -71,7 +71,7 @@ def _print_table() -> None:
             line.name,
             f"{_number(line.value)} {line.unit}".rstrip(),
             "" if line.floor is None else _number(line.floor),
-            "" if line.ratio is None else f"{line.ratio:.1f} x",
+            "" if line.ratio is None else f"{line.ratio:.2f} x",
             line.target,
             f"[red]{line.verdict}[/]" if line.verdict == "MISSED" else line.verdict,
             "" if line.noise is None else f"{line.noise:.1f}",

@@ -3,6 +3,7 @@
 `/book`: the whole path of a booking. HMAC over the raw body, the claim as one committed row, POST to Cal.com
 over one kept-alive connection per thread, and one transaction of three statements with the outcome.
 `/read`: HMAC over the raw body and one key read from Redis.
+`/store`: HMAC over the raw body and one committed row that holds it, unique by its signature.
 
 No framework, no validation, no record of the request, no masking, no log. Served by the same server as ours.
 """
@@ -39,8 +40,10 @@ TABLES = (
     " (id text PRIMARY KEY, call text, starts_at text, request text, state text, uid text UNIQUE)",
     "CREATE TABLE IF NOT EXISTS floor_calls (id text PRIMARY KEY, appointment text)",
     "CREATE TABLE IF NOT EXISTS floor_answers (id text PRIMARY KEY, answer text)",
+    "CREATE TABLE IF NOT EXISTS floor_deliveries (id text PRIMARY KEY, body text)",
 )
 CLAIM = "INSERT INTO floor_appointments (id, call, starts_at, request, state) VALUES (?, ?, ?, ?, 'claimed')"
+STORE = "INSERT INTO floor_deliveries (id, body) VALUES (?, ?)"
 SETTLE = (
     "UPDATE floor_appointments SET state = 'booked', uid = ? WHERE id = ? AND state = 'claimed'",
     "INSERT INTO floor_calls (id, appointment) VALUES (?, ?)",
@@ -82,8 +85,9 @@ def _sql(statement: str) -> Any:
 
 
 def book(body: bytes) -> bytes:
-    if _thread.calcom is None:
+    if _thread.database is None:
         _thread.database = connect()
+    if _thread.calcom is None:
         _thread.calcom = http.client.HTTPConnection(CALCOM.hostname or "", CALCOM.port)
     database, calcom = _thread.database, _thread.calcom
     asked = orjson.loads(body)
@@ -132,6 +136,13 @@ def read(body: bytes) -> bytes:
     return stored or ANSWER
 
 
+def store(body: bytes, *, key: str) -> bytes:
+    if _thread.database is None:
+        _thread.database = connect()
+    _thread.database.execute(_sql(STORE), (key, body.decode()))
+    return b""
+
+
 def application(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     timestamp, _, digest = environ["HTTP_X_RETELL_SIGNATURE"].removeprefix("v=").partition(",d=")
@@ -139,7 +150,10 @@ def application(environ: dict[str, Any], start_response: Start) -> Iterable[byte
     if not hmac.compare_digest(expected, digest):
         start_response("401 Unauthorized", [("Content-Length", "0")])
         return [b""]
-    work = book if environ["PATH_INFO"].startswith("/book") else read
-    answer = work(body)
+    path = environ["PATH_INFO"]
+    if path.startswith("/store"):
+        answer = store(body, key=digest)
+    else:
+        answer = book(body) if path.startswith("/book") else read(body)
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
     return [answer]

@@ -16,13 +16,15 @@ import time
 from dataclasses import asdict, dataclass, field
 
 from tests.benchmarks.callers import Callers, create_at_calcom
+from tests.benchmarks.events import Events
 
 TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`what`: book, replay, availability, simulator. Bookings take the slots from `first` on."""
+    """`what`: book, replay, availability, simulator, event. Bookings take the slots from `first` on, events
+    are about the calls from `first` on."""
 
     what: str
     host: str
@@ -54,6 +56,9 @@ def build(plan: Plan) -> list[bytes]:
             create_at_calcom(event_type_id=plan.event_type_id, number=plan.first + n, api_key=plan.key)
             for n in range(plan.count)
         ]
+    if plan.what == "event":
+        events = Events(hook=plan.hook, key=plan.key, run=plan.run)
+        return [events.ended(plan.first + n) for n in range(plan.count)]
     callers = Callers(hook=plan.hook, key=plan.key, run=plan.run)
     if plan.what == "book":
         return [callers.book(plan.first + n) for n in range(plan.count)]

@@ -74,6 +74,7 @@ class Line:
     floor: float | None = None
     at_most: float | None = None  # of the value
     at_most_times: float | None = None  # of the floor
+    at_least_times: float | None = None  # of the floor
     noise: float | None = None
 
     @property
@@ -84,12 +85,16 @@ class Line:
     def target(self) -> str:
         if self.at_most_times is not None:
             return f"<= {self.at_most_times:g} x floor"
+        if self.at_least_times is not None:
+            return f">= {self.at_least_times:g} x floor"
         return "" if self.at_most is None else f"<= {self.at_most:g} {self.unit}".rstrip()
 
     @property
     def verdict(self) -> str:
         if self.at_most_times is not None and self.ratio is not None:
             return "reached" if self.ratio <= self.at_most_times else "MISSED"
+        if self.at_least_times is not None and self.ratio is not None:
+            return "reached" if self.ratio >= self.at_least_times else "MISSED"
         if self.at_most is not None:
             return "reached" if self.value <= self.at_most else "MISSED"
         return ""

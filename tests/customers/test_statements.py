@@ -291,3 +291,8 @@ def test_an_update_takes_rows_for_their_ids():
     assert statements.update(SyncFailure, {"company": call.company, "subject": ("a", "b")}, subject="c") == 0
     call.refresh_from_db()
     assert call.appointment_id == appointment.pk
+
+
+def test_one_of_none_is_nobody():
+    factories.CompanyFactory()
+    assert statements.update(Company, {"slug": ()}, name="Nobody") == 0

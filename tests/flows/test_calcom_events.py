@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 import threading
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from booking.calcom import signature
 from booking.calcom.simulator import webhooks as simulated
@@ -17,6 +19,7 @@ from calls.models import Call, WebhookEvent
 from customers.models import Customer
 from tests.factories import BookingAttemptFactory, CompanyFactory, ServiceFactory
 from tests.flows.conftest import make_salon
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
 
 Status = Appointment.Status
@@ -413,15 +416,35 @@ def test_a_delivery_that_always_fails_is_given_up_and_can_be_replayed(calcom, sa
     verdict()
 
 
+def test_a_delivery_that_kills_its_workers_is_given_up(calcom, salon, work, states):
+    calcom.web_book("open", start=at(10))
+    now = timezone.now()
+    for number in range(deliveries.MOST_ATTEMPTS + 2):
+        deliveries.take_due(now=now + number * dt.timedelta(seconds=61))  # and dies
+    event = WebhookEvent.objects.get()
+    assert (event.status, event.attempts) == ("dead", deliveries.MOST_ATTEMPTS)
+
+
+def test_an_import_that_fails_leaves_no_customer_behind(calcom, salon, work):
+    calcom.web_book("open", start=at(10))
+    with refusals() as refused:
+        refused.add("appointments", "INSERT", text="disk full")
+        work()
+    assert not Customer.objects.exists()
+    work(seconds=60)
+    assert Appointment.objects.count() == Customer.objects.count() == 1
+
+
 def test_what_the_web_took_is_not_offered_any_more(calcom, salon, phone, work):
-    day = at(10).date().isoformat()
-    before = phone().ask("check_availability", service="haircut", date=day).body["slots"]
-    taken = before[2]["start"]
-    calcom.web_book("open", start=taken)
-    assert phone().ask("check_availability", service="haircut", date=day).body["slots"] == before
+    def free():
+        answer = phone().ask("check_availability", service="haircut", date=at(10).date().isoformat())
+        return [slot["start"] for slot in answer.body["slots"]]
+
+    before = free()
+    calcom.web_book("open", start=before[2])
+    assert free() == before
     work()
-    after = phone().ask("check_availability", service="haircut", date=day).body["slots"]
-    assert taken not in [slot["start"] for slot in after]
+    assert before[2] not in free()
 
 
 def test_the_cancel_of_our_own_compensation_is_no_news(calcom, salon, phone, work, verdict):
