@@ -28,15 +28,23 @@ def learn(service: Service, *, client: CalcomClient, deadline: Deadline) -> None
     if event_type is None:
         _store(service, scheduling="")  # nothing is known, so nothing is assumed
         return
-    _store(
-        service,
-        scheduling=_SCHEDULING.get(event_type.scheduling, ""),
-        requires_confirmation=event_type.requires_confirmation or event_type.is_paid,
-        has_seats=event_type.has_seats,
-        email_required=event_type.email_required,
-        has_several_lengths=bool(event_type.lengths_minutes),
-        accepts_notes=event_type.accepts_notes,
-    )
+    _store(service, **facts_of(event_type))
+
+
+def facts_of(event_type: EventType) -> dict[str, object]:
+    """What a service keeps of its event type, by the service's fields."""
+    return {
+        "scheduling": _SCHEDULING.get(event_type.scheduling, ""),
+        "requires_confirmation": event_type.requires_confirmation or event_type.is_paid,
+        "has_seats": event_type.has_seats,
+        "email_required": event_type.email_required,
+        "phone_required": event_type.phone_required,
+        "minimum_notice_minutes": event_type.minimum_notice_minutes,
+        "buffer_before_minutes": event_type.buffer_before_minutes,
+        "buffer_after_minutes": event_type.buffer_after_minutes,
+        "has_several_lengths": bool(event_type.lengths_minutes),
+        "accepts_notes": event_type.accepts_notes,
+    }
 
 
 def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) -> EventType | None:
@@ -59,17 +67,22 @@ def forget(service: Service | None) -> None:
         Service.objects.filter(pk=service.pk).update(learned_event_type_id=None)
 
 
-def _require_fitting(service: Service, event_type: EventType) -> None:
+def why_unfit(event_type: EventType, *, minutes: int) -> str:
+    """What keeps it from being booked by phone as something that takes so many minutes; blank if nothing."""
     if event_type.has_seats or event_type.is_recurring:
         # One booking there is several people's, or several dates, and ours is one appointment.
-        raise CalcomMisconfigured("Event types with seats or recurrence cannot be booked by phone.")
+        return "Event types with seats or recurrence cannot be booked by phone."
+    lengths = {event_type.length_minutes, *event_type.lengths_minutes} - {0}
+    if lengths and minutes not in lengths:
+        return f"The service takes {minutes} minutes, its event type {sorted(lengths)}."
+    return ""
+
+
+def _require_fitting(service: Service, event_type: EventType) -> None:
     if event_type.id != service.calcom_event_type_id:
         raise CalcomMisconfigured(f"Cal.com answered with event type {event_type.id}.")
-    lengths = {event_type.length_minutes, *event_type.lengths_minutes} - {0}
-    if lengths and service.duration_minutes not in lengths:
-        raise CalcomMisconfigured(
-            f"The service takes {service.duration_minutes} minutes, its event type {sorted(lengths)}."
-        )
+    if problem := why_unfit(event_type, minutes=service.duration_minutes):
+        raise CalcomMisconfigured(problem)
 
 
 def _store(service: Service, **facts: object) -> None:

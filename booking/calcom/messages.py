@@ -34,6 +34,7 @@ REFUSALS: tuple[tuple[str, Refusal], ...] = (
 LOST_RACE = ("An error occurred while querying the database", "booking_conflict_error")
 
 BOOKING_NOT_FOUND = re.compile(r"Booking with uid=\S* (was )?not found")
+EVENT_TYPE_NOT_FOUND = re.compile(r"Event ?type with id[= ]\d+ not found", re.IGNORECASE)
 ROUTE_UNKNOWN = re.compile(r"^Cannot (GET|POST|PATCH|DELETE) ")
 
 

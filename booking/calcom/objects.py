@@ -66,6 +66,13 @@ class EventType:
     email_required: bool
     accepts_notes: bool
     is_recurring: bool
+    phone_required: bool = False
+    minimum_notice_minutes: int = 0
+    buffer_before_minutes: int = 0
+    buffer_after_minutes: int = 0
+    title: str = ""
+    slug: str = ""
+    team_id: int | None = None
 
 
 def read_instant(value: Any) -> datetime:
@@ -123,6 +130,7 @@ def read_event_type(data: Any) -> EventType:
     seats = data.get("seats")
     fields = [f for f in data.get("bookingFields") or [] if isinstance(f, dict)]
     email = next((f for f in fields if f.get("slug") == "email" or f.get("type") == "email"), {})
+    phone = next((f for f in fields if f.get("slug") == "attendeePhoneNumber"), {})
     length = _integer(data.get("lengthInMinutes")) or 0
     options = data.get("lengthInMinutesOptions")
     return EventType(
@@ -137,6 +145,13 @@ def read_event_type(data: Any) -> EventType:
         is_recurring=isinstance(data.get("recurrence"), dict)
         and not data["recurrence"].get("disabled", False),
         accepts_notes=any(f.get("slug") == "notes" and not f.get("hidden") for f in fields),
+        phone_required=bool(phone.get("required")) and not phone.get("hidden"),
+        minimum_notice_minutes=_minutes(data.get("minimumBookingNotice")),
+        buffer_before_minutes=_minutes(data.get("beforeEventBuffer")),
+        buffer_after_minutes=_minutes(data.get("afterEventBuffer")),
+        title=_text(data.get("title")),
+        slug=_text(data.get("slug")),
+        team_id=_integer(data.get("teamId")),
     )
 
 
@@ -157,6 +172,10 @@ def _text(value: Any) -> str:
 
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _minutes(value: Any) -> int:
+    return max(_integer(value) or 0, 0)
 
 
 def _optional_instant(value: Any) -> datetime | None:

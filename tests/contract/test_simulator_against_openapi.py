@@ -166,6 +166,19 @@ def test_event_types_have_the_documented_shape(client: Client, event_type: str) 
     assert problems("get", "/event-types", client.send("GET", "/event-types")) == []
 
 
+def test_the_event_types_of_a_team_have_the_documented_shape(client: Client) -> None:
+    (team,) = client.send("GET", "/teams").json()["data"]
+    headers = {"Authorization": f"Bearer {DEFAULT_KEY}", "cal-api-version": VERSIONS["event-types"]}
+    url = f"{client.simulator.base_url}/teams/{team['id']}/event-types"
+    listed = requests.get(url, headers=headers, timeout=5).json()["data"]
+    assert {each["slug"] for each in listed} == {
+        client.simulator.state.event_type(key).slug for key in ("roundrobin", "roundrobin_open", "collective")
+    }
+    schema = {"$ref": "#/components/schemas/TeamEventTypeOutput_2024_06_14", "components": COMPONENTS}
+    validator = jsonschema.Draft202012Validator(schema)
+    assert [error.message for each in listed for error in validator.iter_errors(each)] == []
+
+
 @pytest.mark.parametrize("form", ["time", "range"])
 def test_slots_have_the_measured_shape(client: Client, form: str) -> None:
     number = client.simulator.state.event_type("open").id

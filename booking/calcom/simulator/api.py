@@ -487,6 +487,30 @@ class Api:
         data = payloads.event_type_json(event_type, with_hidden_fields=True)
         return Answer(200, {"status": "success", "data": data})
 
+    # --- teams
+
+    def list_teams(self, request: Request, _moments: Moments, _parameters: dict[str, str]) -> Answer:
+        """The team of an account there is as soon as it has an event type."""
+        account = self._owner(request)
+        teams = [payloads.team_json(account)] if self._team_event_types(account) else []
+        return Answer(200, {"status": "success", "data": teams})
+
+    def list_team_event_types(
+        self, request: Request, _moments: Moments, parameters: dict[str, str]
+    ) -> Answer:
+        account = self._owner(request)
+        if parameters["id"] != str(account.team_id):
+            raise refused("User is not a member of the team", 403)
+        data = [
+            payloads.event_type_json(event_type, with_hidden_fields=False)
+            for event_type in self._team_event_types(account)
+        ]
+        return Answer(200, {"status": "success", "data": data})
+
+    @staticmethod
+    def _team_event_types(account: Account) -> list[EventType]:
+        return [event_type for event_type in account.event_types.values() if event_type.is_team]
+
     # --- webhook subscriptions
 
     def _subscriptions(self, account: Account, event_type_id: int | None) -> list[Webhook]:
@@ -602,6 +626,15 @@ ROUTES = (
     Route("DELETE", "/slots/reservations/{uid}", "reservation", Api.delete_reservation, version=SLOTS),
     Route("GET", "/event-types", "event_type", Api.list_event_types, version=EVENT_TYPES),
     Route("GET", "/event-types/{id}", "event_type", Api.get_event_type, version=EVENT_TYPES),
+    Route("GET", "/teams", "teams", Api.list_teams, needs="key"),
+    Route(
+        "GET",
+        "/teams/{id}/event-types",
+        "teams",
+        Api.list_team_event_types,
+        version=EVENT_TYPES,
+        needs="key",
+    ),
     Route("GET", "/me", "me", Api.me, needs="key"),
     *(
         route

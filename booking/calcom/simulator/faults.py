@@ -24,6 +24,7 @@ OPERATIONS = frozenset(
         "decline",
         "mark_absent",
         "event_type",
+        "teams",
         "me",
         "reservation",
         "webhooks",

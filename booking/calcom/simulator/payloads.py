@@ -203,6 +203,19 @@ def event_type_json(event_type: EventType, *, with_hidden_fields: bool) -> dict[
     return data
 
 
+def team_json(account: Account) -> dict[str, Any]:
+    """The account's only team, as in the documentation of `GET /v2/teams`."""
+    return {
+        "id": account.team_id,
+        "name": account.name,
+        "slug": account.name,
+        "isOrganization": False,
+        "timeZone": account.owner.time_zone,
+        "weekStart": "Sunday",
+        "hideBranding": False,
+    }
+
+
 def _team_fields(event_type: EventType) -> dict[str, Any]:
     return {
         "ownerId": None,

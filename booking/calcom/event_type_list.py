@@ -1,0 +1,79 @@
+"""Which event types a key can see: those of its owner, and those of the owner's teams.
+
+https://cal.com/docs/api-reference/v2/event-types/get-all-event-types and …/teams-event-types
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from booking.calcom.client import EVENT_TYPES, CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomMisconfigured
+from booking.calcom.objects import EventType, Unreadable, read_event_type
+
+# Nobody is on the phone: a question may wait until a key that was blocked for its rate is let in again.
+ASK_SECONDS = 150.0
+NO_ACCESS = (403, 404)
+
+
+@dataclass(frozen=True)
+class EventTypes:
+    """The event types that one company's key can see. Every method raises CalcomError.
+
+    `pace` is called before each request: the rate limit of the key is shared with the bookings of callers.
+    """
+
+    client: CalcomClient
+    pace: Callable[[], None]
+
+    def one(self, event_type_id: int) -> EventType:
+        """As it is, with its hidden fields, which no listing shows."""
+        self.pace()
+        return self.client.event_type(event_type_id, deadline=Deadline.after(ASK_SECONDS))
+
+    def personal(self) -> list[EventType]:
+        """Those of the key's owner, hidden ones included; a team's are not among them."""
+        return self._listed("/event-types")
+
+    def of_team(self, team_id: int) -> list[EventType]:
+        """None where the key has no access to this team."""
+        try:
+            return self._listed(f"/teams/{team_id}/event-types")
+        except CalcomMisconfigured as error:
+            if error.status not in NO_ACCESS:
+                raise
+            return []
+
+    def teams(self) -> list[int]:
+        """The teams of the key's owner; none where the key has no access to teams, or the server has none."""
+        self.pace()
+        try:
+            return self.client.ask(
+                "/teams", version=EVENT_TYPES, read=_ids_in, deadline=Deadline.after(ASK_SECONDS)
+            )
+        except CalcomMisconfigured as error:
+            if error.status not in NO_ACCESS:
+                raise
+            return []
+
+    def _listed(self, path: str) -> list[EventType]:
+        self.pace()
+        return self.client.ask(
+            path, version=EVENT_TYPES, read=_event_types_in, deadline=Deadline.after(ASK_SECONDS)
+        )
+
+
+def _event_types_in(body: dict[str, Any]) -> list[EventType]:
+    if not isinstance(body["data"], list):
+        raise Unreadable("not a list of event types")
+    return [read_event_type(each) for each in body["data"]]
+
+
+def _ids_in(body: dict[str, Any]) -> list[int]:
+    if not isinstance(body["data"], list):
+        raise Unreadable("not a list of teams")
+    teams = [each.get("id") for each in body["data"] if isinstance(each, dict)]
+    return [each for each in teams if isinstance(each, int) and not isinstance(each, bool)]
