@@ -7,16 +7,19 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from booking.calcom_pages import booking_page
+from booking.callbacks import number_of, overdue_callbacks
 from booking.close_callback import close_callbacks
 from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service
 from booking.service_form import ServiceForm
@@ -71,10 +74,15 @@ callback_status = badge("status", _("status"), good=("done",), bad=("open",))
 # What booking.event_types reads from Cal.com.
 LEARNED = (
     "is_learned",
+    "vanished_at",
     "scheduling",
     "requires_confirmation",
     "has_seats",
     "email_required",
+    "phone_required",
+    "minimum_notice_minutes",
+    "buffer_before_minutes",
+    "buffer_after_minutes",
     "has_several_lengths",
     "accepts_notes",
 )
@@ -85,25 +93,53 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     form = ServiceForm
     list_display = (
         "name",
+        "person",
         link_to("company", _("company")),
+        link_to("branch", _("branch")),
         "slug",
         "duration_minutes",
         "calcom_event_type_id",
         "scheduling",
         "is_active",
+        "is_there",
     )
-    list_filter = (CompanyFilter, "is_active", "scheduling")
-    list_select_related = ("company",)
+    list_filter = (
+        CompanyFilter,
+        "is_active",
+        ("vanished_at", admin.EmptyFieldListFilter),
+        "scheduling",
+    )
+    list_select_related = ("company", "branch")
     search_fields = ("slug", "calcom_event_type_id", "name__icontains")
-    autocomplete_fields = ("company",)
+    autocomplete_fields = ("company", "branch")
     prepopulated_fields = {"slug": ("name",)}
     fieldsets = (
-        (None, {"fields": ("company", "name", "slug", "aliases", "duration_minutes", "is_active")}),
+        (
+            None,
+            {
+                "fields": (
+                    "company",
+                    "name",
+                    "slug",
+                    "person",
+                    "branch",
+                    "duration_minutes",
+                    "is_active",
+                )
+            },
+        ),
         ("Cal.com", {"fields": ("calcom_event_type_id",)}),
+        (_("On the phone"), {"fields": ("spoken_name", "aliases", "price_text")}),
+        (
+            _("Changes by phone"),
+            {"fields": ("may_reschedule", "may_cancel", "change_notice_minutes")},
+        ),
         (
             _("Learned from Cal.com"),
             {
-                "description": _("Read from the event type when the service is first used; not set by hand."),
+                "description": _(
+                    "Read from the event type when the service is first used, and every day; not set by hand."
+                ),
                 "fields": LEARNED,
             },
         ),
@@ -115,6 +151,10 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     @admin.display(description=_("read"), boolean=True)
     def is_learned(self, service: Service) -> bool:
         return service.pk is not None and service.is_learned
+
+    @admin.display(description=_("at Cal.com"), boolean=True, ordering="vanished_at")
+    def is_there(self, service: Service) -> bool:
+        return service.vanished_at is None
 
 
 @admin.register(Appointment)
@@ -315,27 +355,49 @@ class CloseForm(forms.Form):
     )
 
 
+class OverdueFilter(admin.SimpleListFilter):
+    title = _("due")
+    parameter_name = "due"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("overdue", _("overdue"))]
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "overdue":
+            return queryset
+        return queryset.filter(pk__in=overdue_callbacks(now=timezone.now()))
+
+
 @admin.register(CallbackRequest)
 class CallbackRequestAdmin(ReadOnlyAdmin):
     """The calls somebody was promised. A page of its own closes them, with a note, and records who did it."""
 
     list_display = (
         "reason",
-        local_time("created_at", _("promised")),
+        "due",
         "number_to_call",
         "preferred_time",
         callback_status,
+        "kind",
+        local_time("created_at", _("promised")),
         link_to("company", _("company")),
         link_to("branch", _("branch")),
         link_to("customer", _("customer")),
         link_to("call", _("call")),
     )
-    list_filter = (inbox_filter(("open",)), CompanyFilter, since_filter("created_at", _("promised")))
+    list_filter = (
+        inbox_filter(("open",)),
+        OverdueFilter,
+        "kind",
+        CompanyFilter,
+        since_filter("created_at", _("promised")),
+    )
     list_select_related = ("company", "branch", "customer", "call", "closed_by")
     list_defer = ("note", *CALL_TEXTS)
     search_fields = ("call__retell_call_id", "customer__phone")
     search_help_text = _("Retell's call id, or the customer's phone number, in full.")
-    ordering = ("-pk",)
+    # What is overdue comes first: it was due before everything else.
+    ordering = (Coalesce("due_at", "created_at").asc(), "pk")
     actions = ("close_selected",)
     fieldsets = (
         (
@@ -343,6 +405,8 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "reason",
+                    "kind",
+                    "due",
                     "number_to_call",
                     "preferred_time",
                     local_time("created_at", _("promised")),
@@ -368,8 +432,16 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("number to call"))
     def number_to_call(self, callback: CallbackRequest) -> str:
-        customer = callback.customer
-        return (customer.phone if customer is not None else None) or callback.call.from_number or EMPTY
+        return number_of(callback) or EMPTY
+
+    @admin.display(description=_("due"), ordering="due_at")
+    def due(self, callback: CallbackRequest) -> SafeString | str:
+        if callback.due_at is None:
+            return EMPTY
+        shown = show_instant(callback.due_at, zone=zone_of(callback))
+        if callback.status != CallbackRequest.Status.OPEN or callback.due_at >= timezone.now():
+            return shown
+        return format_html('{} <span class="badge bad">{}</span>', shown, _("overdue"))
 
     def page_links(self, request: HttpRequest, record: CallbackRequest) -> list[PageLink]:
         if record.status != CallbackRequest.Status.OPEN or not self.may_close(request):

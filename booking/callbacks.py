@@ -1,31 +1,143 @@
+"""What stands behind every "we will call you back": one open request per call, and by when it is due."""
+
 from __future__ import annotations
+
+from datetime import datetime
 
 import structlog
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from booking.models import CallbackRequest
 from calls.models import Call
-from customers.models import Customer
+from customers import opening_hours, phone_numbers
+from customers.models import Company, Customer
+
+LONGEST_REASON = 500
+LONGEST_TIME = 200
 
 logger = structlog.get_logger(__name__)
 
 
-def promise(*, call: Call, customer: Customer | None, reason: str, preferred_time: str = "") -> bool:
-    """Put a callback on record, one open one per call. Only if this returns True may it be promised aloud."""
+def promise(
+    *,
+    call: Call,
+    customer: Customer | None,
+    reason: str,
+    preferred_time: str = "",
+    kind: CallbackRequest.Kind = CallbackRequest.Kind.NOT_BOOKED,
+    now: datetime | None = None,
+) -> bool:
+    """Put a callback on record. Only if this returns True may it be promised aloud: False, because it could
+    not be recorded, or because there is no number to call.
+
+    One is open per call. What the caller asks for (WANTED) is written onto one that is there already; what we
+    ask of ourselves is not, for they will be called anyway.
+    """
     try:
-        with transaction.atomic():
-            CallbackRequest.objects.create(
-                company_id=call.company_id,
-                branch_id=call.branch_id,
-                call=call,
-                customer=customer,
-                reason=reason[:500],
-                preferred_time=preferred_time[:200],
-            )
-    except IntegrityError:
-        return CallbackRequest.objects.filter(call=call, status=CallbackRequest.Status.OPEN).exists()
+        callback = _record(
+            call=call,
+            customer=customer,
+            reason=reason,
+            preferred_time=preferred_time,
+            kind=kind,
+            now=now or timezone.now(),
+        )
     except DatabaseError:
         logger.exception("callback.not_recorded", call=call.retell_call_id)
         return False
-    logger.info("callback.recorded", call=call.retell_call_id, reason=reason)
-    return True
+    return callback is not None and number_of(callback) is not None
+
+
+def open_of(call: Call) -> CallbackRequest | None:
+    rows = CallbackRequest.objects.filter(call=call, status=CallbackRequest.Status.OPEN)
+    found = rows.select_related("customer").first()
+    if found is not None:
+        found.call = call
+    return found
+
+
+def overdue_callbacks(*, now: datetime) -> QuerySet[CallbackRequest]:
+    """The open requests whose time has passed."""
+    return CallbackRequest.objects.filter(status=CallbackRequest.Status.OPEN, due_at__lt=now)
+
+
+def number_of(callback: CallbackRequest) -> str | None:
+    """The number to call, as it was given or signalled; None if there is none."""
+    customer, call = callback.customer, callback.call
+    if customer is not None and customer.phone:
+        return customer.phone
+    theirs = call.to_number if call.direction == Call.Direction.OUTBOUND else call.from_number
+    return None if not theirs or phone_numbers.is_withheld(theirs) else theirs
+
+
+def due_at(company_id: int, *, now: datetime) -> datetime:
+    """By when somebody has to call back, in UTC."""
+    # Without its secrets, which have no business here.
+    company = Company.objects.only("timezone", "opening_hours", "callback_within_minutes").get(pk=company_id)
+    try:
+        hours = opening_hours.read_hours(company.opening_hours)
+    except opening_hours.InvalidHours as error:
+        logger.warning("opening_hours.invalid", company_id=company_id, error=str(error))
+        hours = opening_hours.ALWAYS
+    return opening_hours.due(
+        since=now, minutes=company.callback_within_minutes, hours=hours, zone=company.zone
+    )
+
+
+def _record(
+    *,
+    call: Call,
+    customer: Customer | None,
+    reason: str,
+    preferred_time: str,
+    kind: CallbackRequest.Kind,
+    now: datetime,
+) -> CallbackRequest | None:
+    """The call's open request, with this in it. Raises DatabaseError."""
+    due = due_at(call.company_id, now=now)
+    for _ in range(2):
+        try:
+            with transaction.atomic():
+                callback = CallbackRequest.objects.create(
+                    company_id=call.company_id,
+                    branch_id=call.branch_id,
+                    call=call,
+                    customer=customer,
+                    kind=kind,
+                    reason=reason[:LONGEST_REASON],
+                    preferred_time=preferred_time[:LONGEST_TIME],
+                    due_at=due,
+                    created_at=now,
+                )
+        except IntegrityError:
+            standing = open_of(call)
+            if standing is not None:
+                if kind == CallbackRequest.Kind.WANTED:
+                    _complete(standing, customer=customer, reason=reason, preferred_time=preferred_time)
+                return standing
+            # Somebody closed it in this moment.
+        else:
+            logger.info("callback.recorded", call=call.retell_call_id, kind=str(kind))
+            return callback
+    return None
+
+
+def _complete(
+    standing: CallbackRequest, *, customer: Customer | None, reason: str, preferred_time: str
+) -> None:
+    """What is said later completes what was said before, and blanks nothing."""
+    if standing.kind == CallbackRequest.Kind.NOT_BOOKED:
+        reason = f"{reason} ({standing.reason})"
+    standing.kind = CallbackRequest.Kind.WANTED
+    standing.reason = reason[:LONGEST_REASON] or standing.reason
+    standing.preferred_time = preferred_time[:LONGEST_TIME] or standing.preferred_time
+    standing.customer = customer or standing.customer
+    CallbackRequest.objects.filter(pk=standing.pk, status=CallbackRequest.Status.OPEN).update(
+        kind=standing.kind,
+        reason=standing.reason,
+        preferred_time=standing.preferred_time,
+        customer=standing.customer,
+    )
+    logger.info("callback.completed", call_id=standing.call_id)

@@ -22,7 +22,17 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from booking import attempts, callbacks, compensation, failures, gone, lookup, settle
+from booking import (
+    attempts,
+    callbacks,
+    change_outcome,
+    compensation,
+    failures,
+    follow,
+    gone,
+    lookup,
+    settle,
+)
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomUnavailable, RateLimited
@@ -103,20 +113,41 @@ def settle_attempt(
         return _state_of(attempt)
     try:
         client = client_for(attempt.company)
-        found = lookup.find_created(attempt, client=client, deadline=deadline)
+        if attempt.kind == BookingAttempt.Kind.CREATE:
+            _settle_create(attempt, client=client, deadline=deadline, now=moment)
+        else:
+            _settle_change(attempt, client=client, deadline=deadline, now=moment)
     except CalcomError as error:
         _could_not_ask(attempt, error, now=moment)
         if isinstance(error, CalcomUnavailable):
             raise
         return State.UNKNOWN
-    if found:
-        _adopt(attempt, found, client=client, deadline=deadline, now=moment)
-    elif moment >= give_up_at(attempt):
-        _mark_absent(attempt, now=moment)
     state = _state_of(attempt)
     if state in OPEN_STATES:
         _put_back(attempt, now=moment)
     return state
+
+
+def _settle_create(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, now: datetime
+) -> None:
+    found = lookup.find_created(attempt, client=client, deadline=deadline)
+    if found:
+        _adopt(attempt, found, client=client, deadline=deadline, now=now)
+    elif now >= give_up_at(attempt):
+        _mark_absent(attempt, now=now)
+
+
+def _settle_change(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, now: datetime
+) -> None:
+    seen = change_outcome.look(attempt, client=client, deadline=deadline)
+    if seen.is_done:
+        change_outcome.settle(attempt, seen, told=attempt.told, now=now)
+    elif now >= give_up_at(attempt):
+        change_outcome.give_up(attempt, state=State.ABSENT, told=attempt.told, now=now, seen=seen)
+        _promise_call(attempt, reason=f"The appointment could not be changed ({attempt.kind}).")
+        logger.warning("change.absent", attempt=str(attempt.uuid), told=attempt.told)
 
 
 class InFlight(Exception):
@@ -160,7 +191,7 @@ def _due(now: datetime, company_id: int | None) -> list[tuple[int, int]]:
         Q(look_again_at=None) | Q(look_again_at__lte=now)
     )
     refused = Q(state=State.REFUSED, look_again_at__lte=now)
-    due = BookingAttempt.objects.filter(open_ones | refused, kind=BookingAttempt.Kind.CREATE)
+    due = BookingAttempt.objects.filter(open_ones | refused)
     if company_id is not None:
         due = due.filter(company_id=company_id)
     return list(due.order_by("lease_expires_at").values_list("pk", "company_id")[:BATCH])
@@ -231,13 +262,19 @@ def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime
         failures.open_failure(
             company=attempt.company,
             failure_type=_failure_type(error),
-            subject=failures.about_key(attempt.idempotency_key),
-            message=f"Whether this booking exists at Cal.com cannot be found out: {error.message}",
+            subject=_subject(attempt),
+            message=f"What became of this {attempt.kind} at Cal.com cannot be found out: {error.message}",
             appointment=attempt.appointment,
             call=attempt.call,
             details={"attempt": str(attempt.uuid), "looks": attempt.looks},
         )
     _put_back(attempt, now=now)
+
+
+def _subject(attempt: BookingAttempt) -> str:
+    if attempt.kind == BookingAttempt.Kind.CREATE:
+        return failures.about_key(attempt.idempotency_key)
+    return failures.about_booking(attempt.target_uid)
 
 
 def _failure_type(error: CalcomError) -> SyncFailure.Type:
@@ -265,12 +302,7 @@ def _tell_a_person(attempt: BookingAttempt) -> None:
     """Nothing stands, and nobody is on the line any more: whoever was not told no has to be rung."""
     if attempt.told in NOES:
         return
-    if attempt.call is not None:
-        callbacks.promise(
-            call=attempt.call,
-            customer=attempt.appointment.customer,
-            reason="The booking did not come about.",
-        )
+    _promise_call(attempt, reason="The booking did not come about.")
     failures.open_failure(
         company=attempt.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
@@ -283,9 +315,16 @@ def _tell_a_person(attempt: BookingAttempt) -> None:
     )
 
 
+def _promise_call(attempt: BookingAttempt, *, reason: str) -> None:
+    if attempt.call is not None and attempt.told not in NOES:
+        callbacks.promise(call=attempt.call, customer=attempt.appointment.customer, reason=reason)
+
+
 def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline) -> BookingAttempt.State:
     """Raises CalcomError when it could not be asked; then it is still due."""
     client = client_for(attempt.company)
+    if attempt.kind != BookingAttempt.Kind.CREATE:
+        return _look_at_change_once_more(attempt, client=client, deadline=deadline)
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     for booking in found:
         if booking.is_active and booking.metadata.get("attempt_id") == str(attempt.uuid):
@@ -300,4 +339,23 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline) -> BookingAt
         subjects=[failures.about_booking(booking.uid) for booking in found],
         note="The booking was cancelled at Cal.com.",
     )
+    return State.REFUSED
+
+
+def _look_at_change_once_more(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline
+) -> BookingAttempt.State:
+    """It was refused, and made all the same: our side follows, and the caller, who heard no, is rung."""
+    seen = change_outcome.look(attempt, client=client, deadline=deadline)
+    now = timezone.now()
+    if seen.is_done and seen.booking is not None:
+        logger.error("change.refused_and_made", attempt=str(attempt.uuid), uid=seen.booking.uid)
+        follow.follow(attempt.appointment, booking=seen.booking, former_uids=seen.former_uids, now=now)
+        if attempt.call is not None:
+            callbacks.promise(
+                call=attempt.call,
+                customer=attempt.appointment.customer,
+                reason=f"The caller was told no, and the {attempt.kind} was made all the same.",
+            )
+    BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=None)
     return State.REFUSED

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import structlog
 
 from booking import availability, book, breaker, catalogue, event_types, failures, instants
 from booking.availability import Window
-from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
+from booking.conversation import Conversation
+from booking.existing import cancel_appointment, list_appointments, reschedule_appointment
 from booking.models import Service, SyncFailure
 from booking.outcomes import Code, Outcome
-from booking.serializers import BookAppointmentSerializer, CheckAvailabilitySerializer
+from booking.request_callback import request_callback
+from booking.serializers import (
+    BookAppointmentSerializer,
+    CheckAvailabilitySerializer,
+    ListServicesSerializer,
+)
 from booking.slot_ids import OfferedSlot
+from booking.validation import invalid
 from calls import call_record
-from calls.models import Call
-from customers import phone_numbers
-from customers.branches import first_number
-from customers.models import Branch, Company
 
 LOOK_AHEAD = timedelta(days=7)
 LONGEST_WINDOW = timedelta(days=31)
@@ -33,85 +33,71 @@ MOST_SLOTS = 20
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class Conversation:
-    """Who is calling whom, and until when they must have an answer. `now` is aware."""
-
-    company: Company
-    branch: Branch
-    call: Call
-    now: datetime
-    deadline: Deadline
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.branch.timezone or self.company.timezone)
-
-    @cached_property
-    def region(self) -> str:
-        """Whose spelling of phone numbers is meant: the called number's country, else that of the branch's
-        first number, else the language's.
-        """
-        ours = call_record.our_number(self.call) or first_number(self.branch)
-        region = phone_numbers.region_of(ours) if ours else None
-        return region or {"de": "DE"}.get(self.company.language, "US")
-
-    @property
-    def context(self) -> dict[str, Any]:
-        return {
-            "zone": self.zone,
-            "now": self.now,
-            "region": self.region,
-            "company_id": self.company.pk,
-        }
-
-
 def list_services(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
-    del arguments
-    return Outcome(
-        Code.OK, reason="services", extra={"services": catalogue.active_services(conversation.company)}
-    )
+    serializer = ListServicesSerializer(data=arguments, context=conversation.context)
+    if not serializer.is_valid():
+        return invalid(serializer.errors)
+    asked = serializer.validated_data
+    if asked["service"]:
+        found = _find(asked, conversation)
+        if not found.services or found.person_unknown:
+            return _which_service(found)
+        services = found.services
+    else:
+        offered = catalogue.active_services(conversation.company, branch=conversation.branch)
+        theirs = catalogue.narrow(offered, person=asked["person"])
+        if theirs.person_unknown:
+            return _which_service(theirs)
+        services = theirs.services
+    return Outcome(Code.OK, reason="services", extra={"services": list(services)})
 
 
 def check_availability(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
     serializer = CheckAvailabilitySerializer(data=arguments, context=conversation.context)
     if not serializer.is_valid():
-        return _invalid(serializer.errors)
+        return invalid(serializer.errors)
     asked = serializer.validated_data
-    found = catalogue.find(conversation.company, asked["service"])
-    if found.only is None:
+    found = _find(asked, conversation)
+    nobody_in_particular = (
+        catalogue.is_anybody(asked["person"]) and len(catalogue.things(found.services)) == 1
+    )
+    if found.only is None and not nobody_in_particular:
         return _which_service(found)
     window = _window(asked, conversation)
     if window is None:
         return Outcome(Code.INVALID_REQUEST, reason="in_the_past", errors={"date": "in the past"})
-    slots = _slots(found.only, window, conversation)
-    if slots is None:
-        return Outcome(Code.UNAVAILABLE, reason="availability", service=found.only)
+    free = _free(found.services, window, conversation)
+    if free is None:
+        return Outcome(Code.UNAVAILABLE, reason="availability", service=found.services[0])
     part = asked["part_of_day"]
     wanted = [
         slot
-        for slot in slots
+        for slot in sorted(free)
         if slot > conversation.now and (not part or instants.in_part_of_day(slot, conversation.zone, part))
     ]
     return Outcome(
         Code.OK,
         reason="slots",
-        service=found.only,
+        service=found.services[0],
         wanted=window.start,
-        extra={"slots": wanted[:MOST_SLOTS], "one_day": window.end - window.start <= timedelta(hours=25)},
+        extra={
+            "slots": wanted[:MOST_SLOTS],
+            "services_of_slots": free,
+            "one_day": window.end - window.start <= timedelta(hours=25),
+        },
     )
 
 
 def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
     serializer = BookAppointmentSerializer(data=arguments, context=conversation.context)
     if not serializer.is_valid():
-        return _invalid(serializer.errors)
+        return invalid(serializer.errors)
     asked = serializer.validated_data
     slot: OfferedSlot | None = asked["slot_id"] or None
-    found = catalogue.find(conversation.company, asked["service"])
+    found = _find(asked, conversation)
     service = _offered_service(slot, found) if slot else found.only
     if service is None:
-        return _which_service(found)
+        return _with_whom(slot, found) or _which_service(found)
     if slot and asked["start"] and slot.starts_at != asked["start"]:
         # The agent says one time and points at another. Whichever we booked could be the wrong day.
         return Outcome(
@@ -150,23 +136,59 @@ FUNCTIONS: dict[str, Callable[[Conversation, Mapping[str, Any]], Outcome]] = {
     "check_availability": check_availability,
     "book_appointment": book_appointment,
     "collect_appointment_data": book_appointment,  # the name agents of the former system call it by
+    "list_appointments": list_appointments,
+    "reschedule_appointment": reschedule_appointment,
+    "cancel_appointment": cancel_appointment,
+    "request_callback": request_callback,
 }
 
 # A repeat of these is answered from the row of the first. What is only read is read again.
-CHANGES = frozenset({"book_appointment", "collect_appointment_data"})
+CHANGES = frozenset(
+    {"book_appointment", "collect_appointment_data", "reschedule_appointment", "cancel_appointment"}
+)
 
 
 def _offered_service(slot: OfferedSlot, found: catalogue.Found) -> Service | None:
     """The service the slot was offered for, unless another one is named."""
     service = next((service for service in found.offered if service.pk == slot.service_id), None)
-    if found.services and service not in found.services:
+    if found.person_unknown or (found.services and service not in found.services):
         return None
     return service
 
 
+def _with_whom(slot: OfferedSlot | None, found: catalogue.Found) -> Outcome | None:
+    """The slot is one person's and the caller asks for another."""
+    offered = [service for service in found.offered if slot and service.pk == slot.service_id]
+    choices = [*offered, *found.services]
+    if not offered or found.person_unknown or len(catalogue.things(choices)) > 1:
+        return None
+    return Outcome(Code.AMBIGUOUS, reason="which_person", extra={"services": choices})
+
+
+def _find(asked: Mapping[str, Any], conversation: Conversation) -> catalogue.Found:
+    return catalogue.find(
+        conversation.company, asked["service"], branch=conversation.branch, person=asked["person"]
+    )
+
+
 def _which_service(found: catalogue.Found) -> Outcome:
-    code = Code.AMBIGUOUS if len(found.services) > 1 else Code.UNKNOWN_SERVICE
-    return Outcome(code, reason="service", extra={"services": list(found.services or found.offered)})
+    services = list(found.services or found.offered)
+    if found.person_unknown:
+        return Outcome(Code.UNKNOWN_SERVICE, reason="person", extra={"services": services})
+    if len(found.services) < 2:
+        return Outcome(Code.UNKNOWN_SERVICE, reason="service", extra={"services": services})
+    reason = "which_person" if len(catalogue.things(services)) == 1 else "service"
+    return Outcome(Code.AMBIGUOUS, reason=reason, extra={"services": services})
+
+
+def _free(
+    services: Sequence[Service], window: Window, conversation: Conversation
+) -> dict[datetime, Service] | None:
+    """What is free with whichever of them; None if that could be found out of none."""
+    found = [(service, _slots(service, window, conversation)) for service in services]
+    if all(slots is None for _, slots in found):
+        return None
+    return {slot: service for service, slots in reversed(found) for slot in slots or ()}
 
 
 def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | None:
@@ -214,19 +236,3 @@ def _slots(service: Service, window: Window, conversation: Conversation) -> list
         logger.warning("availability.unknown", error=type(error).__name__, service=service.slug)
         return None
     return slots
-
-
-def _invalid(errors: Mapping[str, Any]) -> Outcome:
-    found = {field: str(messages[0]) for field, messages in errors.items()}
-    return Outcome(Code.INVALID_REQUEST, reason=_first_reason(found), errors=found)
-
-
-def _first_reason(errors: Mapping[str, str]) -> str:
-    """The most useful thing to ask for first."""
-    for field in ("start", "date", "from", "to"):
-        if field in errors:
-            return f"start_{errors[field]}"
-    for field in ("slot_id", "customer_name", "customer_phone", "customer_email"):
-        if field in errors:
-            return f"{field}_{errors[field]}".replace(" ", "_")
-    return ""

@@ -1,16 +1,18 @@
 """Write what Cal.com says into our appointment.
 
-`settle_created` is the only place where an appointment becomes a booked one, and `link_call` the only one
-that sets the flags and the backlink of a call: in that order and in one transaction, so that
-`booking_confirmed` can never be true of an appointment that does not exist.
+`settle_created` is the only place where an appointment becomes a booked one, and `link_call` (for many:
+`link_calls`) the only one that sets the flags and the backlink of a call: in that order and in one
+transaction, so that `booking_confirmed` can never be true of an appointment that does not exist.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Q
 
 from booking import attempts, failures, idempotency
 from booking.calcom.objects import Booking
@@ -110,26 +112,94 @@ def link_call(appointment: Appointment, *, now: datetime) -> None:
     """Point the call back at its appointment, with what it takes to rebuild it should it ever be lost."""
     if appointment.call_id is None:
         return
-    service = appointment.service
-    customer = appointment.customer
     statements.update(
         Call,
         {"id": appointment.call_id},
         appointment=appointment,
         appointment_made=True,
         booking_confirmed=True,
-        customer=customer,
-        booking_details={
-            "service": service.slug if service else None,
-            "service_id": appointment.service_id,
-            "start": appointment.starts_at.isoformat(),
-            "end": appointment.ends_at.isoformat(),
-            "attendee": {
-                "name": appointment.attendee_name,
-                "phone": customer.phone if customer else None,
-                "email": appointment.attendee_email,
-            },
-            "uid": appointment.calcom_booking_uid,
-        },
+        customer=appointment.customer,
+        booking_details=_details_of(appointment),
         updated_at=now,
     )
+
+
+def _details_of(appointment: Appointment) -> dict[str, Any]:
+    service = appointment.service
+    customer = appointment.customer
+    return {
+        "service": service.slug if service else None,
+        "service_id": appointment.service_id,
+        "start": appointment.starts_at.isoformat(),
+        "end": appointment.ends_at.isoformat(),
+        "attendee": {
+            "name": appointment.attendee_name,
+            "phone": customer.phone if customer else None,
+            "email": appointment.attendee_email,
+        },
+        "uid": appointment.calcom_booking_uid,
+    }
+
+
+def link_calls(pairs: Mapping[int, int], *, now: datetime) -> list[int]:
+    """`link_call` for many: call → appointment, by id. Returns the calls that were linked: those of the same
+    company that point at nothing yet. What a call says about its booking already, and the customer of an
+    appointment that knows none, stay.
+    """
+    if not pairs:
+        return []
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_LINK_CALLS, [now, list(pairs.keys()), list(pairs.values())])
+            return [row[0] for row in cursor.fetchall()]
+    linked = []
+    with transaction.atomic():
+        rows = Appointment.objects.select_related("service", "customer").in_bulk(pairs.values())
+        for call_id, appointment_id in pairs.items():
+            appointment = rows[appointment_id]
+            call = Call.objects.filter(pk=call_id, company=appointment.company_id, appointment=None)
+            stored: dict[str, Any] = {"customer": appointment.customer} if appointment.customer_id else {}
+            if call.filter(Q(booking_details__isnull=True) | Q(booking_details=None)).exists():
+                stored["booking_details"] = _details_of(appointment)
+            if call.update(
+                appointment=appointment,
+                appointment_made=True,
+                booking_confirmed=True,
+                updated_at=now,
+                **stored,
+            ):
+                linked.append(call_id)
+    return linked
+
+
+_LINK_CALLS = """
+UPDATE calls
+SET appointment_id = appointments.id,
+    appointment_made = TRUE,
+    booking_confirmed = TRUE,
+    customer_id = COALESCE(appointments.customer_id, calls.customer_id),
+    updated_at = %s,
+    booking_details = COALESCE(
+        NULLIF(calls.booking_details, 'null'::jsonb),
+        jsonb_build_object(
+            'service', services.slug,
+            'service_id', appointments.service_id,
+            'start', to_char(appointments.starts_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'),
+            'end', to_char(appointments.ends_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'),
+            'attendee', jsonb_build_object(
+                'name', appointments.attendee_name,
+                'phone', customers.phone,
+                'email', appointments.attendee_email
+            ),
+            'uid', appointments.calcom_booking_uid
+        )
+    )
+FROM unnest(%s::bigint[], %s::bigint[]) AS pair (call_id, appointment_id)
+JOIN appointments ON appointments.id = pair.appointment_id
+LEFT JOIN services ON services.id = appointments.service_id
+LEFT JOIN customers ON customers.id = appointments.customer_id
+WHERE calls.id = pair.call_id
+  AND calls.company_id = appointments.company_id
+  AND calls.appointment_id IS NULL
+RETURNING calls.id
+"""

@@ -18,8 +18,30 @@ from django.db import models, transaction
 from booking.models import Service
 from customers import phone_numbers
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
+from customers.opening_hours import InvalidHours, read_hours
 
 M = TypeVar("M", bound=models.Model)
+
+COMPANY_FIELDS: dict[str, type] = {
+    "heal_adopt": str,
+    "heal_import": str,
+    "heal_follow": str,
+    "heal_link": str,
+    "heal_daily_limit": int,
+    "may_reschedule": bool,
+    "may_cancel": bool,
+    "change_notice_minutes": int,
+    "callback_within_minutes": int,
+}
+SERVICE_FIELDS: dict[str, type] = {
+    "person": str,
+    "spoken_name": str,
+    "price_text": str,
+    "may_reschedule": bool,
+    "may_cancel": bool,
+    "change_notice_minutes": int,
+}
+KINDS: dict[type, str] = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
 class InvalidFile(Exception):
@@ -61,10 +83,15 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
         "calcom_webhook_secret_previous": _secret(
             calcom.get("webhook_secret_previous"), f"{place}.calcom.webhook_secret_previous"
         ),
+        "calcom_reconcile_api_key": _secret(
+            calcom.get("reconcile_api_key"), f"{place}.calcom.reconcile_api_key"
+        ),
         "retell_api_key": _secret(retell.get("api_key"), f"{place}.retell.api_key"),
         "retell_api_key_previous": _secret(
             retell.get("api_key_previous"), f"{place}.retell.api_key_previous"
         ),
+        **{name: _typed(entry, name, kind, place) for name, kind in COMPANY_FIELDS.items()},
+        "opening_hours": _hours(entry.get("opening_hours"), f"{place}.opening_hours"),
     }
     if "endpoint_id" in entry:
         values["endpoint_id"] = _uuid(entry["endpoint_id"], f"{place}.endpoint_id")
@@ -98,14 +125,30 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
 
 def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
     identity = {"company": company, "slug": _required(entry, "slug", place)}
+    event_type_id = _required(entry, "calcom_event_type_id", place)
     values = {
         "name": entry.get("name"),
         "aliases": entry.get("aliases"),
         "duration_minutes": _required(entry, "duration_minutes", place),
-        "calcom_event_type_id": _required(entry, "calcom_event_type_id", place),
+        "calcom_event_type_id": event_type_id,
         "is_active": entry.get("active"),
+        **{name: _typed(entry, name, kind, place) for name, kind in SERVICE_FIELDS.items()},
+        "branch": _branch_of(company, entry.get("branch"), place),
     }
-    _make(Service, identity, values, place, changes)
+    before = Service.objects.filter(**identity).values_list("calcom_event_type_id", flat=True).first()
+    service = _make(Service, identity, values, place, changes)
+    if before not in (None, event_type_id):
+        # Another event type; whether that one is there is asked before the first booking.
+        Service.objects.filter(pk=service.pk).update(vanished_at=None)
+
+
+def _branch_of(company: Company, slug: Any, place: str) -> Branch | None:
+    if slug is None:
+        return None
+    branch = Branch.objects.filter(company=company, slug=slug).first() if isinstance(slug, str) else None
+    if branch is None:
+        raise InvalidFile(f"{place}.branch: the company has no branch {slug!r}.")
+    return branch
 
 
 def _make(
@@ -143,6 +186,23 @@ def _secret(value: Any, place: str) -> str | None:
     if name not in os.environ:
         raise InvalidFile(f"{place}: the environment variable {name} is not set.")
     return os.environ[name]
+
+
+def _typed(entry: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
+    """As it stands in the file; what a field would only take for its type differs from it for ever."""
+    value = entry.get(name)
+    if value is None or type(value) is kind:
+        return value
+    raise InvalidFile(f"{place}.{name}: {value!r} is not {KINDS[kind]}.")
+
+
+def _hours(value: Any, place: str) -> Any:
+    if value is not None:
+        try:
+            read_hours(value)
+        except InvalidHours as error:
+            raise InvalidFile(f"{place}: {error}") from None
+    return value
 
 
 def _uuid(value: Any, place: str) -> UUID:

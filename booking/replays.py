@@ -14,7 +14,7 @@ from django.utils.dateparse import parse_datetime
 
 from booking.functions import CHANGES
 from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment
-from booking.outcomes import REFUSALS, SUCCESSES
+from booking.outcomes import REFUSALS, SUCCESSES, Code
 from calls.models import FunctionCall
 from customers.statements import Given, Select
 
@@ -53,6 +53,15 @@ def _booked_since(before: FunctionCall) -> bool:
 def _promise_stands(before: FunctionCall) -> bool:
     promised = before.answer.get("appointment") or {}
     start = parse_datetime(promised.get("start") or "")
+    if before.code == Code.CANCELLED:
+        # Without arguments it is the only one there is; if there is another by now, that one is meant.
+        return _is_cancelled(promised.get("id") or 0, before) and not _booked_since(before)
     return start is not None and _PROVEN.exists(
         id=promised.get("id") or 0, company=before.company_id, starts_at=start
     )
+
+
+def _is_cancelled(appointment_id: int, before: FunctionCall) -> bool:
+    return Appointment.objects.filter(
+        pk=appointment_id, company=before.company_id, status=Appointment.Status.CANCELLED
+    ).exists()

@@ -7,15 +7,15 @@ the one calling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import translation
 from django.utils.translation import gettext as _
 
-from booking import slot_ids
-from booking.functions import Conversation
+from booking import catalogue, slot_ids
+from booking.conversation import Conversation
 from booking.models import Appointment, Service
 from booking.outcomes import Code, Outcome
 from booking.spoken_times import spoken, spoken_day, spoken_list, spoken_time
@@ -34,7 +34,15 @@ def for_outcome(outcome: Outcome, conversation: Conversation) -> dict[str, Any]:
     if outcome.errors:
         body["errors"] = dict(outcome.errors)
     if "slots" in outcome.extra:
-        body["slots"] = [_slot(at, outcome.service, conversation) for at in outcome.extra["slots"]]
+        theirs = outcome.extra.get("services_of_slots", {})
+        body["slots"] = [
+            _slot(at, theirs.get(at, outcome.service), conversation) for at in outcome.extra["slots"]
+        ]
+    if "appointments" in outcome.extra:
+        body["appointments"] = [
+            {**_appointment(row, conversation), "spoken": _spoken_start(row, conversation)}
+            for row in outcome.extra["appointments"]
+        ]
     if "services" in outcome.extra:
         body["services"] = [_service(service) for service in outcome.extra["services"]]
     return body
@@ -95,7 +103,14 @@ class _Speaker:
         return spoken_list([self.when(at) for at in instants], self.language)
 
     def names(self, services: Sequence[Service]) -> str:
-        return spoken_list([service.name for service in services], self.language)
+        """Each thing once, whoever does it."""
+        return self.list(said(service) for service in catalogue.things(services))
+
+    def persons(self, services: Sequence[Service]) -> str:
+        return self.list(service.person for service in services if service.person)
+
+    def list(self, words: Iterable[str]) -> str:
+        return spoken_list([*dict.fromkeys(words)], self.language)
 
 
 def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
@@ -110,11 +125,17 @@ def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.code is Code.INVALID_REQUEST:
         return _asking_again(outcome.reason)
     if outcome.code is Code.UNKNOWN_SERVICE:
-        return _unknown_service(outcome.extra["services"], speaker)
+        return _unknown_service(outcome, speaker)
     if outcome.code is Code.AMBIGUOUS:
         return _ambiguous(outcome, speaker)
     if outcome.code is Code.NOT_ALLOWED:
-        return _("I'm sorry, no further appointment can be booked for you by phone.")
+        return _not_allowed(outcome, speaker)
+    if outcome.code in (Code.RESCHEDULED, Code.CANCELLED):
+        return _changed(outcome, speaker)
+    if outcome.code is Code.NOT_FOUND:
+        return _not_found(outcome, speaker)
+    if outcome.code is Code.CALLBACK_NOTED:
+        return _callback_noted(outcome, speaker)
     return _found(outcome, speaker)
 
 
@@ -122,7 +143,7 @@ def _booked(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.appointment is None:
         return _("That appointment is booked already.")
     words = {
-        "service": outcome.service.name if outcome.service else "",
+        "service": said(outcome.service) if outcome.service else "",
         "when": speaker.when(outcome.appointment.starts_at),
     }
     if outcome.code is Code.ALREADY_BOOKED and outcome.appointment.status == Appointment.Status.REQUESTED:
@@ -132,6 +153,80 @@ def _booked(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.code is Code.ALREADY_BOOKED:
         return _("You already have this appointment: %(service)s, %(when)s.") % words
     return _("Your appointment is booked: %(service)s, %(when)s.") % words
+
+
+def _changed(outcome: Outcome, speaker: _Speaker) -> str:
+    words = _words_of(outcome.appointment, speaker)
+    if outcome.code is Code.CANCELLED:
+        return _("Your appointment is cancelled: %(service)s, %(when)s.") % words
+    return _("Your appointment is moved: %(service)s, %(when)s.") % words
+
+
+def _words_of(appointment: Appointment | None, speaker: _Speaker) -> dict[str, str]:
+    if appointment is None:
+        return {"service": "", "when": ""}
+    service = appointment.service
+    return {
+        "service": said(service) if service else _("appointment"),
+        "when": speaker.when(appointment.starts_at),
+    }
+
+
+def _named(appointment: Appointment, speaker: _Speaker) -> str:
+    words = _words_of(appointment, speaker)
+    return f"{words['service']}, {words['when']}"
+
+
+def _not_allowed(outcome: Outcome, speaker: _Speaker) -> str:
+    if outcome.reason == "no_moves":
+        return _("I'm sorry, appointments cannot be moved by phone with me.")
+    if outcome.reason == "no_cancels":
+        return _("I'm sorry, appointments cannot be cancelled by phone with me.")
+    if outcome.reason == "begun":
+        return _("That appointment has begun already, so I cannot change it any more.")
+    if outcome.reason == "notice":
+        minutes = outcome.extra["minutes"]
+        if minutes % 60:
+            return _(
+                "That is too late: up to %(minutes)s minutes before, it could have been changed by phone."
+            ) % {"minutes": minutes}
+        return _("That is too late: up to %(hours)s hours before, it could have been changed by phone.") % {
+            "hours": minutes // 60
+        }
+    if outcome.reason == "other_service":
+        return _(
+            "That offer is for something else: %(service)s, %(when)s, can only be moved as it is."
+        ) % _words_of(outcome.appointment, speaker)
+    return _("I'm sorry, no further appointment can be booked for you by phone.")
+
+
+def _not_found(outcome: Outcome, speaker: _Speaker) -> str:
+    if outcome.reason == "number_withheld":
+        return _("Your number is withheld, so I cannot look up appointments. Shall we call you back?")
+    if outcome.reason == "changed_meanwhile":
+        if outcome.appointment is None:
+            return _("That appointment has been cancelled in the meantime.")
+        return _("That appointment has been changed in the meantime. It is now %(when)s.") % _words_of(
+            outcome.appointment, speaker
+        )
+    if outcome.reason == "not_standing":
+        return _("That appointment does not stand any more.")
+    return _("I cannot find such an appointment under your number.")
+
+
+def _appointments(outcome: Outcome, speaker: _Speaker) -> str:
+    rows = outcome.extra["appointments"]
+    if not rows:
+        return _("I can see no coming appointment under your number.")
+    named = speaker.list(_named(row, speaker) for row in rows)
+    if outcome.extra.get("more"):
+        return _("You have these appointments: %(appointments)s, and %(more)s more after that.") % {
+            "appointments": named,
+            "more": outcome.extra["more"],
+        }
+    if len(rows) == 1:
+        return _("You have one appointment: %(appointments)s.") % {"appointments": named}
+    return _("You have these appointments: %(appointments)s.") % {"appointments": named}
 
 
 def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
@@ -161,12 +256,22 @@ def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
 
 
 def _unavailable(outcome: Outcome) -> str:
+    if outcome.reason == "change":
+        if outcome.callback:
+            return _("I could not change that just now. Your appointment stands as it was. We will call you.")
+        return _("I could not change that just now. Your appointment stands as it was.")
+    if outcome.reason == "change_unclear":
+        if outcome.callback:
+            return _("I could not change that just now. We will call you back.")
+        return _("I could not change that just now. Please try again later.")
     if outcome.callback:
         return _("I could not book that just now. We will call you back.")
     if outcome.reason == "ask_again":
         return _(
             "That did not work, and nothing is booked. Shall I try again, or would another time suit you?"
         )
+    if outcome.reason == "not_noted":
+        return _("I'm sorry, something went wrong. Please try again later.")
     if outcome.reason == "availability":
         return _("I cannot look into the calendar right now. Please try again in a moment.")
     return _("I could not book that just now. Please try again later.")
@@ -185,8 +290,10 @@ def _asking_again(reason: str) -> str:
         "slot_id_invalid": _("I lost track of that offer. Let me look again what is free."),
         "name_needed": _("What name may I book it under?"),
         "customer_name_too_long": _("What name may I book it under?"),
+        "callback_phone_needed": _("I have noted that. What phone number can we reach you at?"),
         "phone_needed": _("What phone number can we reach you at?"),
         "other_phone": _("I cannot use that phone number for this. Could you give me another one?"),
+        "phone_unreadable": _("I did not get the phone number right. Could you repeat it?"),
         "customer_phone_unreadable": _("I did not get the phone number right. Could you repeat it?"),
         "customer_email_unreadable": _("I did not get the e-mail address right. Could you repeat it?"),
     }
@@ -201,33 +308,94 @@ def _ambiguous(outcome: Outcome, speaker: _Speaker) -> str:
         )
     if outcome.reason == "two_times":
         return _("Which do you mean: %(choice)s?") % {"choice": speaker.choice(outcome.alternatives)}
-    return _("Which of these do you mean: %(services)s?") % {
-        "services": speaker.names(outcome.extra["services"])
-    }
+    if outcome.reason == "which_appointment":
+        named = speaker.list(_named(row, speaker) for row in outcome.extra["appointments"])
+        return _("Which of your appointments do you mean: %(appointments)s?") % {"appointments": named}
+    services = outcome.extra["services"]
+    if outcome.reason == "which_person":
+        if len({service.person for service in services if service.person}) > 1:
+            return _("Whom would you like to come to: %(persons)s?") % {"persons": speaker.persons(services)}
+        return _("Which of these do you mean: %(services)s?") % {
+            "services": speaker.list(_in_full(service) for service in services)
+        }
+    return _("Which of these do you mean: %(services)s?") % {"services": speaker.names(services)}
 
 
-def _unknown_service(offered: Sequence[Service], speaker: _Speaker) -> str:
+def _in_full(service: Service) -> str:
+    words = {"service": said(service), "minutes": service.duration_minutes, "person": service.person}
+    if service.person:
+        return _("%(service)s with %(person)s, %(minutes)s minutes") % words
+    return _("%(service)s, %(minutes)s minutes") % words
+
+
+def _unknown_service(outcome: Outcome, speaker: _Speaker) -> str:
+    offered = outcome.extra["services"]
     if not offered:
         return _("At the moment nothing can be booked by phone.")
+    if outcome.reason == "person":
+        persons = speaker.persons(offered)
+        if not persons:
+            return _("Nobody in particular can be chosen for that. Shall I look without?")
+        return _("I can't find anybody of that name for that. It is possible with %(persons)s.") % {
+            "persons": persons
+        }
     return _("I don't know that service. You can book %(services)s with us.") % {
         "services": speaker.names(offered)
     }
 
 
 def _found(outcome: Outcome, speaker: _Speaker) -> str:
+    if outcome.reason == "appointments":
+        return _appointments(outcome, speaker)
     if outcome.reason == "services":
         services = outcome.extra["services"]
         if not services:
             return _("At the moment nothing can be booked by phone.")
-        return _("You can book %(services)s with us.") % {"services": speaker.names(services)}
+        offer = _("You can book %(services)s with us.") % {"services": speaker.names(services)}
+        if len(catalogue.things(services)) == 1:
+            return " ".join([offer, *_details(services, speaker)])
+        return offer
     slots = outcome.extra["slots"]
     if not slots:
         return _("Nothing is free then. Would another day suit you?")
     return _("I have %(choice)s free.") % {"choice": speaker.choice(slots[:SPOKEN_SLOTS])}
 
 
+def _details(services: Sequence[Service], speaker: _Speaker) -> list[str]:
+    """About one thing: what is the same with everybody, and who does it."""
+    details = []
+    if len({service.duration_minutes for service in services}) == 1:
+        details.append(_("It takes %(minutes)s minutes.") % {"minutes": services[0].duration_minutes})
+    if services[0].price_text and len({service.price_text for service in services}) == 1:
+        details.append(_("The price is %(price)s.") % {"price": services[0].price_text})
+    if persons := speaker.persons(services):
+        details.append(_("It is possible with %(persons)s.") % {"persons": persons})
+    return details
+
+
+def _callback_noted(outcome: Outcome, speaker: _Speaker) -> str:
+    if not outcome.callback:
+        return _("I have noted that, but without a phone number we cannot call you back.")
+    if outcome.wanted is None:
+        return _("I have noted that. We will call you back, at the time you asked for if we can.")
+    return _("I have noted that. We will call you back, %(when)s at the latest.") % {
+        "when": speaker.when(_next_quarter(outcome.wanted))
+    }
+
+
+def _next_quarter(instant: datetime) -> datetime:
+    """Nobody promises a call by nine minutes to four."""
+    past = timedelta(minutes=instant.minute % 15, seconds=instant.second, microseconds=instant.microsecond)
+    return instant + (timedelta(minutes=15) - past if past else timedelta(0))
+
+
+def said(service: Service) -> str:
+    """What a service is called in a sentence."""
+    return service.spoken_name or service.name
+
+
 def _slot(instant: datetime, service: Service | None, conversation: Conversation) -> dict[str, Any]:
-    return {
+    slot = {
         "slot_id": slot_ids.make(
             company_id=conversation.company.pk,
             service_id=service.pk if service else 0,
@@ -242,6 +410,7 @@ def _slot(instant: datetime, service: Service | None, conversation: Conversation
             now=conversation.now,
         ),
     }
+    return {**slot, "person": service.person} if service and service.person else slot
 
 
 def _appointment(appointment: Appointment, conversation: Conversation) -> dict[str, Any]:
@@ -255,5 +424,21 @@ def _appointment(appointment: Appointment, conversation: Conversation) -> dict[s
     }
 
 
+def _spoken_start(appointment: Appointment, conversation: Conversation) -> str:
+    return spoken(
+        appointment.starts_at,
+        zone=conversation.zone,
+        language=conversation.company.language,
+        now=conversation.now,
+    )
+
+
 def _service(service: Service) -> dict[str, Any]:
-    return {"slug": service.slug, "name": service.name, "duration_minutes": service.duration_minutes}
+    return {
+        "slug": service.slug,
+        "name": service.name,
+        "spoken": said(service),
+        "duration_minutes": service.duration_minutes,
+        "price": service.price_text,
+        "person": service.person,
+    }

@@ -21,21 +21,37 @@ from booking.functions import FUNCTIONS
 from booking.inbound import NOBODY
 from booking.models import PROVEN_STATUSES, Appointment
 from booking.outcomes import SUCCESSES, Code
-from booking.serializers import BookAppointmentSerializer, CheckAvailabilitySerializer
+from booking.serializers import (
+    BookAppointmentSerializer,
+    CancelAppointmentSerializer,
+    CheckAvailabilitySerializer,
+    ListAppointmentsSerializer,
+    ListServicesSerializer,
+    RequestCallbackSerializer,
+    RescheduleAppointmentSerializer,
+)
 
 Json = dict[str, Any]
 
 ARGUMENTS: dict[str, type[BaseSerializer[Any]] | None] = {
-    "list_services": None,
+    "list_services": ListServicesSerializer,
     "check_availability": CheckAvailabilitySerializer,
     "book_appointment": BookAppointmentSerializer,
     "collect_appointment_data": BookAppointmentSerializer,
+    "list_appointments": ListAppointmentsSerializer,
+    "reschedule_appointment": RescheduleAppointmentSerializer,
+    "cancel_appointment": CancelAppointmentSerializer,
+    "request_callback": RequestCallbackSerializer,
 }
 SUMMARIES = {
     "list_services": "What can be booked",
     "check_availability": "Free times of a service",
     "book_appointment": "Book an appointment",
     "collect_appointment_data": "Book an appointment, under the name agents of the former system use",
+    "list_appointments": "The caller's coming appointments",
+    "reschedule_appointment": "Move an appointment of the caller's",
+    "cancel_appointment": "Cancel an appointment of the caller's",
+    "request_callback": "Note that somebody has to call back",
 }
 SIGNED = "retellSignature"
 SIGNED_BY_CALCOM = "calcomSignature"
@@ -286,15 +302,20 @@ SCHEMAS: Json = {
             "slot_id": {"type": "string", "description": "Signed, and expires. For book_appointment."},
             "start": INSTANT,
             "spoken": {"type": "string", "description": "As people say it, in the company's language."},
+            "person": {"type": "string", "description": "Whose slot it is, where the service has a person."},
         },
     },
     "Service": {
         "type": "object",
-        "required": ["slug", "name", "duration_minutes"],
+        "description": "Services of one name are one thing to a caller, with different persons.",
+        "required": ["slug", "name", "spoken", "duration_minutes", "price", "person"],
         "properties": {
             "slug": {"type": "string"},
             "name": {"type": "string"},
+            "spoken": {"type": "string", "description": "As people say it."},
             "duration_minutes": {"type": "integer", "minimum": 1},
+            "price": {"type": "string", "description": "As people say it; blank where none is on record."},
+            "person": {"type": "string", "description": "Who does it; blank where nobody in particular."},
         },
     },
     "RetellEnvelope": {

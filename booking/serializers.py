@@ -21,6 +21,9 @@ from customers.placeholders import clean_text, is_placeholder, is_placeholder_na
 
 LONGEST_NAME = 200
 LONGEST_NOTES = 1000
+LONGEST_REASON = 500
+
+PERSON = "Whom the caller asks for by name. Nobody else is put in their place."
 
 
 class SpokenField(serializers.Field):
@@ -47,6 +50,13 @@ class SpokenField(serializers.Field):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+class NotedField(SpokenField):
+    """A text that is only written down: what is too long is cut."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return clean_text(data, limit=self.limit)
 
 
 class InstantField(SpokenField):
@@ -120,8 +130,14 @@ class AddressField(SpokenField):
         return address
 
 
+class ListServicesSerializer(serializers.Serializer):
+    service = SpokenField(help_text="Slug, name or alias: only this one, with everybody who does it.")
+    person = SpokenField(help_text="Only what this person does.")
+
+
 class CheckAvailabilitySerializer(serializers.Serializer):
     service = SpokenField(help_text="Slug, name or alias. May be left out where there is only one.")
+    person = SpokenField(help_text=PERSON)
     date = DayField(help_text="ISO date, or a day as it was said.")
     part_of_day = PartOfDayField(help_text="morning, noon, afternoon or evening.")
 
@@ -132,9 +148,42 @@ class CheckAvailabilitySerializer(serializers.Serializer):
 
 class BookAppointmentSerializer(serializers.Serializer):
     service = SpokenField(help_text="Slug, name or alias.")
+    person = SpokenField(help_text=PERSON)
     start = InstantField(help_text="ISO 8601; without an offset it is local to the branch.")
     slot_id = SlotIdField(help_text="Instead of start: the id of an offered slot.")
     customer_name = PersonNameField(limit=LONGEST_NAME)
     customer_phone = PhoneField(help_text="Defaults to the caller's number.")
     customer_email = AddressField(limit=254)
     notes = SpokenField(limit=LONGEST_NOTES)
+
+
+class NumberField(SpokenField):
+    """The number of an appointment, or its uid: models send 12, "12" and "#12"."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(data).lstrip("#").strip()
+
+
+class ListAppointmentsSerializer(serializers.Serializer):
+    pass
+
+
+class _WhichAppointmentSerializer(serializers.Serializer):
+    appointment = NumberField(limit=128, help_text="The id of one of the caller's appointments.")
+    service = SpokenField(help_text="Instead of an id: slug, name or alias of what is booked.")
+    day = DayField(help_text="Instead of an id: the day on which it is.")
+
+
+class RescheduleAppointmentSerializer(_WhichAppointmentSerializer):
+    new_start = InstantField(help_text="ISO 8601; without an offset it is local to the branch.")
+    slot_id = SlotIdField(help_text="Instead of new_start: the id of an offered slot.")
+
+
+class CancelAppointmentSerializer(_WhichAppointmentSerializer):
+    reason = NotedField(limit=LONGEST_REASON, help_text="Why, in the caller's words.")
+
+
+class RequestCallbackSerializer(serializers.Serializer):
+    reason = NotedField(limit=LONGEST_REASON, help_text="What it is about.")
+    preferred_time = NotedField(help_text="When the caller would like to be called, in their words.")
+    phone = PhoneField(help_text="Where the number is withheld, or another one is to be called.")

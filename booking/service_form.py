@@ -42,9 +42,16 @@ class ServiceForm(forms.ModelForm):
             "company",
             "name",
             "slug",
+            "person",
+            "branch",
+            "spoken_name",
             "aliases",
+            "price_text",
             "duration_minutes",
             "calcom_event_type_id",
+            "may_reschedule",
+            "may_cancel",
+            "change_notice_minutes",
             "is_active",
         )
 
@@ -54,6 +61,9 @@ class ServiceForm(forms.ModelForm):
         """
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         company = cleaned.get("company") or (self.instance.company if self.instance.pk else None)
+        branch = cleaned.get("branch")
+        if company is not None and branch is not None and branch.company_id != company.pk:
+            self.add_error("branch", _("This branch is another company's."))
         if self.errors or company is None or not company.calcom_api_key:
             return cleaned
         wanted = Service(
@@ -63,6 +73,7 @@ class ServiceForm(forms.ModelForm):
         )
         try:
             event_types.read_fitting(wanted, client=client_for(company), deadline=Deadline.after(SECONDS))
+            self.instance.vanished_at = None
         except CalcomMisconfigured as error:
             self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
         except CalcomError:

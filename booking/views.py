@@ -21,7 +21,8 @@ from rest_framework.views import APIView
 
 from booking import replays, replies
 from booking.calcom.deadline import Deadline
-from booking.functions import CHANGES, FUNCTIONS, Conversation
+from booking.conversation import Conversation
+from booking.functions import CHANGES, FUNCTIONS
 from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature

@@ -57,6 +57,7 @@ webhook_addresses: Column = admin.display(description=_("addresses to enter at R
     _webhook_addresses
 )
 _calcom_key = is_set("calcom_api_key", _("Cal.com API key"))
+_calcom_reconcile = is_set("calcom_reconcile_api_key", _("Cal.com API key for reconciling"))
 _calcom_secret = is_set("calcom_webhook_secret", _("Cal.com webhook secret"))
 _calcom_previous = is_set("calcom_webhook_secret_previous", _("previous Cal.com webhook secret"))
 _retell_key = is_set("retell_api_key", _("Retell API key"))
@@ -90,6 +91,7 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
                     "calcom_base_url",
                     "attendee_email_domain",
                     (_calcom_key, "new_calcom_api_key"),
+                    (_calcom_reconcile, "new_calcom_reconcile_api_key"),
                     (_calcom_secret, "new_calcom_webhook_secret"),
                     "keep_calcom_webhook_secret",
                     (_calcom_previous, "forget_calcom_webhook_secret_previous"),
@@ -104,6 +106,25 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
                     "keep_retell_api_key",
                     (_retell_previous, "forget_retell_api_key_previous"),
                 )
+            },
+        ),
+        (
+            _("On the phone"),
+            {
+                "fields": (
+                    "may_reschedule",
+                    "may_cancel",
+                    "change_notice_minutes",
+                    "callback_within_minutes",
+                    "opening_hours",
+                )
+            },
+        ),
+        (
+            _("Healing"),
+            {
+                "description": _("What the reconciliation repairs without a person."),
+                "fields": ("heal_adopt", "heal_import", "heal_follow", "heal_link", "heal_daily_limit"),
             },
         ),
     )
@@ -123,6 +144,7 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
         shown: list[Any] = [
             webhook_addresses,
             _calcom_key,
+            _calcom_reconcile,
             _calcom_secret,
             _calcom_previous,
             _retell_key,

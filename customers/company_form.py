@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Branch, Company
+from customers.opening_hours import InvalidHours, read_hours
 
 # The secrets that can be rotated: while senders are moved to the new one, the previous one is accepted too.
 ROTATED = {
@@ -41,6 +42,7 @@ def _zones(blank: Any = None) -> forms.Select:
 
 class CompanyForm(forms.ModelForm):
     new_calcom_api_key = secret_field(_("New Cal.com API key"))
+    new_calcom_reconcile_api_key = secret_field(_("New Cal.com API key for reconciling"))
     new_calcom_webhook_secret = secret_field(_("New Cal.com webhook secret"))
     keep_calcom_webhook_secret = forms.BooleanField(
         label=_("Go on accepting the present webhook secret beside the new one"), required=False, initial=True
@@ -66,8 +68,26 @@ class CompanyForm(forms.ModelForm):
             "is_active",
             "attendee_email_domain",
             "calcom_base_url",
+            "may_reschedule",
+            "may_cancel",
+            "change_notice_minutes",
+            "callback_within_minutes",
+            "opening_hours",
+            "heal_adopt",
+            "heal_import",
+            "heal_follow",
+            "heal_link",
+            "heal_daily_limit",
         )
         widgets = {"timezone": _zones()}
+
+    def clean_opening_hours(self) -> dict[str, Any]:
+        given = self.cleaned_data.get("opening_hours") or {}
+        try:
+            read_hours(given)
+        except InvalidHours as error:
+            raise forms.ValidationError(str(error)) from None
+        return given
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -87,7 +107,7 @@ class CompanyForm(forms.ModelForm):
 
     def save(self, commit: bool = True) -> Company:
         company: Company = self.instance
-        for name in ("calcom_api_key", "calcom_webhook_secret", "retell_api_key"):
+        for name in ("calcom_api_key", "calcom_reconcile_api_key", *ROTATED):
             if new := self.cleaned_data.get(f"new_{name}"):
                 setattr(company, name, new)
         for name, previous in ROTATED.items():

@@ -23,7 +23,7 @@ from customers.models import Company
 from sync.audit import audit
 
 NOES = ("slot_taken", "too_soon", "unavailable", "not_found", "not_allowed")
-YESES = ("booked", "already_booked", "requested")
+YESES = ("booked", "already_booked", "requested", "rescheduled", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,15 @@ class _World:
             appointment = ids.get(promised.get("id", 0)) or self.by_uid.get(uid)
             if appointment is None or uid not in self.bookings:
                 yield Breach("no false yes", f"function call {said.pk} said {said.code} of nothing")
+            elif said.code == "cancelled" and self._stands(uid):
+                yield Breach("no false yes", f"function call {said.pk} said cancelled, and {uid} stands")
             elif parse_datetime(promised["start"]) != self.bookings[uid].start:
                 yield Breach("time", f"function call {said.pk} said another time than booking {uid}")
+
+    def _stands(self, uid: str) -> bool:
+        """Cancelled, and confirmed again by the host since, is another matter."""
+        appointment = self.by_uid.get(uid)
+        return self.bookings[uid].is_active and (appointment is None or not appointment.is_live)
 
     def _no_false_no(self) -> Iterator[Breach]:
         mine = {
@@ -186,6 +193,7 @@ class _World:
         wanted = set(attempt_ids)
         return all(
             self._is_named(failures.about_key(attempt.idempotency_key))
+            or self._is_named(failures.about_booking(attempt.target_uid))
             for attempt in self.attempts.values()
             if attempt.pk in wanted
         )

@@ -84,6 +84,15 @@ class CalcomClient:
         """
         return self._change(f"/bookings/{uid}/cancel", {"cancellationReason": reason}, deadline=deadline)
 
+    def reschedule_booking(self, uid: str, *, start: datetime, reason: str, deadline: Deadline) -> Booking:
+        """https://cal.com/docs/api-reference/v2/bookings/reschedule-a-booking
+
+        A move is a new booking with a new uid. Believe it only if `rescheduled_from_uid` and `start` are what
+        was asked for: Cal.com has answered 201 with another booking and moved nothing. Raises CalcomError.
+        """
+        body = {"start": _query_value(start), "reschedulingReason": reason}
+        return self._change(f"/bookings/{uid}/reschedule", body, deadline=deadline)
+
     def get_booking(self, uid: str, *, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Raises BookingNotFound,
         CalcomError.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from factory.declarations import Sequence
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
@@ -196,6 +198,21 @@ def test_pages_never_read_a_secret_so_a_lost_key_does_not_lock_ops_out(ops, sett
     assert Company.objects.only("calcom_api_key").get(pk=company.pk).calcom_api_key == "cal_new"
 
 
+# What the form shows before anything is typed.
+COMPANY_DEFAULTS = {
+    "may_reschedule": "on",
+    "may_cancel": "on",
+    "change_notice_minutes": "0",
+    "callback_within_minutes": "240",
+    "opening_hours": "{}",
+    "heal_adopt": "on",
+    "heal_import": "on",
+    "heal_follow": "on",
+    "heal_link": "on",
+    "heal_daily_limit": "1000",
+}
+
+
 def company_form(company, **typed):
     return {
         "name": company.name,
@@ -204,6 +221,7 @@ def company_form(company, **typed):
         "is_active": "on",
         "attendee_email_domain": company.attendee_email_domain,
         "calcom_base_url": company.calcom_base_url,
+        **COMPANY_DEFAULTS,
         **typed,
     }
 
@@ -265,13 +283,16 @@ def test_a_company_made_in_the_admin_gets_an_address_and_its_secrets(ops):
         "is_active": "on",
         "calcom_base_url": "https://api.cal.com/v2",
         "new_calcom_api_key": "cal_new",
+        "new_calcom_reconcile_api_key": "cal_second",
         "new_retell_api_key": "key_new",
         "keep_retell_api_key": "on",
+        **COMPANY_DEFAULTS,
     }
     answer = ops.post(url(Company, "add"), typed)
     assert answer.status_code == 302, answer.context["errors"]
     company = Company.objects.get()
     assert (company.calcom_api_key, company.retell_keys) == ("cal_new", ["key_new"])
+    assert company.calcom_reconcile_api_key == "cal_second"
     assert str(company.endpoint_id) in ops.get(url(Company, "change", company.pk)).content.decode()
 
 
@@ -665,3 +686,78 @@ def test_the_inbox_of_callbacks_shows_open_ones_unless_asked_for_others(ops):
     assert rows() == {waiting.pk}
     assert rows(inbox="done") == {done.pk}
     assert rows(inbox="all") == {waiting.pk, done.pk}
+
+
+def test_what_is_overdue_comes_first_and_says_so(ops):
+    now = timezone.now()
+    later, overdue, soon = (
+        make.CallbackRequestFactory(reason=f"Number {number}", due_at=now + dt.timedelta(minutes=minutes))
+        for number, minutes in enumerate((600, -30, 10))
+    )
+    page = ops.get(url(CallbackRequest, "changelist")).content.decode()
+    places = [page.index(callback.reason) for callback in (overdue, soon, later)]
+    assert places == sorted(places)
+    assert page.count('<span class="badge bad">overdue</span>') == 1
+    only = ops.get(url(CallbackRequest, "changelist"), {"due": "overdue"}).content.decode()
+    assert overdue.reason in only
+    assert soon.reason not in only
+
+
+def test_the_number_to_call_is_the_callers_also_where_we_were_the_ones_to_call(ops):
+    ours, theirs = "+493012345678", "+4915112345678"
+    call = make.CallFactory(direction="outbound", from_number=ours, to_number=theirs, customer=None)
+    callback = make.CallbackRequestFactory(call=call)
+    shown = ops.get(url(CallbackRequest, "change", callback.pk)).content.decode()
+    assert theirs in shown
+    assert f">{ours}<" not in shown
+
+
+# Opening hours ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed", ['{"mon": [["18:00", "09:00"]]}', '{"monday": []}', "[]x", '"always"'])
+def test_malformed_opening_hours_are_not_saved(ops, typed):
+    company = make.CompanyFactory(opening_hours={"mon": [["09:00", "18:00"]]})
+    answer = ops.post(url(Company, "change", company.pk), company_form(company, opening_hours=typed))
+    assert answer.status_code == 200
+    assert answer.context["errors"]
+    company = Company.objects.get(pk=company.pk)
+    assert company.opening_hours == {"mon": [["09:00", "18:00"]]}
+
+
+def test_opening_hours_and_the_time_for_a_callback_are_set_in_the_admin(ops):
+    company = make.CompanyFactory()
+    typed = company_form(company, opening_hours='{"sat": [["10:00", "14:00"]]}', callback_within_minutes="30")
+    assert ops.post(url(Company, "change", company.pk), typed).status_code == 302
+    company = Company.objects.get(pk=company.pk)
+    assert (company.opening_hours, company.callback_within_minutes) == ({"sat": [["10:00", "14:00"]]}, 30)
+    assert ops.post(url(Company, "change", company.pk), typed | {"opening_hours": ""}).status_code == 302
+    assert Company.objects.get(pk=company.pk).opening_hours == {}
+
+
+# A service's person and branch -----------------------------------------------------------------------------
+
+
+def test_a_service_is_given_its_person_branch_and_words_in_the_admin(ops):
+    service = make.ServiceFactory()
+    branch = make.BranchFactory(company=service.company)
+    typed = service_form(service) | {
+        "person": "Bea",
+        "branch": branch.pk,
+        "spoken_name": "cut",
+        "price_text": "35 euros",
+        "may_cancel": "false",
+    }
+    assert ops.post(url(Service, "change", service.pk), typed).status_code == 302
+    service.refresh_from_db()
+    assert (service.person, service.branch, service.spoken_name) == ("Bea", branch, "cut")
+    assert (service.price_text, service.may_cancel, service.may_reschedule) == ("35 euros", False, None)
+
+
+def test_a_service_is_not_put_into_another_companys_branch(ops):
+    service, stranger = make.ServiceFactory(), make.BranchFactory()
+    answer = ops.post(url(Service, "change", service.pk), service_form(service) | {"branch": stranger.pk})
+    assert answer.status_code == 200
+    assert answer.context["errors"]
+    service.refresh_from_db()
+    assert service.branch is None

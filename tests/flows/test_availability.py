@@ -346,7 +346,14 @@ def test_the_services_are_listed_with_what_an_agent_needs(calcom, phone, verdict
         "shave",
     }
     shown = {service["slug"]: service for service in answer.body["services"]}["haircut"]
-    assert shown == {"slug": "haircut", "name": "Haarschnitt", "duration_minutes": 30}
+    assert shown == {
+        "slug": "haircut",
+        "name": "Haarschnitt",
+        "spoken": "Haarschnitt",
+        "duration_minutes": 30,
+        "price": "",
+        "person": "",
+    }
     assert "Haarschnitt" in answer.body["say"]
     assert "Massage" not in str(answer.body)
     assert not calcom.log

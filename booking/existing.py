@@ -1,0 +1,110 @@
+"""What a caller can do with the appointments they have: hear of them, move one, cancel one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from booking import change, whose_appointment
+from booking.conversation import Conversation
+from booking.models import Appointment
+from booking.outcomes import Code, Outcome
+from booking.serializers import (
+    CancelAppointmentSerializer,
+    ListAppointmentsSerializer,
+    RescheduleAppointmentSerializer,
+)
+from booking.slot_ids import OfferedSlot
+from booking.validation import invalid
+
+MOST_NAMED = 5
+
+
+def list_appointments(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
+    serializer = ListAppointmentsSerializer(data=arguments, context=conversation.context)
+    if not serializer.is_valid():
+        return invalid(serializer.errors)
+    coming = whose_appointment.coming(conversation)
+    extra = {"appointments": coming[:MOST_NAMED], "more": max(0, len(coming) - MOST_NAMED)}
+    if not coming and whose_appointment.callers_number(conversation) is None:
+        return Outcome(Code.NOT_FOUND, reason="number_withheld", extra=extra)
+    return Outcome(Code.OK, reason="appointments", extra=extra)
+
+
+def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
+    serializer = RescheduleAppointmentSerializer(data=arguments, context=conversation.context)
+    if not serializer.is_valid():
+        return invalid(serializer.errors)
+    asked = serializer.validated_data
+    meant = _meant(conversation, asked)
+    if meant.only is None:
+        return _which(conversation, meant)
+    slot: OfferedSlot | None = asked["slot_id"] or None
+    if slot and asked["new_start"] and slot.starts_at != asked["new_start"]:
+        return Outcome(
+            Code.AMBIGUOUS,
+            reason="two_times",
+            service=meant.only.service,
+            alternatives=tuple(sorted((slot.starts_at, asked["new_start"]))),
+        )
+    start = slot.starts_at if slot else asked["new_start"]
+    if not start:
+        return Outcome(Code.INVALID_REQUEST, reason="start_needed", errors={"new_start": "required"})
+    if slot and slot.service_id != meant.only.service_id:
+        # Cal.com moves a booking within its event type. Anything else is another appointment.
+        return Outcome(Code.NOT_ALLOWED, reason="other_service", appointment=meant.only)
+    return change.reschedule(
+        company=conversation.company,
+        call=conversation.call,
+        appointment=meant.only,
+        start=start,
+        now=conversation.now,
+        deadline=conversation.deadline,
+    )
+
+
+def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
+    serializer = CancelAppointmentSerializer(data=arguments, context=conversation.context)
+    if not serializer.is_valid():
+        return invalid(serializer.errors)
+    asked = serializer.validated_data
+    meant = _meant(conversation, asked)
+    if meant.only is None:
+        before = None if meant.choices or asked["appointment"] else _cancelled_before(conversation)
+        return before or _which(conversation, meant)
+    return change.cancel(
+        company=conversation.company,
+        call=conversation.call,
+        appointment=meant.only,
+        reason=asked["reason"],
+        now=conversation.now,
+        deadline=conversation.deadline,
+    )
+
+
+def _meant(conversation: Conversation, asked: Mapping[str, Any]) -> whose_appointment.Meant:
+    return whose_appointment.find(
+        conversation,
+        appointment=asked["appointment"],
+        service=asked["service"],
+        day=asked["day"] or None,
+    )
+
+
+def _which(conversation: Conversation, meant: whose_appointment.Meant) -> Outcome:
+    if meant.choices:
+        return Outcome(
+            Code.AMBIGUOUS,
+            reason="which_appointment",
+            extra={"appointments": list(meant.choices[:MOST_NAMED])},
+        )
+    withheld = whose_appointment.callers_number(conversation) is None
+    return Outcome(Code.NOT_FOUND, reason="number_withheld" if withheld else "no_appointment")
+
+
+def _cancelled_before(conversation: Conversation) -> Outcome | None:
+    """Cancelling twice is a yes."""
+    row: Appointment | None = whose_appointment.cancelled_lately(conversation)
+    if row is None:
+        return None
+    return Outcome(Code.CANCELLED, appointment=row, service=row.service)

@@ -1,0 +1,90 @@
+"""Which appointments may be talked about with whoever is calling, and which of them is meant.
+
+The number the call comes from says who is calling, as far as anything does; a number that is merely said
+proves nothing. So a caller hears of the appointments under the calling number, and of what was booked in this
+very call. A withheld number has only the latter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.db.models import Q, QuerySet
+
+from booking import catalogue, instants
+from booking.conversation import Conversation
+from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
+from calls import call_record
+
+LATELY = timedelta(days=1)
+
+
+def callers_number(conversation: Conversation) -> str | None:
+    return call_record.callers_number(conversation.call, region=conversation.region)
+
+
+def coming(conversation: Conversation) -> list[Appointment]:
+    """The caller's appointments that stand and have not begun, soonest first."""
+    rows = _of_caller(conversation).filter(status__in=PROVEN_STATUSES, starts_at__gt=conversation.now)
+    return list(rows.order_by("starts_at", "pk"))
+
+
+@dataclass(frozen=True)
+class Meant:
+    """`only` is the one that is meant; with several `choices` the caller has to be asked."""
+
+    choices: tuple[Appointment, ...]
+
+    @property
+    def only(self) -> Appointment | None:
+        return self.choices[0] if len(self.choices) == 1 else None
+
+
+def find(conversation: Conversation, *, appointment: str, service: str, day: date | None) -> Meant:
+    """By number (or uid), else by service and day, else the only one there is."""
+    candidates = coming(conversation)
+    if appointment:
+        named = _named(conversation, appointment)
+        return Meant(choices=(named,) if named else ())
+    if day is not None:
+        start, end = instants.day_bounds(day, conversation.zone)
+        candidates = [row for row in candidates if start <= row.starts_at < end]
+    if service:
+        found = catalogue.find(conversation.company, service, branch=conversation.branch)
+        ids = {each.pk for each in found.services}
+        candidates = [row for row in candidates if row.service_id in ids]
+    return Meant(choices=tuple(candidates))
+
+
+def cancelled_lately(conversation: Conversation) -> Appointment | None:
+    """What this call has cancelled, for whoever asks for it once more."""
+    attempts = BookingAttempt.objects.filter(
+        company=conversation.company,
+        call=conversation.call,
+        kind=BookingAttempt.Kind.CANCEL,
+        state=BookingAttempt.State.SUCCEEDED,
+        created_at__gt=conversation.now - LATELY,
+        appointment__status=Appointment.Status.CANCELLED,
+    )
+    attempt = attempts.select_related("appointment__service").order_by("-id").first()
+    return attempt.appointment if attempt else None
+
+
+def _named(conversation: Conversation, name: str) -> Appointment | None:
+    by_name = Q(calcom_booking_uid=name) | Q(former_uids__uid=name)
+    if name.isdecimal() and len(name) < 19:
+        by_name |= Q(pk=int(name))
+    return _of_caller(conversation).filter(by_name).first()
+
+
+def _of_caller(conversation: Conversation) -> QuerySet[Appointment]:
+    theirs = Q(call=conversation.call)
+    number = callers_number(conversation)
+    if number:
+        theirs |= Q(customer__phone=number)
+    return (
+        Appointment.objects.filter(theirs, company=conversation.company)
+        .select_related("service", "customer")
+        .distinct()
+    )

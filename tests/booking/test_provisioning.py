@@ -1,0 +1,136 @@
+"""The file an agency keeps: what it says of healing, callbacks, persons and branches is made true."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from booking.models import Service
+from booking.provisioning import InvalidFile, provision
+from customers.models import Company
+
+pytestmark = pytest.mark.django_db
+
+CONTENT: dict[str, Any] = {
+    "companies": [
+        {
+            "slug": "salon",
+            "name": "Salon Mitte",
+            "calcom": {"api_key": "cal_one", "reconcile_api_key": {"env": "SECOND_KEY"}},
+            "heal_adopt": "on",
+            "heal_import": "off",
+            "heal_follow": "dry_run",
+            "heal_link": "on",
+            "heal_daily_limit": 50,
+            "may_reschedule": False,
+            "may_cancel": True,
+            "change_notice_minutes": 1440,
+            "callback_within_minutes": 60,
+            "opening_hours": {"mon": [["13:30", "18:00"], ["09:00", "12:30"]], "sat": []},
+            "branches": [{"slug": "mitte", "name": "Mitte"}, {"slug": "nord", "name": "Nord"}],
+            "services": [
+                {
+                    "slug": "cut-bea",
+                    "name": "Haarschnitt",
+                    "duration_minutes": 30,
+                    "calcom_event_type_id": 101,
+                    "person": "Bea",
+                    "branch": "nord",
+                    "spoken_name": "Herrenhaarschnitt",
+                    "price_text": "ab 35 Euro",
+                    "may_reschedule": True,
+                    "may_cancel": False,
+                    "change_notice_minutes": 0,
+                }
+            ],
+        }
+    ]
+}
+
+
+@pytest.fixture(autouse=True)
+def _second_key(monkeypatch):
+    monkeypatch.setenv("SECOND_KEY", "cal_two")
+
+
+def content(*, company: dict[str, Any] | None = None, service: dict[str, Any] | None = None) -> Any:
+    changed = copy.deepcopy(CONTENT)
+    changed["companies"][0].update(company or {})
+    changed["companies"][0]["services"][0].update(service or {})
+    return changed
+
+
+def test_what_the_file_says_is_made_true():
+    provision(CONTENT)
+    company, service = Company.objects.get(), Service.objects.get()
+    assert company.calcom_reconcile_api_key == "cal_two"
+    assert (company.heal_adopt, company.heal_import) == ("on", "off")
+    assert (company.heal_follow, company.heal_link, company.heal_daily_limit) == ("dry_run", "on", 50)
+    assert (company.may_reschedule, company.may_cancel, company.change_notice_minutes) == (False, True, 1440)
+    assert company.callback_within_minutes == 60
+    assert company.opening_hours["sat"] == []
+    assert service.branch is not None
+    assert (service.person, service.branch.slug, service.spoken_name) == ("Bea", "nord", "Herrenhaarschnitt")
+    assert service.price_text == "ab 35 Euro"
+    assert (service.may_reschedule, service.may_cancel, service.change_notice_minutes) == (True, False, 0)
+
+
+def test_twice_changes_nothing():
+    provision(CONTENT)
+    _, changes = provision(CONTENT)
+    assert (changes.created, changes.updated) == ([], [])
+
+
+def test_what_the_file_does_not_mention_keeps_its_value():
+    provision(CONTENT)
+    short = {"companies": [{"slug": "salon", "name": "Salon Mitte"}]}
+    _, changes = provision(short)
+    assert changes.updated == []
+    assert Company.objects.get().heal_import == "off"
+    provision(content(company={"opening_hours": {}}))
+    assert Company.objects.get().opening_hours == {}
+
+
+@pytest.mark.parametrize(
+    ("company", "service", "place"),
+    [
+        ({"heal_adopt": "sometimes"}, {}, "heal_adopt"),
+        ({"heal_adopt": True}, {}, "heal_adopt"),
+        ({"heal_daily_limit": "50"}, {}, "heal_daily_limit"),
+        ({"heal_daily_limit": -1}, {}, "heal_daily_limit"),
+        ({"may_cancel": "yes"}, {}, "may_cancel"),
+        ({"change_notice_minutes": True}, {}, "change_notice_minutes"),
+        ({"callback_within_minutes": 1.5}, {}, "callback_within_minutes"),
+        ({"opening_hours": {"mon": [["18:00", "09:00"]]}}, {}, "opening_hours"),
+        ({"opening_hours": [["09:00", "18:00"]]}, {}, "opening_hours"),
+        ({"calcom": {"reconcile_api_key": {"env": "NOT_SET_ANYWHERE"}}}, {}, "reconcile_api_key"),
+        ({}, {"branch": "south"}, "branch"),
+        ({}, {"branch": 7}, "branch"),
+        ({}, {"person": ["Bea"]}, "person"),
+        ({}, {"may_reschedule": 1}, "may_reschedule"),
+        ({}, {"price_text": "x" * 101}, "price_text"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_changed(company, service, place):
+    with pytest.raises(InvalidFile, match=place):
+        provision(content(company=company, service=service))
+    assert not Company.objects.exists()
+
+
+def test_the_branch_of_another_company_is_none_of_ours():
+    other = {"slug": "studio", "name": "Studio", "branches": [{"slug": "south", "name": "South"}]}
+    provision({"companies": [other]})
+    with pytest.raises(InvalidFile, match="branch"):
+        provision(content(service={"branch": "south"}))
+
+
+def test_another_event_type_is_not_gone_because_the_former_one_is():
+    provision(CONTENT)
+    Service.objects.update(vanished_at=timezone.now())
+    provision(CONTENT)
+    assert Service.objects.get().vanished_at is not None
+    provision(content(service={"calcom_event_type_id": 102}))
+    assert Service.objects.get().vanished_at is None

@@ -1,0 +1,457 @@
+"""Callers hear of their appointments, move and cancel them: with the faults of a booking, and as surely."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
+from calls.models import Call
+from customers.models import Company
+from tests.flows.database_refusals import refusals
+from tests.flows.phone import BERLIN, at
+
+Status = Appointment.Status
+State = BookingAttempt.State
+
+
+def move(phone, start, /, **arguments):
+    return phone.ask("reschedule_appointment", new_start=start.isoformat(), **arguments)
+
+
+def cancel(phone, /, **arguments):
+    return phone.ask("cancel_appointment", **arguments)
+
+
+@pytest.fixture
+def booked(calcom, salon, phone):
+    """A caller with one appointment, at ten."""
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    return caller
+
+
+# --- hearing of them
+
+
+def test_the_coming_appointments_are_told_soonest_first_and_the_rest_counted(calcom, salon, phone):
+    for hour in (16, 9, 14, 11, 10, 15, 13):
+        phone().book(at(hour))
+    answer = phone().ask("list_appointments")
+    assert answer.code == "ok"
+    starts = [each["start"] for each in answer.body["appointments"]]
+    assert starts == [at(hour).isoformat() for hour in (9, 10, 11, 13, 14)]
+    assert "2 more" in answer.body["say"]
+
+
+def test_nothing_is_told_to_a_withheld_or_another_number(calcom, salon, booked, phone):
+    for number, code in (("anonymous", "not_found"), ("+4917612345678", "ok")):
+        other = phone(from_number=number)
+        answer = other.ask("list_appointments")
+        assert (answer.code, answer.body["appointments"]) == (code, [])
+        uid = Appointment.objects.get().calcom_booking_uid
+        for name in (Appointment.objects.get().pk, uid):
+            for asked in (move(other, at(12), appointment=name), cancel(other, appointment=name)):
+                assert asked.code == "not_found"
+                assert "Anna" not in json.dumps(asked.body)
+    assert Appointment.objects.get().status == Status.SCHEDULED
+
+
+def test_another_tenants_appointment_is_never_found(calcom, salon, booked, phone):
+    from tests.flows.conftest import make_salon
+
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    caller = phone(company=other, to_number="+493087654321")
+    assert caller.ask("list_appointments").body["appointments"] == []
+    assert cancel(caller, appointment=Appointment.objects.get().pk).code == "not_found"
+
+
+# --- whole conversations
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_book_move_cancel_and_book_again(calcom, salon, phone, verdict, language):
+    Company.objects.update(language=language)
+    salon.refresh_from_db()
+    caller = phone()
+    first = caller.book(at(10)).uid
+    moved = move(caller, at(14))
+    assert (moved.code, moved.body["success"]) == ("rescheduled", True)
+    assert moved.uid not in (None, first)
+    row = Appointment.objects.get()
+    assert (row.starts_at, row.calcom_booking_uid) == (at(14), moved.uid)
+    assert [former.uid for former in FormerUid.objects.all()] == [first]
+    verdict()
+    gone = cancel(caller, reason="ill")
+    assert gone.code == "cancelled"
+    assert Appointment.objects.get().status == Status.CANCELLED
+    assert calcom.booking(moved.uid).cancellation_reason == "ill"
+    verdict()
+    again = phone().book(at(14))
+    assert again.code == "booked"
+    assert sorted(Appointment.objects.values_list("status", flat=True)) == ["cancelled", "scheduled"]
+    verdict()
+    said = [answer.body["say"] for answer in caller.heard]
+    words = ("booked", "moved", "cancelled") if language == "en" else ("gebucht", "verlegt", "abgesagt")
+    assert all(word in sentence for word, sentence in zip(words, said, strict=True)), said
+
+
+def test_book_move_away_and_book_the_first_time_again(calcom, salon, booked, phone, verdict):
+    move(booked, at(14))
+    again = booked.book(at(10), notes="again")
+    assert again.code == "booked"
+    rows = {row.starts_at: row.status for row in Appointment.objects.all()}
+    assert rows == {at(10): "scheduled", at(14): "scheduled"}
+    verdict()
+
+
+def test_a_second_move_works_on_the_new_uid(calcom, salon, booked, verdict):
+    move(booked, at(12))
+    assert move(booked, at(15)).code == "rescheduled"
+    assert Appointment.objects.get().starts_at == at(15)
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_an_offered_slot_names_the_time(calcom, salon, booked, verdict):
+    day = at(10).date().isoformat()
+    slots = booked.ask("check_availability", service="haircut", date=day).body["slots"]
+    answer = booked.ask("reschedule_appointment", slot_id=slots[4]["slot_id"])
+    assert answer.code == "rescheduled"
+    assert answer.body["appointment"]["start"] == slots[4]["start"]
+    colour = booked.ask("check_availability", service="colour", date=day).body["slots"]
+    assert booked.ask("reschedule_appointment", slot_id=colour[4]["slot_id"]).code == "not_allowed"
+    verdict()
+
+
+def test_repeats_cost_nothing_and_say_the_same(calcom, salon, booked, verdict):
+    first = move(booked, at(14))
+    posts = len(calcom.requests("reschedule"))
+    second = move(booked, at(14))
+    third = move(booked, at(14), service="haircut")
+    assert [second.code, third.code] == ["rescheduled"] * 2
+    assert (second.body["replayed"], third.body["replayed"]) == (True, False)
+    assert second.uid == first.uid
+    assert len(calcom.requests("reschedule")) == posts
+    assert cancel(booked).code == "cancelled"
+    again = cancel(booked)
+    assert (again.code, again.body["replayed"]) == ("cancelled", True)
+    assert cancel(booked, reason="other words").code == "cancelled"
+    assert len(calcom.requests("cancel")) == 1
+    verdict()
+
+
+# --- which one
+
+
+def test_of_several_the_caller_is_asked_and_never_the_newest_taken(calcom, salon, phone, verdict):
+    phone().book(at(10))
+    phone().book(at(12))
+    phone().book(at(10, days=12), service="shave")
+    caller = phone()
+    answer = cancel(caller)
+    assert answer.code == "ambiguous"
+    assert len(answer.body["appointments"]) == 3
+    assert cancel(caller, day=at(10).date().isoformat()).code == "ambiguous"
+    assert cancel(caller, service="shave").code == "cancelled"
+    chosen = answer.body["appointments"][1]
+    assert move(caller, at(16), appointment=str(chosen["id"])).code == "rescheduled"
+    rows = {row.starts_at: row.status for row in Appointment.objects.all()}
+    assert rows == {at(10): "scheduled", at(16): "scheduled", at(10, days=12): "cancelled"}
+    verdict()
+
+
+def test_an_anonymous_caller_may_change_what_was_booked_in_this_call(calcom, salon, phone, verdict):
+    caller = phone(from_number="anonymous")
+    caller.book(at(10))
+    assert move(caller, at(12)).code == "rescheduled"
+    assert cancel(caller).code == "cancelled"
+    assert cancel(phone(from_number="anonymous")).code == "not_found"
+    verdict()
+
+
+def test_a_booking_made_on_the_web_is_cancelled_by_phone(calcom, salon, phone, announced, work, verdict):
+    calcom.web_book("open", start=at(10), phone="+4915112345678")
+    work()
+    assert cancel(phone()).code == "cancelled"
+    work(seconds=60)
+    assert not calcom.active_bookings()
+    verdict()
+
+
+# --- policies
+
+
+@pytest.mark.parametrize("of", ["company", "service"])
+def test_what_the_salon_does_not_allow_is_refused_in_words(calcom, salon, booked, of, verdict):
+    rows = Company.objects if of == "company" else Service.objects
+    rows.update(may_reschedule=False, may_cancel=False)
+    assert move(booked, at(14)).code == "not_allowed"
+    assert cancel(booked).code == "not_allowed"
+    rows.update(may_reschedule=True, may_cancel=True, change_notice_minutes=60 * 24 * 30)
+    refused = move(booked, at(15))
+    assert refused.code == "not_allowed"
+    assert "720 hours" in refused.body["say"]
+    assert not calcom.requests("reschedule")
+    assert not calcom.requests("cancel")
+    verdict()
+
+
+def test_a_service_may_allow_what_the_company_does_not(calcom, salon, booked, verdict):
+    Company.objects.update(may_cancel=False)
+    Service.objects.update(may_cancel=True)
+    assert cancel(booked).code == "cancelled"
+    verdict()
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [
+        (lambda: at(10) - dt.timedelta(days=30), "too_soon"),
+        (lambda: at(10) + dt.timedelta(days=700), "invalid_request"),
+    ],
+)
+def test_a_time_that_cannot_be_is_refused_before_anything_is_sent(calcom, salon, booked, start, code):
+    assert move(booked, start()).code == code
+    assert not calcom.requests("reschedule")
+
+
+def test_a_move_without_a_time_asks_for_it(calcom, salon, booked):
+    assert booked.ask("reschedule_appointment").code == "invalid_request"
+
+
+# --- what Cal.com answers
+
+
+def test_a_taken_slot_leaves_the_old_booking_untouched_and_offers_others(calcom, salon, booked, verdict):
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.web_book("open", start=at(14))
+    answer = move(booked, at(14))
+    assert answer.code == "slot_taken"
+    assert answer.body["alternatives"]
+    assert at(14).isoformat() not in [each["start"] for each in answer.body["alternatives"]]
+    assert Appointment.objects.get().calcom_booking_uid == uid
+    assert calcom.booking(uid).is_active
+    assert not SyncFailure.objects.exists()
+
+
+@pytest.mark.parametrize("operation", ["reschedule", "cancel"])
+@pytest.mark.parametrize("trouble", ["timeout", "500", "reset", "400", "unreadable", "race"])
+def test_made_although_the_answer_says_otherwise(
+    calcom, salon, booked, verdict, settle_later, operation, trouble
+):
+    faults = calcom.faults
+    {
+        "timeout": lambda: faults.timeout_after_commit(operation=operation),
+        "500": lambda: faults.server_error(commit=True, operation=operation),
+        "reset": lambda: faults.reset_connection(commit=True, operation=operation),
+        "400": lambda: faults.taken_after_commit(operation=operation),
+        "unreadable": lambda: faults.unreadable_answer(operation=operation),
+        "race": lambda: faults.lost_race(commit=True, operation=operation),
+    }[trouble]()
+    answer = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
+    done = "rescheduled" if operation == "reschedule" else "cancelled"
+    assert answer.code in (done, "checking")
+    if answer.code == "checking":
+        settle_later()
+    row = Appointment.objects.get()
+    if operation == "reschedule":
+        assert (row.starts_at, row.status) == (at(14), Status.SCHEDULED)
+    else:
+        assert row.status == Status.CANCELLED
+    assert len(calcom.requests(operation)) == 1
+    again = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
+    assert again.code == done
+    assert len(calcom.requests(operation)) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("operation", ["reschedule", "cancel"])
+@pytest.mark.parametrize("trouble", ["timeout", "500", "503"])
+def test_not_made_and_nobody_knows(calcom, salon, booked, verdict, settle_later, operation, trouble):
+    faults = calcom.faults
+    {
+        "timeout": lambda: faults.timeout_before_commit(operation=operation),
+        "500": lambda: faults.server_error(commit=False, operation=operation, times=None),
+        "503": lambda: faults.server_error(commit=False, operation=operation, status=503),
+    }[trouble]()
+    answer = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
+    assert answer.code == "checking"
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    settle_later(seconds=20)
+    assert BookingAttempt.objects.exclude(kind="create").get().state == State.UNKNOWN
+    settle_later()
+    assert BookingAttempt.objects.exclude(kind="create").get().state == State.ABSENT
+    assert Appointment.objects.get().starts_at == at(10)
+    assert CallbackRequest.objects.count() == 1, "whoever was told 'checking' is called"
+    verdict()
+
+
+def test_a_500_before_the_commit_is_asked_for_once_more(calcom, salon, booked, verdict):
+    calcom.faults.server_error(commit=False, operation="reschedule")
+    assert move(booked, at(14)).code == "rescheduled"
+    assert len(calcom.requests("reschedule")) == 2
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_a_move_that_hands_back_another_booking_is_not_believed(calcom, salon, booked, phone, verdict):
+    other = phone(from_number="+4917698765432").book(at(14), customer_name="Bert Maier").uid
+    calcom.faults.hand_back(other, operation="reschedule")
+    answer = move(booked, at(14))
+    assert answer.code == "unavailable"
+    mine = Appointment.objects.get(customer__phone="+4915112345678")
+    assert mine.starts_at == at(10)
+    assert calcom.booking(other).is_active
+    assert Appointment.objects.get(calcom_booking_uid=other).starts_at == at(14)
+    verdict()
+
+
+def test_cancelled_on_the_web_meanwhile_is_a_yes(calcom, salon, booked, verdict):
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    assert cancel(booked).code == "cancelled"
+    assert Appointment.objects.get().status == Status.CANCELLED
+    verdict()
+
+
+def test_moved_on_the_web_meanwhile_is_told_and_not_undone(calcom, salon, booked, verdict):
+    moved = calcom.web_reschedule(Appointment.objects.get().calcom_booking_uid, at(16), silent=True)
+    for answer in (cancel(booked),):
+        assert answer.code == "not_found"
+        assert "4 PM" in answer.body["say"]
+    assert calcom.booking(moved.uid).is_active
+    assert Appointment.objects.get().calcom_booking_uid == moved.uid
+    assert cancel(booked, reason="yes, that one").code == "cancelled"
+    verdict()
+
+
+def test_a_booking_cal_com_does_not_know_is_a_ticket(calcom, salon, booked):
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    answer = cancel(booked)
+    assert answer.code == "unavailable"
+    assert SyncFailure.objects.get().failure_type == "orphaned_local"
+    assert CallbackRequest.objects.count() == 1
+
+
+def test_a_refused_key_is_one_ticket_and_a_callback(calcom, salon, booked, verdict):
+    calcom.faults.refuse("Invalid API key", status=401, operation="any", times=None)
+    assert move(booked, at(14)).code == "unavailable"
+    assert cancel(booked).code == "unavailable"
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.occurrences) == ("config_error", 2)
+    calcom.faults.clear()
+    assert Appointment.objects.get().status == Status.SCHEDULED
+
+
+def test_an_outage_is_answered_at_once_and_honestly(calcom, salon, booked):
+    Company.objects.update(calcom_base_url="http://127.0.0.1:9/v2")
+    answer = cancel(booked)
+    assert answer.code == "unavailable"
+    assert answer.seconds < 3
+    assert BookingAttempt.objects.get(kind="cancel").state == State.NOT_SENT
+
+
+# --- what fails on our side
+
+
+def test_a_change_that_cannot_be_stored_is_settled_later(calcom, salon, booked, verdict, settle_later):
+    with refusals() as refused:
+        refused.add("appointments", "UPDATE", text="disk full")
+        assert move(booked, at(14)).code == "checking"
+    settle_later(seconds=60)
+    assert Appointment.objects.get().starts_at == at(14)
+    verdict()
+
+
+def test_a_crash_in_a_cancel_is_found_by_the_completer(calcom, salon, booked, verdict, settle_later):
+    """The claim is there, the request was carried out, and the process is gone."""
+    row = Appointment.objects.get()
+    now = timezone.now()
+    BookingAttempt.objects.create(
+        company=salon,
+        appointment=row,
+        call=Call.objects.get(),
+        kind="cancel",
+        state=State.CLAIMED,
+        idempotency_key=row.idempotency_key or "",
+        target_uid=row.calcom_booking_uid or "",
+        lease_expires_at=now + dt.timedelta(seconds=30),
+        request={"reason": "ill"},
+    )
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    settle_later(seconds=40)
+    row.refresh_from_db()
+    assert row.status == Status.CANCELLED
+    assert BookingAttempt.objects.get(kind="cancel").state == State.SUCCEEDED
+    verdict()
+
+
+def test_whoever_comes_while_a_change_is_unknown_joins_it(calcom, salon, booked, verdict):
+    calcom.faults.timeout_after_commit(operation="cancel")
+    assert cancel(booked).code == "checking"
+    assert cancel(booked).code == "cancelled"
+    assert len(calcom.requests("cancel")) == 1
+    verdict()
+
+
+# --- at once
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_moves_of_one_booking_at_once_end_in_one(calcom, salon, booked, phone, verdict, same):
+    calcom.faults.add("reschedule", delay_before=0.4, times=None)
+    hours = (14, 14) if same else (14, 15)
+    answers = []
+
+    def go(caller, hour):
+        try:
+            answers.append(move(caller, at(hour)).code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go, args=(phone(), hour)) for hour in hours]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) <= {"rescheduled", "checking"}
+    assert len(calcom.active_bookings()) == 1
+    assert len(calcom.requests("reschedule")) == (1 if same else 2)
+    verdict()
+
+
+def test_a_move_and_a_booking_onto_one_slot_are_not_both_made(calcom, salon, booked, phone, verdict):
+    calcom.faults.add("any", delay_before=0.2, times=None)
+    codes = []
+
+    def go(work):
+        try:
+            codes.append(work().code)
+        finally:
+            connection.close()
+
+    other = phone(from_number="+4917698765432")
+    threads = [
+        threading.Thread(target=go, args=(lambda: move(booked, at(14)),)),
+        threading.Thread(target=go, args=(lambda: other.book(at(14), customer_name="Bert Maier"),)),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) in (["booked", "slot_taken"], ["rescheduled", "slot_taken"])
+    calcom.faults.clear()
+    verdict()
+
+
+def test_a_move_across_the_change_of_clocks_is_the_same_wall_clock(calcom, salon, booked, verdict):
+    day = dt.date(2027, 3, 29)
+    answer = booked.ask("reschedule_appointment", new_start=f"{day.isoformat()}T10:00")
+    assert answer.code == "rescheduled"
+    assert Appointment.objects.get().starts_at == dt.datetime(2027, 3, 29, 10, tzinfo=BERLIN)
+    verdict()
