@@ -42,6 +42,17 @@ app.conf.beat_schedule = {
         "schedule": crontab(minute="7"),
         "options": {"expire_seconds": 1800},
     },
+    # After the reconciliation, so that what it has healed is no finding.
+    "audit": {
+        "task": "sync.tasks.audit_all",
+        "schedule": crontab(minute="37"),
+        "options": {"expire_seconds": 1800},
+    },
+    "sync-services": {
+        "task": "sync.tasks.sync_services_of_all",
+        "schedule": crontab(hour="4", minute="23"),
+        "options": {"expire_seconds": 3600},
+    },
     "purge-deliveries": {
         "task": "sync.tasks.purge_deliveries",
         "schedule": crontab(hour="3", minute="17"),

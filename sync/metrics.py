@@ -10,13 +10,15 @@ import hmac
 from collections.abc import Iterator
 
 from django.conf import settings
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from booking.callbacks import overdue_callbacks
 from booking.models import (
     OPEN_STATES,
     OPEN_STATUSES,
@@ -25,7 +27,10 @@ from booking.models import (
     CallbackRequest,
     SyncFailure,
 )
-from calls.models import FunctionCall
+from calls.deliveries import WAITING
+from calls.models import FunctionCall, RefusedDelivery, WebhookEvent
+from sync.audit_alerts import SUBJECT
+from sync.models import ReconciliationRun
 
 
 @require_GET
@@ -84,6 +89,11 @@ class Tables(Collector):
             "Callbacks promised and not yet made.",
             CallbackRequest.objects.filter(status=CallbackRequest.Status.OPEN),
         )
+        yield _gauge(
+            "slotkeeper_overdue_callbacks",
+            "Callbacks promised, not yet made, and past the time by which they were due.",
+            overdue_callbacks(now=timezone.now()),
+        )
         yield _counter(
             "slotkeeper_function_calls",
             "Function requests by their last answer.",
@@ -91,6 +101,69 @@ class Tables(Collector):
             function="name",
             code="code",
         )
+
+        yield _gauge(
+            "slotkeeper_waiting_deliveries",
+            "Webhooks stored and not yet worked.",
+            WebhookEvent.objects.filter(status__in=WAITING),
+            provider="provider",
+            status="status",
+        )
+        yield _counter(
+            "slotkeeper_deliveries",
+            "Webhooks by what became of them.",
+            WebhookEvent.objects.exclude(status__in=WAITING),
+            provider="provider",
+            event_type="event_type",
+            status="status",
+        )
+        yield _refused_deliveries()
+        yield _counter(
+            "slotkeeper_reconciliations",
+            "Runs of the reconciliation by how they ended.",
+            ReconciliationRun.objects.exclude(outcome=ReconciliationRun.Outcome.RUNNING),
+            scope="scope",
+            outcome="outcome",
+        )
+        yield _last_complete_reconciliation()
+        yield _audit_findings()
+
+
+def _refused_deliveries() -> Metric:
+    family = CounterMetricFamily(
+        "slotkeeper_refused_deliveries",
+        "Requests turned away for their signature.",
+        labels=["company", "provider", "reason"],
+    )
+    rows = RefusedDelivery.objects.order_by().values_list("company__slug", "provider", "reason")
+    for *values, count in rows.annotate(total=Sum("count")):
+        family.add_metric([str(value) for value in values], count)
+    return family
+
+
+def _last_complete_reconciliation() -> Metric:
+    family = GaugeMetricFamily(
+        "slotkeeper_last_complete_reconciliation_timestamp_seconds",
+        "When the last complete reconciliation began.",
+        labels=["company"],
+    )
+    complete = ReconciliationRun.objects.filter(outcome=ReconciliationRun.Outcome.COMPLETE)
+    for slug, last in complete.order_by().values_list("company__slug").annotate(last=Max("started_at")):
+        family.add_metric([slug], last.timestamp())
+    return family
+
+
+def _audit_findings() -> Metric:
+    """As the last run of the audit left them."""
+    family = GaugeMetricFamily(
+        "slotkeeper_audit_findings",
+        "Rows that must not be, by the check that found them.",
+        labels=["company", "check"],
+    )
+    open_ones = SyncFailure.objects.filter(status__in=OPEN_STATUSES, subject__startswith=SUBJECT)
+    for slug, subject, details in open_ones.values_list("company__slug", "subject", "error_details"):
+        family.add_metric([slug, subject.removeprefix(SUBJECT)], details.get("count", 0))
+    return family
 
 
 def _gauge(name: str, text: str, rows: QuerySet, **labels: str) -> GaugeMetricFamily:

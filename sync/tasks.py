@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from calls import deliveries
 from customers.models import Company
-from sync import event_type_sync, reconcile, work_deliveries
+from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
 
 
 @shared_task(name="sync.tasks.work_deliveries")
@@ -52,3 +52,10 @@ def sync_services(*, company_id: int) -> None:
     synced = event_type_sync.sync_services(company, now=timezone.now())
     if synced.failed:
         event_type_sync.logger.warning("services.not_synced", company=company.slug, why=synced.failed)
+
+
+@shared_task(name="sync.tasks.audit_all")
+def audit_all() -> None:
+    now = timezone.now()
+    for company in Company.objects.filter(is_active=True):
+        audit_alerts.audit_and_alert(company=company, now=now)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
+from django.utils import timezone
 
 from tests import factories
 
@@ -26,8 +29,21 @@ def test_the_figures_of_every_company_are_read_from_the_tables(client):
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(client, django_assert_num_queries):
     factories.BookingAttemptFactory.create_batch(5, state="refused", refused_by="layer_2_call")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(14):
         read(client)
+
+
+def test_open_and_overdue_callbacks_are_told_apart(client):
+    now = timezone.now()
+    overdue = factories.CallbackRequestFactory(due_at=now - dt.timedelta(minutes=1))
+    company = overdue.company
+    in_time = factories.CallFactory(branch=overdue.branch, customer=overdue.customer)
+    factories.CallbackRequestFactory(call=in_time, due_at=now + dt.timedelta(hours=1))
+    factories.CallbackRequestFactory(due_at=now - dt.timedelta(hours=1), status="done")
+    text = read(client).content.decode()
+    assert f'slotkeeper_open_callbacks{{company="{company.slug}"}} 2.0' in text
+    assert f'slotkeeper_overdue_callbacks{{company="{company.slug}"}} 1.0' in text
+    assert text.count("slotkeeper_overdue_callbacks{") == 1
 
 
 def test_without_the_token_there_is_nothing_to_read(client, settings):
