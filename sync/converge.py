@@ -44,6 +44,7 @@ class Kinship(StrEnum):
     """What a booking is to us."""
 
     MIRRORED = "mirrored"  # it has its appointment
+    TWIN = "twin"  # its appointment was moved on to another booking, and both of them stand
     OF_ATTEMPT = "of_attempt"  # an attempt of ours made it, and it has no appointment
     LOST = "lost"  # it was booked in a call of ours, and every row of it but the call is gone
     ELSEWHERE = "elsewhere"  # made on the web or by hand, with an event type of this company
@@ -89,7 +90,10 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
             origin = _origin_of(origin, client=client, deadline=deadline)
     match = Match(company=company, booking=booking, kinship=Kinship.UNASSIGNED, former_uids=tuple(former))
     if appointment is not None:
-        return replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
+        match = replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
+        if _points_elsewhere(match) and _stands(appointment.calcom_booking_uid, client, deadline):
+            return replace(match, kinship=Kinship.TWIN)
+        return match
     attempt = attempt_of(company, booking)
     if attempt is not None:
         return replace(match, kinship=Kinship.OF_ATTEMPT, attempt=attempt)
@@ -121,6 +125,7 @@ def converge(
     work = _Work(match, client=client, deadline=deadline, now=now, webhook_id=webhook_id, also=also)
     effects = {
         Kinship.MIRRORED: work.follow,
+        Kinship.TWIN: work.report_twin,
         Kinship.OF_ATTEMPT: work.adopt,
         Kinship.LOST: work.import_,
         Kinship.ELSEWHERE: work.import_,
@@ -160,6 +165,21 @@ def _appointment_of(company: Company, uids: list[str], *, number: int | None = N
     return found
 
 
+def _points_elsewhere(match: Match) -> bool:
+    """A host can confirm a booking again that was moved away long ago: then it stands beside what it became."""
+    row, booking = match.appointment, match.booking
+    if row is None or not (row.is_live and booking.is_active):
+        return False
+    return row.calcom_booking_uid not in {booking.uid, *match.former_uids, booking.rescheduled_from_uid}
+
+
+def _stands(uid: str | None, client: CalcomClient, deadline: Deadline) -> bool:
+    try:
+        return bool(uid) and client.get_booking(uid or "", deadline=deadline).is_active
+    except BookingNotFound:
+        return False
+
+
 def _origin_of(uid: str, *, client: CalcomClient, deadline: Deadline) -> str:
     try:
         return client.get_booking(uid, deadline=deadline).rescheduled_from_uid
@@ -185,6 +205,23 @@ class _Work:
             )
             self.also()
         return Converged(Kinship.MIRRORED, appointment=followed.appointment, changed=followed.changed)
+
+    def report_twin(self) -> Converged:
+        match = self.match
+        with transaction.atomic():
+            failure = failures.open_failure(
+                company=match.company,
+                failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
+                subject=failures.about_booking(match.booking.uid),
+                message="A booking stands beside the one it was moved to. Which is meant?",
+                appointment=match.appointment,
+                uid=match.booking.uid,
+                details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
+                needs_person=True,
+                is_standing=True,
+            )
+            self.also()
+        return Converged(Kinship.TWIN, appointment=match.appointment, failure=failure)
 
     def adopt(self) -> Converged:
         attempt, booking = self.match.attempt, self.match.booking

@@ -323,6 +323,14 @@ class _Run:
         )
         if match.kinship is Kinship.MIRRORED:
             self._differs(shown.uid, Gap.MOVED)
+        elif match.kinship is Kinship.TWIN:
+            self._open(
+                SyncFailure.Type.DUPLICATE_BOOKING,
+                uid=shown.uid,
+                message="A booking stands beside the one it was moved to. Which is meant?",
+                appointment=match.appointment,
+                details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
+            )
         elif match.kinship in (Kinship.OF_ATTEMPT, Kinship.LOST):
             self._repair(Repair.ADOPT, match, otherwise=SyncFailure.Type.ORPHANED_CALCOM)
         elif match.kinship is Kinship.ELSEWHERE:

@@ -385,6 +385,19 @@ def test_another_companys_attempt_proves_nothing(calcom, salon, work):
     assert SyncFailure.objects.get().company == salon
 
 
+def test_a_moved_booking_that_is_confirmed_again_does_not_take_the_row_back(calcom, salon, work, verdict):
+    first = calcom.web_book("open", start=at(9))
+    second = calcom.web_reschedule(first.uid, at(10))
+    work()
+    calcom.web_confirm(first.uid)
+    work()
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.starts_at) == (second.uid, at(10))
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.calcom_booking_id) == ("duplicate_booking", first.uid)
+    verdict()
+
+
 def test_cal_com_being_away_is_no_statement_about_the_booking(calcom, salon, phone, work, states):
     phone().book(at(10))
     work()
