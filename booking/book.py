@@ -260,8 +260,13 @@ def _join(appointment: Appointment, intention: Intention, *, deadline: Deadline)
 
 
 def _standing(appointment: Appointment, intention: Intention, *, deadline: Deadline) -> Outcome | None:
+    was_at = appointment.starts_at
     if appointment.status == Appointment.Status.PENDING:
         return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
+    if appointment.is_live and not _settle_change(appointment, deadline=deadline):
+        return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
+    if appointment.status == Appointment.Status.CANCELLED or appointment.starts_at != was_at:
+        return None  # it was cancelled, or moved away: this is another booking
     if appointment.is_live:
         same_call = appointment.call_id == intention.call.pk
         if same_call and appointment.status == Appointment.Status.REQUESTED:
@@ -282,6 +287,20 @@ def _standing(appointment: Appointment, intention: Intention, *, deadline: Deadl
     if told == Code.NOT_ALLOWED:
         return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
     return _call_back(intention, reason="The booking could not be completed.")
+
+
+def _settle_change(appointment: Appointment, *, deadline: Deadline) -> bool:
+    """Whether it is known that the appointment stands as it does here: False while it is being moved or
+    cancelled, or nobody knows how that went.
+    """
+    attempt = _open_attempt(appointment)
+    if attempt is None:
+        return True
+    if completer.may_take_over(attempt, now=timezone.now()):
+        with suppress(CalcomUnavailable):
+            completer.settle_attempt(attempt, deadline=deadline.less(0.3))
+    appointment.refresh_from_db()
+    return _open_attempt(appointment) is None
 
 
 def _open_attempt(appointment: Appointment) -> BookingAttempt | None:

@@ -154,6 +154,8 @@ def _carry_out(change: Change, *, deadline: Deadline) -> Outcome:
 
 def _already_done(change: Change) -> Outcome | None:
     row = change.appointment
+    if row.attempts.filter(state__in=OPEN_STATES).exists():
+        return None  # it is being changed, or nobody knows how that went
     if change.kind == Kind.CANCEL:
         if row.status == Appointment.Status.CANCELLED:
             return change.outcome(Code.CANCELLED, appointment=row)

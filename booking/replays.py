@@ -10,19 +10,25 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Exists, OuterRef
 from django.utils.dateparse import parse_datetime
 
 from booking.functions import CHANGES
-from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment
+from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from booking.outcomes import REFUSALS, SUCCESSES, Code
 from calls.models import FunctionCall
 from customers.statements import Given, Select
 
 REFUSAL_STANDS_FOR = timedelta(seconds=60)
 
+# Proven, and not being moved or cancelled at this moment.
 _PROVEN = Select(
     lambda: Appointment.objects.filter(
-        pk=Given("id"), company=Given("company"), starts_at=Given("starts_at"), status__in=PROVEN_STATUSES
+        ~Exists(BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)),
+        pk=Given("id"),
+        company=Given("company"),
+        starts_at=Given("starts_at"),
+        status__in=PROVEN_STATUSES,
     ).only("pk")
 )
 _REFUSALS = frozenset(map(str, REFUSALS))

@@ -399,6 +399,32 @@ def test_whoever_comes_while_a_change_is_unknown_joins_it(calcom, salon, booked,
     verdict()
 
 
+@pytest.mark.parametrize("again", ["same call", "new call"])
+def test_a_booking_is_not_called_booked_while_its_cancellation_is_unknown(
+    calcom, salon, booked, phone, verdict, settle_later, again
+):
+    calcom.faults.timeout_after_commit(operation="cancel")
+    assert cancel(booked).code == "checking"
+    calcom.faults.server_error(commit=False, operation="get", times=None)
+    caller = booked if again == "same call" else phone()
+    assert caller.book(at(10)).code == "checking"
+    assert move(caller, at(10)).code == "checking"
+    calcom.faults.clear()
+    settle_later(seconds=60)
+    assert Appointment.objects.get().status == Status.CANCELLED
+    assert caller.book(at(10)).code == "booked"
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_booking_again_settles_a_cancellation_that_nobody_knows_of(calcom, salon, booked, phone, verdict):
+    calcom.faults.timeout_after_commit(operation="cancel")
+    assert cancel(booked).code == "checking"
+    assert phone().book(at(10)).code == "booked"
+    assert sorted(Appointment.objects.values_list("status", flat=True)) == ["cancelled", "scheduled"]
+    verdict()
+
+
 # --- at once
 
 
