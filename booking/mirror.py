@@ -150,7 +150,8 @@ def link_calls(pairs: Mapping[int, int], *, now: datetime) -> list[int]:
         return []
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(_LINK_CALLS, [now, list(pairs.keys()), list(pairs.values())])
+            calls, appointments = list(pairs.keys()), list(pairs.values())
+            cursor.execute(_LINK_CALLS, [now, calls, appointments, calls, appointments])
             return [row[0] for row in cursor.fetchall()]
     linked = []
     with transaction.atomic():
@@ -199,6 +200,9 @@ JOIN appointments ON appointments.id = pair.appointment_id
 LEFT JOIN services ON services.id = appointments.service_id
 LEFT JOIN customers ON customers.id = appointments.customer_id
 WHERE calls.id = pair.call_id
+  -- Said twice, so that rows are found by index also in tables that were filled a moment ago.
+  AND calls.id = ANY(%s)
+  AND appointments.id = ANY(%s)
   AND calls.company_id = appointments.company_id
   AND calls.appointment_id IS NULL
 RETURNING calls.id

@@ -1,0 +1,90 @@
+"""Calls in which something was booked and which point at no appointment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from calls.models import Call
+from customers.models import Company, Customer
+from sync.booking_details import Details, NoDetails, Problem, read_details
+
+
+@dataclass(frozen=True, slots=True)
+class LostCall:
+    """`customer` is one of the company's own or None; `details` is None where `problem` says why."""
+
+    pk: int
+    retell_call_id: str
+    branch_id: int | None
+    at: datetime
+    customer: KnownCustomer | None
+    details: Details | None
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCustomer:
+    pk: int
+    name: str
+    phone: str
+
+
+def lost_calls(*, company: Company, since: datetime | None) -> QuerySet[Call]:
+    """`since`: only calls that began then or later."""
+    calls = Call.objects.filter(company=company, booking_confirmed=True, appointment=None)
+    if since is None:
+        return calls
+    return calls.filter(Q(started_at__gte=since) | Q(started_at=None, created_at__gte=since))
+
+
+def chunks(calls: QuerySet[Call], *, size: int) -> Iterator[QuerySet[Call]]:
+    """The same calls in the order of their ids, `size` at a time. Each chunk is looked up when its turn
+    comes, so what was done meanwhile, here or elsewhere, is not in it.
+    """
+    after = 0
+    while True:
+        ids = list(calls.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:size])
+        if not ids:
+            return
+        yield calls.filter(pk__gt=after, pk__lte=ids[-1])
+        after = ids[-1]
+
+
+def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
+    """The first call first."""
+    rows = list(
+        calls.values_list(
+            "pk", "retell_call_id", "branch_id", "started_at", "created_at", "customer_id", "booking_details"
+        )
+    )
+    ours = Customer.objects.filter(company=company, pk__in=calls.values("customer_id"))
+    customers = {
+        pk: KnownCustomer(pk, name, phone or "")
+        for pk, name, phone in ours.values_list("pk", "name", "phone")
+    }
+    zone = company.zone
+    read = []
+    for pk, retell_call_id, branch_id, started_at, created_at, customer_id, written in rows:
+        at = started_at or created_at
+        details, problem = None, None
+        try:
+            details = read_details(written, zone=zone, now=at)
+        except NoDetails as error:
+            problem = error.problem
+        read.append(
+            LostCall(
+                pk=pk,
+                retell_call_id=retell_call_id,
+                branch_id=branch_id,
+                at=at,
+                customer=customers.get(customer_id),
+                details=details,
+                problem=problem,
+            )
+        )
+    read.sort(key=lambda call: (call.at, call.pk))
+    return read
