@@ -93,7 +93,7 @@ def overview(*, user: MayLook, now: dt.datetime) -> Overview:
     if user.has_perm("booking.view_bookingattempt"):
         figures.append(_open_attempts())
     if user.has_perm("booking.view_callbackrequest"):
-        figures.append(_open_callbacks(companies))
+        figures.append(_open_callbacks(companies, now=now))
     if user.has_perm("booking.view_appointment"):
         figures.append(_appointments_today(companies, now=now))
     chart = _bookings(companies, now=now) if user.has_perm("booking.view_bookingattempt") else None
@@ -135,12 +135,18 @@ def _open_attempts() -> Figure:
     )
 
 
-def _open_callbacks(companies: dict[int, str]) -> Figure:
-    count = CallbackRequest.objects.filter(
+def _open_callbacks(companies: dict[int, str], *, now: dt.datetime) -> Figure:
+    counted = CallbackRequest.objects.filter(
         company__in=list(companies), status=CallbackRequest.Status.OPEN
-    ).count()
+    ).aggregate(count=Count("pk"), overdue=Count("pk", filter=Q(due_at__lt=now)))
     url = reverse("admin:booking_callbackrequest_changelist")
-    return Figure(title=_("Open callbacks"), count=count, url=url, is_work=True)
+    return Figure(
+        title=_("Open callbacks"),
+        count=counted["count"],
+        url=url,
+        is_work=True,
+        parts=((_("overdue"), counted["overdue"], f"{url}?due=overdue"),) if counted["overdue"] else (),
+    )
 
 
 def _appointments_today(companies: dict[int, str], *, now: dt.datetime) -> Figure:

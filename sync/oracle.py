@@ -125,7 +125,7 @@ class _World:
             promised = promised or {}
             uid = promised.get("calcom_booking_uid")
             # A row that was lost and rebuilt has another number.
-            appointment = ids.get(promised.get("id", 0)) or self.by_uid.get(uid)
+            appointment = ids.get(promised.get("id", 0)) or self.by_uid.get(uid or "")
             if appointment is None or uid not in self.bookings:
                 yield Breach("no false yes", f"function call {said.pk} said {said.code} of nothing")
             elif said.code == "cancelled" and self._stands(uid):

@@ -13,7 +13,7 @@ from factory.declarations import LazyAttribute, LazyFunction, SelfAttribute, Seq
 from factory.django import DjangoModelFactory
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
-from calls.models import Call, FunctionCall, WebhookEvent
+from calls.models import Call, FunctionCall, RefusedDelivery, WebhookEvent
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
 
 MOMENT = dt.datetime(2026, 12, 1, 9, 0, tzinfo=dt.UTC)
@@ -37,6 +37,8 @@ class CompanyFactory(RowFactory):
     timezone = "Europe/Berlin"
     language = Company.Language.GERMAN
     attendee_email_domain = LazyAttribute(lambda company: f"{company.slug}.example.org")
+    # Nobody listens there: no test may reach the real one.
+    calcom_base_url = "http://127.0.0.1:9/v2"
     calcom_api_key = Sequence(lambda n: f"cal_live_secret_{n}")
     calcom_webhook_secret = Sequence(lambda n: f"whsec_secret_{n}")
     retell_api_key = Sequence(lambda n: f"key_retell_secret_{n}")
@@ -129,6 +131,18 @@ class WebhookEventFactory(RowFactory):
     body = '{"event": "call_ended"}'
     received_at = MOMENT
     due_at = MOMENT
+
+
+class RefusedDeliveryFactory(RowFactory):
+    class Meta:
+        model = RefusedDelivery
+
+    company = SubFactory(CompanyFactory)
+    provider = WebhookEvent.Provider.RETELL
+    reason = "bad_signature"
+    hour = MOMENT
+    count = 3
+    last_at = MOMENT
 
 
 class AppointmentFactory(RowFactory):

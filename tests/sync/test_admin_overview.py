@@ -54,6 +54,15 @@ def test_open_callbacks_are_counted(ops):
     assert figures(ops)["Open callbacks"].count == 1
 
 
+def test_overdue_callbacks_are_counted_among_the_open_ones(ops):
+    for minutes in (-5, -1, 1):
+        make.CallbackRequestFactory(due_at=make.MOMENT + dt.timedelta(minutes=minutes))
+    make.CallbackRequestFactory(due_at=make.MOMENT - dt.timedelta(days=1), status="done")
+    figure = figures(ops)["Open callbacks"]
+    assert figure.count == 3
+    assert [(str(name), count) for name, count, _url in figure.parts] == [("overdue", 2)]
+
+
 def test_today_is_the_day_of_each_company(ops):
     berlin = make.BranchFactory(company=make.CompanyFactory(timezone="Europe/Berlin"))
     angeles = make.BranchFactory(company=make.CompanyFactory(timezone="America/Los_Angeles"))

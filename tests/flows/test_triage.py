@@ -1,0 +1,671 @@
+"""What a person does about a sync failure, verb by verb, against the simulator."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from booking import failures
+from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
+from calls.models import Call, FunctionCall
+from customers.models import Company
+from sync import triage, triage_rules
+from sync.models import AuditEntry
+from sync.triage_rules import MovedOn, NotLegal, Verb
+from tests.flows.conftest import make_salon
+from tests.flows.phone import at
+
+Type = SyncFailure.Type
+ROWS = (Appointment, BookingAttempt, Call, SyncFailure, AuditEntry)
+
+
+@pytest.fixture
+def person(salon):
+    return User.objects.create_user("ops", is_staff=True)
+
+
+@pytest.fixture
+def reconcile():
+    def run() -> None:
+        try:
+            call_command("reconcile", "--json")
+        except SystemExit:
+            return
+
+    return run
+
+
+@pytest.fixture
+def look(person):
+    """The failure, as its page shows it at this moment."""
+
+    def open_page(failure: SyncFailure | None = None, *, ask: bool = True) -> triage_rules.Case:
+        pk = failure.pk if failure else SyncFailure.objects.get(status__in=("pending", "manual_review")).pk
+        return triage_rules.open_case(triage_rules.read_failure(pk), user=person, now=timezone.now(), ask=ask)
+
+    return open_page
+
+
+@pytest.fixture
+def press(person):
+    """A button, by somebody who was shown that case."""
+
+    def act(verb, case: triage_rules.Case, **arguments: Any) -> triage.Done:
+        if verb not in (triage.try_again, triage.assign, triage.snooze, triage.review, triage.resolve):
+            arguments["seen"] = case.remote.fingerprint
+        expected = triage_rules.version_of(case.failure)
+        done: triage.Done = verb(
+            failure=case.failure, expected=expected, user=person, reason="Because.", **arguments
+        )
+        return done
+
+    return act
+
+
+def ticket(company: Company, failure_type=Type.ORPHANED_CALCOM, **fields: Any) -> SyncFailure:
+    subject = fields.pop("subject", None) or failures.about_booking(fields.get("uid", ""))
+    return failures.open_failure(
+        company=company, failure_type=failure_type, subject=subject, message="A gap.", **fields
+    )
+
+
+def actions() -> list[str]:
+    return list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
+
+
+def snapshot() -> list[Any]:
+    return [list(model.objects.order_by("pk").values()) for model in ROWS]
+
+
+# --- When a verb is legal
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_nothing_is_legal_on_what_is_resolved(calcom, salon, phone, look, verb):
+    phone().book(at(10))
+    failure = ticket(salon, uid=calcom.bookings[0].uid)
+    SyncFailure.objects.update(status="resolved")
+    with pytest.raises(NotLegal):
+        triage_rules.preview(verb, look(failure))
+
+
+@pytest.mark.parametrize("status", ["pending", "manual_review"])
+def test_the_verbs_that_are_legal_on_an_open_orphan_from_elsewhere(calcom, salon, look, status):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(salon, uid=booking.uid)
+    SyncFailure.objects.update(status=status)
+    legal = {verb for verb, why in triage_rules.legal_verbs(look(failure)).items() if not why}
+    expected = {Verb.TRY_AGAIN, Verb.ADOPT, Verb.CANCEL, Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN}
+    assert legal == (expected | {Verb.REVIEW} if status == "pending" else expected)
+
+
+def test_while_cal_com_cannot_be_asked_nothing_is_offered_that_relies_on_it(calcom, salon, phone, look):
+    phone().book(at(10))
+    failure = ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    calcom.faults.outage()
+    case = look(failure)
+    assert case.remote.seen == "not_asked"
+    assert case.remote.why
+    legal = {verb for verb, why in triage_rules.legal_verbs(case).items() if not why}
+    assert legal == {Verb.TRY_AGAIN, Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN, Verb.REVIEW}
+
+
+def test_looking_and_previewing_changes_nothing_anywhere(calcom, salon, phone, look):
+    phone().book(at(10))
+    failure = ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    before = snapshot()
+    calcom.clear_log()
+    triage_rules.legal_verbs(look(failure))
+    assert snapshot() == before
+    assert {entry.method for entry in calcom.log} == {"GET"}
+
+
+# --- Our own rows only
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "column", "value"),
+    [
+        (triage.assign, {}, "assigned_to__username", "ops"),
+        (triage.review, {}, "status", "manual_review"),
+        (triage.resolve, {}, "resolved_by__username", "ops"),
+        (triage.resolve, {}, "resolution_notes", "Because."),
+    ],
+)
+def test_a_verb_on_the_row_itself_changes_one_row_and_says_who(
+    calcom, salon, look, press, verb, options, column, value
+):
+    ticket(salon, uid="gone")
+    done = press(verb, look(ask=False), **options)
+    assert done.rows == 1
+    assert SyncFailure.objects.values_list(column, flat=True).get() == value
+    entry = AuditEntry.objects.get()
+    assert (entry.action, str(entry.user), entry.reason) == (f"triage.{verb.__name__}", "ops", "Because.")
+    assert not calcom.log
+
+
+def test_what_is_snoozed_stays_open_until_then(calcom, salon, look, press):
+    ticket(salon, uid="gone")
+    until = timezone.now() + dt.timedelta(hours=4)
+    assert press(triage.snooze, look(ask=False), until=until).rows == 1
+    failure = SyncFailure.objects.get()
+    assert (failure.snoozed_until, failure.is_open) == (until, True)
+    with pytest.raises(NotLegal):
+        press(triage.snooze, look(ask=False), until=timezone.now() + dt.timedelta(days=60))
+
+
+@pytest.mark.parametrize("verb", [triage.assign, triage.review, triage.resolve, triage.try_again])
+def test_a_row_that_moved_on_meanwhile_is_left_alone(calcom, salon, look, press, verb):
+    ticket(salon, uid="gone")
+    shown = look()
+    ticket(salon, uid="gone")  # it happened once more
+    before = snapshot()
+    calcom.clear_log()
+    with pytest.raises(MovedOn):
+        press(verb, shown)
+    assert snapshot() == before
+    assert not calcom.log
+
+
+def test_of_two_people_who_press_at_once_one_is_told(calcom, salon, phone, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown, ends = look(), []
+
+    def go():
+        try:
+            ends.append(press(triage.cancel_at_calcom, shown, message="Sorry.").is_success)
+        except MovedOn:
+            ends.append(False)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ends) == [False, True]
+    assert len(calcom.requests("cancel")) == 1
+
+
+def test_a_reason_is_kept_without_numbers_of_people(salon, look, person):
+    ticket(salon, uid="gone")
+    case = look(ask=False)
+    triage.resolve(
+        failure=case.failure,
+        expected=triage_rules.version_of(case.failure),
+        user=person,
+        reason="Rang +49 151 12345678.",
+    )
+    assert "12345678" not in AuditEntry.objects.get().reason
+    assert "12345678" not in SyncFailure.objects.get().resolution_notes
+
+
+# --- Try again
+
+
+def test_an_unknown_attempt_is_settled(calcom, salon, phone, look, press, verdict):
+    calcom.faults.server_error(commit=True)
+    calcom.faults.server_error(commit=False, operation="list", times=6)
+    phone().book(at(10))
+    attempt = BookingAttempt.objects.get()
+    assert attempt.state == "unknown"
+    calcom.faults.clear()
+    ticket(
+        salon,
+        Type.NETWORK_TIMEOUT,
+        subject=failures.about_key(attempt.idempotency_key),
+        appointment=attempt.appointment,
+    )
+    done = press(triage.try_again, look())
+    assert done.is_success
+    assert Appointment.objects.get().status == "scheduled"
+    assert SyncFailure.objects.get().status == "resolved"
+    assert actions() == ["triage.try_again", "triage.try_again.done"]
+    verdict()
+
+
+def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, press, verdict):
+    phone().book(at(10))
+    Company.objects.update(heal_follow="off")
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    reconcile()
+    assert "status" in " ".join(triage_rules.preview(Verb.TRY_AGAIN, look()))
+    done = press(triage.try_again, look())
+    assert (done.is_success, done.changed) == (True, {"appointment": 1, "sync failure": 1})
+    assert Appointment.objects.get().status == "cancelled"
+    failure = SyncFailure.objects.get()
+    assert (failure.status, failure.resolved_by, failure.attempt_count) == ("resolved", None, 1)
+    verdict()
+
+
+def test_while_cal_com_is_away_trying_again_says_so_and_leaves_it_open(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    calcom.faults.outage()
+    done = press(triage.try_again, look())
+    assert not done.is_success
+    assert "could not be asked" in done.said
+    assert SyncFailure.objects.get().is_open
+    assert actions() == ["triage.try_again", "triage.try_again.not_done"]
+
+
+def test_a_booking_that_is_gone_is_no_orphan_any_more(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    calcom.erase(booking.uid)
+    assert press(triage.try_again, look()).changed == {"sync failure": 1}
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def test_a_key_that_works_again_closes_its_ticket(calcom, salon, look, press):
+    ticket(salon, Type.CONFIG_ERROR, subject=failures.ACCESS)
+    salon.calcom_api_key = "cal_revoked"
+    salon.save()
+    assert not press(triage.try_again, look()).is_success
+    salon.calcom_api_key = "cal_test_key"
+    salon.save()
+    assert press(triage.try_again, look()).is_success
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def test_an_event_type_that_can_be_booked_again_closes_its_ticket(calcom, salon, haircut, look, press):
+    subject = f"{failures.EVENT_TYPE}{haircut.calcom_event_type_id}"
+    ticket(salon, Type.CONFIG_ERROR, subject=subject)
+    Service.objects.update(learned_event_type_id=None)
+    assert press(triage.try_again, look()).is_success
+    haircut.refresh_from_db()
+    assert haircut.is_learned
+
+
+def test_a_call_whose_appointment_is_certain_is_linked(calcom, salon, phone, look, press, verdict):
+    phone().book(at(10))
+    call = Call.objects.get()
+    Call.objects.update(appointment=None, booking_details=None)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    assert press(triage.try_again, look()).changed == {"call": 1, "sync failure": 1}
+    assert Call.objects.get().appointment == Appointment.objects.get()
+    verdict()
+
+
+# --- Adopt
+
+
+def lose_everything_but_the_call() -> None:
+    BookingAttempt.objects.all().delete()
+    FunctionCall.objects.all().delete()
+    Call.objects.update(
+        appointment=None, booking_confirmed=False, appointment_made=False, booking_details=None
+    )
+    Appointment.objects.all().delete()
+
+
+def test_an_orphan_of_our_attempt_becomes_its_appointment(
+    calcom, salon, phone, reconcile, look, press, verdict
+):
+    phone().book(at(10))
+    Company.objects.update(heal_adopt="off")
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="absent")
+    reconcile()
+    done = press(triage.adopt, look())
+    assert done.changed == {"appointment": 1, "call": 1, "sync failure": 1}
+    assert Appointment.objects.get().calcom_booking_uid == calcom.bookings[0].uid
+    assert Call.objects.get().booking_confirmed
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
+def test_what_was_denied_to_the_caller_can_be_kept_and_is_not_cancelled_later(
+    calcom, salon, phone, look, press, settle_later
+):
+    phone().book(at(10))
+    attempt, booking = BookingAttempt.objects.get(), calcom.bookings[0]
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="refused", told="slot_taken", look_again_at=timezone.now())
+    ticket(salon, uid=booking.uid, appointment=attempt.appointment)
+    assert press(triage.adopt, look()).is_success
+    settle_later()
+    assert calcom.booking(booking.uid).is_active
+    assert Appointment.objects.get().status == "scheduled"
+
+
+def test_a_person_may_import_what_names_an_unknown_attempt(
+    calcom, salon, phone, reconcile, look, press, verdict
+):
+    phone().book(at(10))
+    booking = calcom.bookings[0]
+    lose_everything_but_the_call()
+    booking.metadata["idempotency_key"] = "00000000-0000-5000-8000-000000000000"
+    reconcile()
+    with pytest.raises(NotLegal):
+        triage_rules.preview(Verb.TRY_AGAIN, look())
+    assert press(triage.adopt, look()).is_success
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.source, row.call) == (booking.uid, "calcom", None)
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
+def test_nothing_of_another_tenant_is_adopted_or_cancelled(calcom, salon, phone, look, press):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    Service.objects.filter(company=other).delete()
+    phone().book(at(10))
+    ticket(other, uid=calcom.bookings[0].uid)
+    case = look()
+    for verb in (triage.adopt, triage.cancel_at_calcom):
+        options = {"message": "Sorry."} if verb is triage.cancel_at_calcom else {}
+        with pytest.raises(NotLegal):
+            press(verb, case, **options)
+    assert calcom.bookings[0].is_active
+    assert not Appointment.objects.filter(company=other).exists()
+
+
+def test_a_booking_that_changed_since_it_was_shown_is_not_adopted(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    calcom.web_cancel(booking.uid)
+    with pytest.raises(MovedOn):
+        press(triage.adopt, shown)
+    assert not Appointment.objects.exists()
+    assert not AuditEntry.objects.exists()
+
+
+def test_the_second_booking_of_one_intention_is_not_adopted(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    attempt, first = BookingAttempt.objects.get(), calcom.bookings[0]
+    twin = calcom.seed_booking("open", start=at(10), metadata=dict(first.metadata))
+    ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=attempt.appointment)
+    with pytest.raises(NotLegal, match="one of the two"):
+        press(triage.adopt, look())
+
+
+def test_what_is_not_what_was_asked_for_does_not_become_that_appointment(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    booking, attempt = calcom.bookings[0], BookingAttempt.objects.get()
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="absent")
+    booking.start += dt.timedelta(hours=1)
+    booking.end += dt.timedelta(hours=1)
+    ticket(salon, uid=booking.uid, appointment=attempt.appointment)
+    with pytest.raises(NotLegal, match="not what was asked for"):
+        press(triage.adopt, look())
+    assert calcom.booking(booking.uid).is_active
+
+
+# --- Link
+
+
+def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, phone, look, press, verdict):
+    phone().book(at(10))
+    call, row = Call.objects.get(), Appointment.objects.get()
+    Call.objects.update(appointment=None)
+    Appointment.objects.update(call=None)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    case = look()
+    assert triage_rules.candidates(case) == [row]
+    assert press(triage.link, case, appointment_id=row.pk).is_success
+    call.refresh_from_db()
+    row.refresh_from_db()
+    assert (call.appointment, row.call) == (row, call)
+    assert actions() == ["triage.link", "triage.link.done"]
+    verdict()
+
+
+def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
+    calcom, salon, phone, reconcile, look, press, verdict
+):
+    phone().book(at(10))
+    BookingAttempt.objects.all().delete()
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    booking = calcom.bookings[0]
+    ticket(salon, uid=booking.uid)
+    row = Appointment.objects.get()
+    assert press(triage.link, look(), appointment_id=row.pk).is_success
+    row.refresh_from_db()
+    assert (row.calcom_booking_uid, row.status) == (booking.uid, "scheduled")
+    assert Call.objects.get().appointment == row
+    verdict()
+
+
+def test_an_appointment_of_another_company_cannot_be_chosen(calcom, salon, phone, look, press):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    phone(company=other, to_number="+493087654321").book(at(12))
+    foreign = Appointment.objects.get()
+    phone().book(at(10))
+    call = Call.objects.get(company=salon)
+    Call.objects.filter(pk=call.pk).update(appointment=None)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    done = press(triage.link, look(), appointment_id=foreign.pk)
+    assert not done.is_success
+    call.refresh_from_db()
+    assert call.appointment is None
+
+
+# --- Book again at Cal.com
+
+
+@pytest.fixture
+def vanished(calcom, salon, phone, reconcile):
+    """An appointment whose booking Cal.com has lost; what it was called."""
+    phone().book(at(10))
+    FunctionCall.objects.all().delete()  # what it promised cannot be true any more
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.erase(uid)
+    reconcile()
+    calcom.clear_log()
+    return uid
+
+
+def test_what_vanished_is_booked_again_as_the_same_appointment(calcom, salon, vanished, look, press, verdict):
+    before = Appointment.objects.get()
+    shown = look()
+    done = press(triage.recreate_at_calcom, shown)
+    assert (done.is_success, len(calcom.requests("create"))) == (True, 1)
+    row = Appointment.objects.get()
+    booking = calcom.active_bookings()[0]
+    assert (row.pk, row.idempotency_key, row.status) == (before.pk, before.idempotency_key, "scheduled")
+    assert row.calcom_booking_uid == booking.uid != vanished
+    assert (booking.start, booking.metadata["call_id"]) == (row.starts_at, str(row.call))
+    assert row.former_uids.get().uid == vanished
+    assert SyncFailure.objects.get().status == "resolved"
+    assert actions() == ["triage.recreate", "triage.recreate.done"]
+    with pytest.raises(MovedOn):
+        press(triage.recreate_at_calcom, shown)
+    assert len(calcom.requests("create")) == 1
+    verdict()
+
+
+def test_what_never_came_about_is_booked_again(calcom, salon, phone, look, press, settle_later, verdict):
+    calcom.faults.timeout_before_commit()
+    phone().book(at(10))
+    calcom.faults.clear()
+    settle_later()
+    assert BookingAttempt.objects.get().state == "absent"
+    assert press(triage.recreate_at_calcom, look()).is_success
+    assert Appointment.objects.get().status == "scheduled"
+    assert len(calcom.active_bookings()) == 1
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
+def test_nothing_is_booked_again_that_stands_under_another_uid(calcom, salon, vanished, look, press):
+    attempt = BookingAttempt.objects.get()
+    shown = look()
+    calcom.seed_booking("open", start=at(10), metadata={"attempt_id": str(attempt.uuid)})
+    with pytest.raises(MovedOn):
+        press(triage.recreate_at_calcom, shown)
+    with pytest.raises(NotLegal):
+        press(triage.recreate_at_calcom, look())
+    assert not calcom.requests("create")
+
+
+def test_without_a_proof_that_nothing_stands_nothing_is_booked(calcom, salon, vanished, look, press):
+    shown = look()
+    calcom.faults.server_error(commit=False, operation="list", times=None)
+    with pytest.raises(NotLegal):
+        press(triage.recreate_at_calcom, shown)
+    assert not calcom.requests("create")
+    assert Appointment.objects.get().calcom_booking_uid == vanished
+
+
+def test_a_slot_that_was_taken_since_leaves_a_failed_appointment_and_an_open_ticket(
+    calcom, salon, vanished, look, press, verdict
+):
+    shown = look()
+    calcom.faults.refuse("User either already has booking at this time or is not available")
+    done = press(triage.recreate_at_calcom, shown)
+    assert not done.is_success
+    assert Appointment.objects.get().status == "failed"
+    assert SyncFailure.objects.get().is_open
+    assert actions()[-1] == "triage.recreate.not_done"
+    verdict()
+
+
+def test_an_unreadable_answer_is_looked_up_and_not_sent_again(calcom, salon, vanished, look, press, verdict):
+    shown = look()
+    calcom.faults.unreadable_answer("html")
+    assert press(triage.recreate_at_calcom, shown).is_success
+    assert len(calcom.requests("create")) == 1
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_an_outcome_nobody_knows_is_left_to_the_completer(
+    calcom, salon, vanished, look, press, settle_later, verdict
+):
+    shown = look()
+    calcom.faults.late_commit(2.0)
+    done = press(triage.recreate_at_calcom, shown)
+    assert not done.is_success
+    assert "not known" in done.said
+    assert BookingAttempt.objects.latest("pk").state == "unknown"
+    assert actions()[-1] == "triage.recreate.unknown"
+    until = time.monotonic() + 10
+    while not calcom.active_bookings() and time.monotonic() < until:
+        time.sleep(0.05)
+    settle_later()
+    assert Appointment.objects.get().status == "scheduled"
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_a_booking_made_on_the_web_is_booked_again_without_a_call(
+    calcom, salon, reconcile, look, press, verdict
+):
+    booking = calcom.web_book("open", start=at(10), phone="+4915112345678")
+    reconcile()
+    calcom.erase(booking.uid)
+    reconcile()
+    assert press(triage.recreate_at_calcom, look()).is_success
+    again = calcom.active_bookings()[0]
+    assert "call_id" not in again.metadata
+    assert Appointment.objects.get().calcom_booking_uid == again.uid
+    verdict()
+
+
+# --- Cancel at Cal.com
+
+
+def test_the_second_of_two_bookings_is_cancelled_with_the_message(calcom, salon, phone, look, press, verdict):
+    phone().book(at(10))
+    first = calcom.bookings[0]
+    twin = calcom.seed_booking("open", start=at(10), metadata=dict(first.metadata))
+    row = Appointment.objects.get()
+    ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=row)
+    done = press(triage.cancel_at_calcom, look(), message="You have two, this one goes.")
+    assert done.is_success
+    assert calcom.booking(twin.uid).cancellation_reason == "You have two, this one goes."
+    assert calcom.booking(first.uid).is_active
+    row.refresh_from_db()
+    assert (row.status, row.calcom_booking_uid) == ("scheduled", first.uid)
+    assert SyncFailure.objects.get().status == "resolved"
+    assert actions() == ["triage.cancel", "triage.cancel.done"]
+    verdict()
+
+
+def test_our_appointment_goes_with_its_booking(calcom, salon, phone, look, press, verdict):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    ticket(salon, Type.STATUS_MISMATCH, uid=row.calcom_booking_uid, appointment=row)
+    done = press(triage.cancel_at_calcom, look(), message="Sorry.")
+    assert done.changed == {"appointment": 1, "sync failure": 1}
+    row.refresh_from_db()
+    assert row.status == "cancelled"
+    verdict()
+
+
+def test_cancelled_already_is_a_yes(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+
+    def cancelled_in_this_moment(_exchange):
+        calcom.web_cancel(booking.uid, reason="theirs", silent=True)
+
+    calcom.faults.add("cancel", call={"received": cancelled_in_this_moment})
+    assert press(triage.cancel_at_calcom, shown, message="Sorry.").is_success
+    assert calcom.booking(booking.uid).cancellation_reason == "theirs"
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def test_a_cut_off_cancel_is_looked_at_again(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    calcom.faults.reset_connection(commit=True, operation="cancel")
+    assert press(triage.cancel_at_calcom, shown, message="Sorry.").is_success
+    assert len(calcom.requests("cancel")) == 1
+
+
+def test_a_cancel_of_unknown_outcome_says_so_and_stays_open(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    calcom.faults.server_error(commit=False, operation="cancel")
+    done = press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert not done.is_success
+    assert "no clear answer" in done.said
+    assert SyncFailure.objects.get().is_open
+    assert actions() == ["triage.cancel", "triage.cancel.unknown"]
+
+
+def test_what_was_moved_since_it_was_shown_is_not_cancelled(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    ticket(salon, Type.TIME_MISMATCH, uid=row.calcom_booking_uid, appointment=row)
+    shown = look()
+    calcom.web_reschedule(row.calcom_booking_uid, at(12))
+    with pytest.raises(MovedOn):
+        press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert len(calcom.active_bookings()) == 1
+    assert not calcom.requests("cancel")
+
+
+def test_no_transaction_is_open_while_cal_com_is_asked(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(salon, uid=booking.uid)
+    shown, written = look(), []
+
+    def somebody_writes_to_the_same_row(_exchange):
+        written.append(SyncFailure.objects.filter(pk=failure.pk).update(error_message="Seen."))
+        connection.close()
+
+    calcom.faults.add("cancel", call={"before_answer": somebody_writes_to_the_same_row})
+    assert press(triage.cancel_at_calcom, shown, message="Sorry.").is_success
+    assert written == [1]
+    assert not CallbackRequest.objects.exists()

@@ -1,0 +1,721 @@
+"""Every button of the admin about a sync failure, posted as a browser posts it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from booking import failures
+from booking.models import Appointment, BookingAttempt, SyncFailure
+from calls import deliveries
+from calls.models import Call, WebhookEvent
+from customers.models import Company
+from sync import roles
+from sync.models import AuditEntry, ReconciliationRun
+from tests import factories as make
+from tests.flows.phone import at
+
+LIST = "admin:booking_syncfailure_changelist"
+DIFFERS = '<span class="badge bad">differs</span>'
+
+
+class _Form(HTMLParser):
+    """What a browser would send of the form that posts: hidden, chosen and typed fields."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self.buttons: list[str] = []
+        self._open = self._textarea = False
+        self._name = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._open = given.get("method") == "post" and "closing" in given.get("class", "")
+        if not self._open:
+            return
+        if tag == "input" and given.get("type") == "submit":
+            self.buttons.append(given["value"])
+        elif tag == "input" and given.get("type") != "radio" and "name" in given:
+            self.fields[given["name"]] = given.get("value", "")
+        elif tag == "textarea":
+            self._name, self._textarea = given["name"], True
+            self.fields[self._name] = ""
+        elif tag == "option" and "selected" in given:
+            self.fields["hours"] = given["value"]
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea:
+            self.fields[self._name] += data.removeprefix("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._textarea = self._textarea and tag != "textarea"
+        self._open = self._open and tag != "form"
+
+
+class Desk:
+    """Somebody of ops at a browser."""
+
+    def __init__(self, role: str) -> None:
+        self.user = User.objects.create_user(f"a-{role}", is_staff=True)
+        self.user.groups.add(Group.objects.get(name=role))
+        self.client = Client()
+        self.client.force_login(self.user)
+
+    def open(self, failure: SyncFailure) -> str:
+        return self._page(reverse("admin:booking_syncfailure_change", args=[failure.pk]))
+
+    def buttons(self, failure: SyncFailure) -> set[str]:
+        return set(re.findall(r"/triage/(\w+)/\"", self.open(failure)))
+
+    def preview(self, failure: SyncFailure, verb: str) -> str:
+        return self._page(triage_url(failure, verb))
+
+    def press(self, failure: SyncFailure, verb: str, *, page: str = "", **typed: Any) -> list[str]:
+        """Fill in the form of the preview and send it; the messages that follow."""
+        form = _Form(page or self.preview(failure, verb))
+        assert form.buttons, "the page has no form"
+        sent = form.fields | {"reason": "Because."} | {name: str(value) for name, value in typed.items()}
+        return messages_of(self.client.post(triage_url(failure, verb), sent, follow=True))
+
+    def _page(self, url: str) -> str:
+        response = self.client.get(url)
+        assert response.status_code == 200
+        return response.content.decode()
+
+
+def triage_url(failure: SyncFailure, verb: str) -> str:
+    return reverse("admin:booking_syncfailure_triage", args=[failure.pk, verb])
+
+
+def messages_of(response: Any) -> list[str]:
+    assert response.status_code == 200
+    return [str(message) for message in response.context["messages"]]
+
+
+@pytest.fixture
+def operator(salon):
+    return Desk(roles.OPERATOR)
+
+
+@pytest.fixture
+def viewer(salon):
+    return Desk(roles.VIEWER)
+
+
+@pytest.fixture
+def ticket(salon):
+    def open_one(failure_type=SyncFailure.Type.ORPHANED_CALCOM, **fields: Any) -> SyncFailure:
+        subject = fields.pop("subject", None) or failures.about_booking(fields.get("uid", ""))
+        return failures.open_failure(
+            company=salon, failure_type=failure_type, subject=subject, message="A gap.", **fields
+        )
+
+    return open_one
+
+
+@pytest.fixture
+def reconcile():
+    def run() -> None:
+        try:
+            call_command("reconcile", "--json")
+        except SystemExit:
+            return
+
+    return run
+
+
+# --- Who may do what
+
+
+def test_there_are_three_groups_and_each_holds_what_its_name_says(salon):
+    def of(role: str) -> set[str]:
+        return set(Group.objects.get(name=role).permissions.values_list("codename", flat=True))
+
+    own = {name.partition(".")[2] for name in roles.OWN}
+    viewer, operator, admin = (of(role) for role in roles.ROLES)
+    assert {codename for codename in viewer if not codename.startswith("view_")} == set()
+    assert operator - viewer == own | {"change_callbackrequest"}
+    assert admin > operator
+    assert "change_company" in admin
+    assert not {codename for codename in admin if codename.endswith(("_user", "_group"))}
+
+
+def test_what_an_administrator_took_out_of_a_group_stays_out(salon):
+    group = Group.objects.get(name=roles.OPERATOR)
+    group.permissions.remove(Permission.objects.get(codename="act_at_calcom"))
+    call_command("migrate", verbosity=0)
+    assert not group.permissions.filter(codename="act_at_calcom").exists()
+
+
+def test_a_viewer_sees_everything_and_is_offered_nothing(calcom, viewer, ticket):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(uid=booking.uid)
+    page = viewer.open(failure)
+    assert booking.uid in page
+    assert viewer.buttons(failure) == set()
+    assert "Work it again" not in page
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["try_again", "adopt", "link", "recreate", "cancel", "resolve", "review", "snooze", "assign"],
+)
+def test_a_viewer_who_posts_all_the_same_is_refused(calcom, viewer, operator, ticket, verb):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(uid=booking.uid)
+    calcom.clear_log()
+    sent = {"reason": "x", "expected": "x", "seen": "x", "message": "x", "hours": "4"}
+    for client in (viewer.client, Client()):
+        assert client.get(triage_url(failure, verb)).status_code in (302, 403)
+        assert client.post(triage_url(failure, verb), sent).status_code in (302, 403)
+    bulk = reverse("admin:booking_syncfailure_bulk", args=[verb])
+    assert viewer.client.post(bulk, sent).status_code in (403, 404)
+    assert not calcom.log
+    assert not AuditEntry.objects.exists()
+
+
+def test_each_button_asks_for_its_own_permission(calcom, operator, ticket):
+    failure = ticket(uid=calcom.web_book("open", start=at(10)).uid)
+    assert operator.buttons(failure) >= {"adopt", "cancel", "resolve"}
+    Group.objects.get(name=roles.OPERATOR).permissions.remove(
+        Permission.objects.get(codename="act_at_calcom")
+    )
+    assert operator.buttons(failure) == {"try_again", "adopt", "resolve", "review", "snooze", "assign"}
+    assert operator.client.get(triage_url(failure, "cancel")).status_code == 403
+
+
+# --- The page of a failure
+
+
+def test_both_sides_stand_beside_each_other_and_what_differs_is_marked(calcom, phone, operator, ticket):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(SyncFailure.Type.STATUS_MISMATCH, uid=row.calcom_booking_uid, appointment=row)
+    assert DIFFERS not in operator.open(failure)
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    page = operator.open(failure)
+    assert "Fetched from Cal.com just now." in page
+    assert re.search(r'class="differs"><th scope="row">Status</th><td>scheduled</td><td>cancelled</td>', page)
+    assert page.count(DIFFERS) == 1
+    assert f"{calcom.url}/booking/{row.calcom_booking_uid}" in page
+    assert reverse("admin:calls_call_change", args=[row.call_id]) in page
+
+
+def test_cal_com_that_cannot_be_asked_is_not_taken_for_a_missing_booking(calcom, phone, operator, ticket):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(uid=row.calcom_booking_uid, appointment=row)
+    calcom.faults.outage()
+    page = operator.open(failure)
+    assert "what stands there is not known" in page
+    assert "there is no such booking" not in page
+    assert operator.buttons(failure) == {"try_again", "resolve", "review", "snooze", "assign"}
+    calcom.faults.restore()
+    calcom.erase(row.calcom_booking_uid)
+    assert "there is no such booking" in operator.open(failure)
+
+
+def test_a_cal_com_that_hangs_costs_a_few_seconds(calcom, phone, operator, ticket):
+    phone().book(at(10))
+    failure = ticket(uid=calcom.bookings[0].uid)
+    calcom.faults.outage("timeout")
+    began = timezone.now()
+    assert "what stands there is not known" in operator.open(failure)
+    assert timezone.now() - began < dt.timedelta(seconds=6)
+
+
+def test_a_lost_encryption_key_locks_nobody_out(phone, operator, ticket, settings, calcom):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(uid=row.calcom_booking_uid, appointment=row)
+    settings.FIELD_ENCRYPTION_KEY = "b3RoZXIga2V5LCB3aGljaCBvcGVucyBub3RoaW5nISE="
+    assert "cannot be opened" in operator.open(failure)
+    assert operator.press(failure, "assign") == ["Assigned to you. Changed: 1 sync failure."]
+
+
+def test_the_timeline_tells_everything_in_order_and_names_nobody(
+    calcom, phone, operator, reconcile, announced, work, salon
+):
+    caller = phone()
+    caller.book(at(10), customer_name="Rosalinde Quaas")
+    work()
+    Company.objects.update(heal_follow="off")
+    row = Appointment.objects.get()
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    reconcile()
+    failure = SyncFailure.objects.get()
+    operator.press(failure, "assign")
+    page = operator.open(failure)
+    told = page[page.index('<ol class="timeline">') : page.index("</ol>")]
+    order = ["book_appointment → booked", "BOOKING_CREATED", "status differs", "triage.assign by a-operator"]
+    places = [told.index(words) for words in order]
+    assert places == sorted(places)
+    assert "create succeeded" in told
+    assert "Quaas" not in told
+    assert caller.from_number not in told
+
+
+def test_the_page_of_a_failure_takes_the_same_queries_however_much_happened(calcom, phone, operator, ticket):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(uid=row.calcom_booking_uid, appointment=row, call=row.call)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            operator.open(failure)
+        return len(captured)
+
+    def happen(times: int) -> None:
+        for number in range(times):
+            make.FunctionCallFactory(call=row.call)
+            make.BookingAttemptFactory(
+                appointment=row, call=row.call, idempotency_key="x", kind="cancel", company=row.company
+            )
+            AuditEntry.objects.create(
+                company=row.company, action="x", appointment=row, user=operator.user, failure=failure
+            )
+            SyncFailure.objects.create(
+                company=row.company, appointment=row, subject=f"{number}", failure_type="call_desync",
+                status="resolved", resolved_at=timezone.now(), resolved_by=operator.user,
+            )  # fmt: skip
+            make.CallbackRequestFactory(call=row.call, status="done", closed_by=operator.user)
+            make.WebhookEventFactory(
+                company=row.company, provider="calcom", body=row.calcom_booking_uid,
+                received_at=timezone.now(), webhook_id=f"calcom:x:{number}-{times}",
+            )  # fmt: skip
+
+    happen(1)
+    operator.open(failure)
+    few = queries()
+    SyncFailure.objects.filter(subject="0").delete()
+    happen(15)
+    assert queries() == few
+    assert few <= 40
+
+
+def test_the_inbox_takes_the_same_queries_at_any_length(operator, ticket):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert operator.client.get(reverse(LIST)).status_code == 200
+        return len(captured)
+
+    ticket(uid="a")
+    queries()
+    few = queries()
+    for number in range(30):
+        ticket(uid=f"b{number}")
+    SyncFailure.objects.update(assigned_to=operator.user)
+    assert queries() == few
+    assert few <= 14
+
+
+def test_no_page_of_triage_holds_inline_script_or_style(calcom, phone, operator, ticket):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(uid=row.calcom_booking_uid, appointment=row, call=row.call)
+    event = make.WebhookEventFactory(company=row.company)
+    addresses = [
+        reverse(LIST),
+        reverse("admin:booking_syncfailure_change", args=[failure.pk]),
+        triage_url(failure, "cancel"),
+        triage_url(failure, "snooze"),
+        triage_url(failure, "recreate"),
+        f"{reverse('admin:booking_syncfailure_bulk', args=['resolve'])}?ids={failure.pk}",
+        reverse("admin:calls_call_change", args=[row.call_id]),
+        reverse("admin:calls_webhookevent_replay", args=[event.pk]),
+    ]
+    for address in addresses:
+        page = operator.client.get(address).content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", page), address
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=", page), address
+        for field in re.findall(r'<(?:textarea|select)[^>]* id="([^"]+)"', page):
+            assert f'for="{field}"' in page, (address, field)
+
+
+# --- Every button
+
+
+def test_assign_and_snooze_and_review_and_resolve(calcom, operator, ticket):
+    failure = ticket(uid="gone")
+    assert operator.press(failure, "assign") == ["Assigned to you. Changed: 1 sync failure."]
+    assert "assign" not in operator.buttons(failure)
+    assert operator.press(failure, "review") == ["Marked as waiting for a person. Changed: 1 sync failure."]
+    [said] = operator.press(failure, "snooze", hours=24)
+    assert said.startswith("Snoozed until")
+    failure.refresh_from_db()
+    assert failure.snoozed_until - timezone.now() > dt.timedelta(hours=23)
+    assert operator.press(failure, "resolve") == ["Resolved. Changed: 1 sync failure."]
+    failure.refresh_from_db()
+    assert (failure.status, failure.resolved_by, failure.assigned_to) == (
+        "resolved",
+        operator.user,
+        operator.user,
+    )
+    assert operator.buttons(failure) == set()
+    assert AuditEntry.objects.filter(user=operator.user, failure=failure).count() == 4
+
+
+def test_a_reason_is_demanded_and_looking_changes_nothing(calcom, operator, ticket):
+    failure = ticket(uid=calcom.web_book("open", start=at(10)).uid)
+    for verb in ("resolve", "adopt", "cancel", "snooze", "review", "try_again"):
+        assert operator.press(failure, verb, reason=" ") == []
+    failure.refresh_from_db()
+    assert failure.status == "pending"
+    assert not AuditEntry.objects.exists()
+    assert not calcom.requests("cancel")
+
+
+def test_try_again(calcom, phone, operator, reconcile, verdict):
+    phone().book(at(10))
+    Company.objects.update(heal_follow="off")
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    reconcile()
+    failure = SyncFailure.objects.get()
+    assert "Our appointment follows it: status." in operator.preview(failure, "try_again")
+    assert operator.press(failure, "try_again") == [
+        "Our side was made equal to the booking. The failure is closed. "
+        "Changed: 1 appointment, 1 sync failure."
+    ]
+    assert Appointment.objects.get().status == "cancelled"
+    verdict()
+
+
+def test_adopt(calcom, operator, ticket, verdict):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(uid=booking.uid)
+    assert "A new appointment is made from the booking" in operator.preview(failure, "adopt")
+    [said] = operator.press(failure, "adopt")
+    assert said.endswith("The failure is closed. Changed: 1 appointment, 1 sync failure.")
+    assert Appointment.objects.get().calcom_booking_uid == booking.uid
+    verdict()
+
+
+def test_link(calcom, phone, operator, ticket, verdict):
+    phone().book(at(10))
+    call, row = Call.objects.get(), Appointment.objects.get()
+    Call.objects.update(appointment=None)
+    failure = ticket(SyncFailure.Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    page = operator.preview(failure, "link")
+    assert f'value="{row.pk}"' in page
+    assert operator.press(failure, "link") == []  # nothing was chosen
+    [said] = operator.press(failure, "link", appointment=row.pk)
+    assert "Linked to appointment" in said
+    assert Call.objects.get().appointment == row
+    verdict()
+
+
+def test_book_again_at_cal_com(calcom, phone, operator, reconcile):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    reconcile()
+    failure = SyncFailure.objects.get()
+    page = operator.preview(failure, "recreate")
+    assert "The guest gets an e-mail" in page
+    assert not calcom.active_bookings()
+    [said] = operator.press(failure, "recreate", page=page)
+    [booking] = calcom.active_bookings()
+    assert booking.uid in said
+    assert Appointment.objects.get().calcom_booking_uid == booking.uid
+    # The same page once more, as after the browser's "back".
+    [said] = operator.press(failure, "recreate", page=page)
+    assert "Nothing was done." in said
+    assert len(calcom.active_bookings()) == 1
+
+
+def test_cancel_at_cal_com(calcom, phone, operator, ticket, verdict):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    failure = ticket(SyncFailure.Type.TIME_MISMATCH, uid=row.calcom_booking_uid, appointment=row)
+    page = operator.preview(failure, "cancel")
+    assert "The guest and the host get an e-mail" in page
+    assert "Salon Mitte has cancelled this booking." in page
+    [said] = operator.press(failure, "cancel", page=page)
+    assert said.startswith("The booking is cancelled at Cal.com. The failure is closed.")
+    booking = calcom.booking(row.calcom_booking_uid)
+    assert (booking.status, booking.cancellation_reason) == (
+        "cancelled",
+        "Salon Mitte has cancelled this booking.",
+    )
+    verdict()
+
+
+@pytest.mark.parametrize("verb", ["try_again", "adopt", "cancel", "resolve", "review", "snooze", "assign"])
+def test_when_the_row_moved_on_meanwhile_it_says_so(calcom, operator, ticket, verb):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(uid=booking.uid)
+    page = operator.preview(failure, verb)
+    ticket(uid=booking.uid)
+    [said] = operator.press(failure, verb, page=page)
+    assert "has changed since you looked" in said
+    assert "Nothing was done." in said
+    failure.refresh_from_db()
+    assert (failure.status, failure.assigned_to, failure.snoozed_until) == ("pending", None, None)
+    assert calcom.booking(booking.uid).is_active
+    assert not AuditEntry.objects.exists()
+
+
+def test_when_the_booking_moved_on_meanwhile_it_says_so(calcom, operator, ticket):
+    booking = calcom.web_book("open", start=at(10))
+    failure = ticket(uid=booking.uid)
+    page = operator.preview(failure, "cancel")
+    calcom.web_reschedule(booking.uid, at(12))
+    [said] = operator.press(failure, "cancel", page=page)
+    assert "not any more what you were shown" in said
+    assert not calcom.requests("cancel")
+
+
+def test_a_page_of_what_is_not_possible_has_no_form_and_says_why(calcom, operator, ticket):
+    failure = ticket(uid="gone")
+    page = operator.preview(failure, "cancel")
+    assert "Cal.com shows no booking." in page
+    assert not _Form(page).buttons
+
+
+# --- Many at once
+
+
+def bulk(desk: Desk, verb: str, failures_: list[SyncFailure], **typed: str) -> tuple[str, list[str]]:
+    """Choose rows in the list and an action, then confirm: the page shown, and the messages."""
+    chosen = {"action": f"{verb}_selected", "_selected_action": [failure.pk for failure in failures_]}
+    page = desk.client.post(reverse(LIST), chosen, follow=True)
+    assert page.status_code == 200
+    shown = page.content.decode()
+    sent = _Form(shown).fields | {"reason": "All of them."} | typed
+    address = reverse("admin:booking_syncfailure_bulk", args=[verb])
+    return shown, messages_of(desk.client.post(address, sent, follow=True))
+
+
+def test_many_are_assigned_snoozed_reviewed_and_resolved_at_once(operator, ticket):
+    rows = [ticket(uid=f"u{number}") for number in range(3)]
+    other = ticket(uid="other")
+    shown, said = bulk(operator, "assign", rows)
+    assert "3 sync failures" in shown
+    assert said == ["Assign to me: 3 done. Changed: 3 sync failures."]
+    assert bulk(operator, "review", rows)[1] == ["Send to manual review: 3 done. Changed: 3 sync failures."]
+    assert bulk(operator, "snooze", rows, hours="24")[1] == ["Snooze: 3 done. Changed: 3 sync failures."]
+    # Snoozed ones are out of the list, so they are asked for by their page.
+    SyncFailure.objects.update(snoozed_until=None)
+    assert bulk(operator, "resolve", rows)[1] == ["Mark as resolved: 3 done. Changed: 3 sync failures."]
+    other.refresh_from_db()
+    assert (other.status, other.assigned_to) == ("pending", None)
+    assert AuditEntry.objects.count() == 12
+
+
+def test_of_many_those_that_moved_on_are_counted_and_left(operator, ticket):
+    rows = [ticket(uid=f"u{number}") for number in range(3)]
+    address = reverse("admin:booking_syncfailure_bulk", args=["resolve"])
+    page = operator.client.get(f"{address}?ids={','.join(str(row.pk) for row in rows)}").content.decode()
+    ticket(uid="u1")
+    SyncFailure.objects.filter(pk=rows[2].pk).update(status="resolved")
+    sent = _Form(page).fields | {"reason": "x"}
+    assert messages_of(operator.client.post(address, sent, follow=True)) == [
+        "Mark as resolved: 1 done, 2 had moved on meanwhile. Changed: 1 sync failure."
+    ]
+    assert SyncFailure.objects.get(pk=rows[1].pk).is_open
+
+
+def test_many_are_tried_again_at_once(calcom, phone, operator, reconcile, verdict):
+    for hour in (9, 10, 11):
+        phone().book(at(hour))
+    Company.objects.update(heal_follow="off")
+    for booking in list(calcom.active_bookings()):
+        calcom.web_cancel(booking.uid, silent=True)
+    reconcile()
+    _shown, said = bulk(operator, "try_again", list(SyncFailure.objects.all()))
+    assert said == ["Try again: 3 done. Changed: 3 appointments, 3 sync failures."]
+    assert set(Appointment.objects.values_list("status", flat=True)) == {"cancelled"}
+    verdict()
+
+
+@pytest.mark.parametrize("verb", ["adopt", "cancel", "recreate", "link"])
+def test_what_needs_a_look_at_each_is_not_done_to_many(operator, ticket, verb):
+    ticket(uid="gone")
+    assert f"{verb}_selected" not in operator.client.get(reverse(LIST)).content.decode()
+    address = reverse("admin:booking_syncfailure_bulk", args=[verb])
+    assert operator.client.post(address, {"reason": "x", "expected": ""}).status_code == 404
+
+
+# --- The inbox
+
+
+def inbox(desk: Desk, **query: Any) -> set[int]:
+    response = desk.client.get(reverse(LIST), query)
+    return {row.pk for row in response.context["cl"].result_list}
+
+
+def test_snoozed_ones_are_hidden_and_owners_can_be_asked_for(operator, ticket):
+    colleague = User.objects.create_user("colleague")
+    mine, theirs, free, asleep, woken = (ticket(uid=f"u{number}") for number in range(5))
+    SyncFailure.objects.filter(pk=mine.pk).update(assigned_to=operator.user)
+    SyncFailure.objects.filter(pk=theirs.pk).update(assigned_to=colleague)
+    now = timezone.now()
+    SyncFailure.objects.filter(pk=asleep.pk).update(snoozed_until=now + dt.timedelta(hours=1))
+    SyncFailure.objects.filter(pk=woken.pk).update(snoozed_until=now - dt.timedelta(hours=1))
+    assert inbox(operator) == {mine.pk, theirs.pk, free.pk, woken.pk}
+    assert inbox(operator, snoozed="only") == {asleep.pk}
+    assert inbox(operator, snoozed="too") == set(SyncFailure.objects.values_list("pk", flat=True))
+    assert inbox(operator, owner="mine") == {mine.pk}
+    assert inbox(operator, owner="others") == {theirs.pk}
+    assert inbox(operator, owner="nobody") == {free.pk, woken.pk}
+    counts = operator.client.get(reverse(LIST)).context["inbox_counts"]
+    assert [count for _name, count, _url in counts] == [4, 0, 1, 2, 1]
+    for _name, _count, url in counts:
+        assert operator.client.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("term", ["+4915112345678", "0151 12345678", "uid", "call"])
+def test_a_failure_is_found_by_what_a_person_has_in_hand(calcom, phone, operator, ticket, term):
+    caller = phone()
+    caller.book(at(10))
+    row = Appointment.objects.get()
+    uid = row.calcom_booking_uid
+    wanted = ticket(SyncFailure.Type.CALL_DESYNC, subject=f"call:{caller.call_id}", call=row.call, uid=uid)
+    ticket(uid="another")
+    spelled = {"uid": uid, "call": caller.call_id}.get(term, term)
+    assert inbox(operator, q=spelled) == {wanted.pk}
+
+
+# --- Why is it not in the calendar?
+
+
+def why(desk: Desk, call: Call) -> str:
+    page = desk.client.get(reverse("admin:calls_call_change", args=[call.pk])).content.decode()
+    found = re.search(r'<p class="verdict \w+">(.*?)</p>', page, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def test_the_page_of_a_call_says_why_it_is_or_is_not_in_the_calendar(calcom, phone, viewer, settle_later):
+    phone().book(at(10))
+    assert "It is in the calendar" in why(viewer, Call.objects.latest("pk"))
+    phone(from_number="+4915112345679").book(at(10))
+    assert "Cal.com refused it" in why(viewer, Call.objects.latest("pk"))
+    assert "slot_taken" in why(viewer, Call.objects.latest("pk"))
+    phone().ask("list_services")
+    assert "never asked for it" in why(viewer, Call.objects.latest("pk"))
+    phone().book("not a time")
+    assert "never got to Cal.com" in why(viewer, Call.objects.latest("pk"))
+    calcom.faults.timeout_before_commit()
+    phone().book(at(14))
+    assert "not known yet" in why(viewer, Call.objects.latest("pk"))
+    calcom.faults.clear()
+    settle_later()
+    assert "Cal.com never made it" in why(viewer, Call.objects.latest("pk"))
+    assert "Open the sync failure" in why(viewer, Call.objects.latest("pk"))
+
+
+def test_the_timeline_shows_nobody_what_they_may_not_see(calcom, phone, salon):
+    phone().book(at(10))
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="view_call"))
+    client = Client()
+    client.force_login(clerk)
+    page = client.get(reverse("admin:calls_call_change", args=[Call.objects.get().pk])).content.decode()
+    assert "book_appointment" not in page
+    assert reverse("admin:booking_bookingattempt_change", args=[BookingAttempt.objects.get().pk]) not in page
+
+
+# --- Deliveries
+
+
+def select(desk: Desk, events: list[WebhookEvent], *, across: bool = False, **query: str) -> Any:
+    chosen = {
+        "action": "replay_selected",
+        "_selected_action": [event.pk for event in events],
+        "select_across": "1" if across else "0",
+        "index": "0",
+    }
+    address = reverse("admin:calls_webhookevent_changelist", query=query or None)
+    return address, desk.client.post(address, chosen)
+
+
+def test_a_delivery_is_worked_again_with_a_reason(operator, salon, work):
+    event = make.WebhookEventFactory(company=salon, status="dead", attempts=12, body='{"event": "x"}')
+    address = reverse("admin:calls_webhookevent_replay", args=[event.pk])
+    page = operator.client.get(address).content.decode()
+    assert "1 delivery is worked again" in page
+    event.refresh_from_db()
+    assert event.status == "dead"
+    sent = _Form(page).fields | {"reason": "Fixed."}
+    assert messages_of(operator.client.post(address, sent, follow=True)) == ["1 delivery is worked again."]
+    event.refresh_from_db()
+    assert (event.status, event.attempts) == ("received", 0)
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.user, entry.reason) == ("replay", operator.user, "Fixed.")
+    assert entry.details == {"deliveries": 1, "purged": 0, "last": event.pk}
+    work()
+    event.refresh_from_db()
+    assert event.status != "received"
+
+
+def test_everything_a_filter_shows_is_worked_again_but_what_is_purged(operator, salon):
+    dead = make.WebhookEventFactory.create_batch(3, company=salon, status="dead")
+    purged = make.WebhookEventFactory(company=salon, status="dead", body="")
+    done = make.WebhookEventFactory(company=salon, status="processed")
+    address, shown = select(operator, dead[:1], across=True, status__exact="dead")
+    page = shown.content.decode()
+    assert "3 deliveries are worked again" in page
+    assert "1 is left out: its body has been purged" in page
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"dead", "processed"}
+    late = make.WebhookEventFactory(company=salon, status="dead")  # not what the person was shown
+    sent = _Form(page).fields | {"reason": "Fixed."}
+    assert messages_of(operator.client.post(address, sent, follow=True)) == ["3 deliveries are worked again."]
+    statuses = dict(WebhookEvent.objects.values_list("pk", "status"))
+    assert [statuses[event.pk] for event in dead] == ["received"] * 3
+    assert (statuses[purged.pk], statuses[done.pk], statuses[late.pk]) == ("dead", "processed", "dead")
+    assert AuditEntry.objects.get().details["purged"] == 1
+
+
+def test_a_selection_that_changed_since_it_was_shown_is_left_alone(operator, salon):
+    events = make.WebhookEventFactory.create_batch(2, company=salon, status="dead")
+    address, shown = select(operator, events)
+    sent: dict[str, Any] = {**_Form(shown.content.decode()).fields, "reason": "Fixed."}
+    sent["_selected_action"] = [event.pk for event in events]
+    deliveries.purge(before=timezone.now() + dt.timedelta(days=99), limit=1)
+    [said] = messages_of(operator.client.post(address, sent, follow=True))
+    assert "Nothing was done." in said
+    assert not AuditEntry.objects.exists()
+    assert not WebhookEvent.objects.filter(status="received").exists()
+
+
+def test_a_viewer_cannot_have_anything_worked_again(viewer, salon):
+    event = make.WebhookEventFactory(company=salon, status="dead")
+    address = reverse("admin:calls_webhookevent_replay", args=[event.pk])
+    assert viewer.client.get(address).status_code == 403
+    assert viewer.client.post(address, {"reason": "x"}).status_code == 403
+    select(viewer, [event])
+    event.refresh_from_db()
+    assert event.status == "dead"
+    page = viewer.client.get(reverse("admin:calls_webhookevent_change", args=[event.pk])).content.decode()
+    assert address not in page
+
+
+# --- Lists that are only read
+
+
+def test_runs_entries_and_refused_deliveries_can_be_read_and_not_changed(viewer, salon):
+    run = ReconciliationRun.objects.create(company=salon, scope="full")
+    entry = AuditEntry.objects.create(company=salon, action="heal.adopt", user=viewer.user)
+    refused = make.RefusedDeliveryFactory(company=salon)
+    for row in (run, entry, refused):
+        label = row._meta.label_lower.replace(".", "_")
+        page = reverse(f"admin:{label}_change", args=[row.pk])
+        listed = viewer.client.get(reverse(f"admin:{label}_changelist"))
+        assert page in listed.content.decode()
+        assert viewer.client.get(page).status_code == 200
+        assert viewer.client.post(page, {"reason": "x"}).status_code == 403
+        assert viewer.client.post(reverse(f"admin:{label}_delete", args=[row.pk])).status_code == 403
