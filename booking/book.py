@@ -27,6 +27,7 @@ from booking import (
     availability,
     breaker,
     callbacks,
+    change_outcome,
     completer,
     database_errors,
     event_types,
@@ -449,6 +450,9 @@ def _after_refusal(
         _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
         return _call_back(intention, reason="Cal.com says this person already has a seat at that time.")
     if error.reason is Refusal.SLOT_TAKEN:
+        moved_here = _own_move_to(intention)
+        if moved_here is not None:
+            return _after_own_move(moved_here, attempt, intention, error=error, deadline=deadline)
         _release(attempt, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
         # Whoever was offered this slot was offered it from the cache.
         availability.forget(intention.company.pk)
@@ -463,6 +467,38 @@ def _after_refusal(
     # What the caller said was checked before it was sent, so what Cal.com does not like about the rest is
     # between it and us.
     return _misconfigured(attempt, intention, error, posting)
+
+
+def _own_move_to(intention: Intention) -> BookingAttempt | None:
+    """A move of this customer's to the very same slot of which nobody knows yet how it went."""
+    moves = BookingAttempt.objects.filter(
+        company=intention.company,
+        kind=BookingAttempt.Kind.RESCHEDULE,
+        state__in=(State.CLAIMED, State.UNKNOWN),
+        appointment__customer=intention.customer,
+        appointment__service=intention.service,
+    ).select_related("appointment__service", "appointment__customer", "company", "call")
+    return next((move for move in moves if change_outcome.wanted_start(move) == intention.starts_at), None)
+
+
+def _after_own_move(
+    move: BookingAttempt,
+    attempt: BookingAttempt,
+    intention: Intention,
+    *,
+    error: CalcomError,
+    deadline: Deadline,
+) -> Outcome:
+    """The slot may be taken by the caller's own appointment: never called taken before that is known."""
+    _release(attempt, state=State.REFUSED, told=Code.CHECKING, error=error)
+    row = move.appointment
+    if not _settle_change(row, deadline=deadline):
+        return _checking(intention)
+    if row.is_live and row.starts_at == intention.starts_at:
+        return Outcome(Code.ALREADY_BOOKED, appointment=row, service=intention.service)
+    return alternatives.taken(
+        intention.service, intention.starts_at, company=intention.company, deadline=deadline
+    )
 
 
 def _add_address(attempt: BookingAttempt, intention: Intention) -> bool:

@@ -49,7 +49,14 @@ from booking.calcom.errors import (
 from booking.calcom.objects import Booking
 from booking.change_outcome import Seen
 from booking.connection import client_for
-from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking.models import (
+    OPEN_STATES,
+    PROVEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    CallbackRequest,
+    SyncFailure,
+)
 from booking.outcomes import Code, Outcome
 from calls.models import Call
 from customers.database import drop_dead_connections
@@ -355,6 +362,8 @@ class _Sending:
             return self._unknown(error)
         if isinstance(error, CalcomRefused) and not self.repeated:
             return self._after_refusal(error, seen)
+        if not seen.booking.is_active:
+            return self._changed_meanwhile(error, seen)
         if self.repeated:
             return self._unknown(error)
         return _misconfigured(self.attempt, self.change, error, seen=seen)
@@ -382,13 +391,18 @@ class _Sending:
                 and seen.booking.is_active
             ):
                 return self._unknown(error)  # it is refused for what it does not show: a replica lags behind
-            # Somebody else was faster, on the web. Nothing is done to what they made of it before the caller
-            # knows.
-            self._give_up(told=Code.NOT_FOUND, **refused)
-            change.appointment.refresh_from_db()
-            standing = change.appointment if change.appointment.is_live else None
-            return change.outcome(Code.NOT_FOUND, reason="changed_meanwhile", appointment=standing)
+            return self._changed_meanwhile(error, seen)
         return _misconfigured(self.attempt, change, error, seen=seen)
+
+    def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:
+        """Somebody else was faster, on the web. Nothing is done to what they made of it before the caller
+        knows.
+        """
+        self._give_up(state=State.REFUSED, told=Code.NOT_FOUND, seen=seen, error=error)
+        row = self.change.appointment
+        row.refresh_from_db()
+        standing = row if row.is_live else None
+        return self.change.outcome(Code.NOT_FOUND, reason="changed_meanwhile", appointment=standing)
 
     def _look(self) -> Seen:
         return change_outcome.look(self.attempt, client=self.client, deadline=self.deadline.less(0.4))
@@ -501,6 +515,7 @@ def _call_back(change: Change, *, told_on: BookingAttempt | None, reason: str = 
         call=change.call,
         customer=change.appointment.customer,
         reason=f"An appointment could not be {what}.",
+        kind=CallbackRequest.Kind.NOT_CHANGED,
     )
     if told_on is None:
         logger.warning("change.not_recorded", appointment=change.appointment.pk)

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -38,7 +38,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomUnavailable, RateLimited
 from booking.calcom.objects import Booking
 from booking.connection import client_for
-from booking.models import OPEN_STATES, BookingAttempt, SyncFailure
+from booking.models import OPEN_STATES, BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import REFUSALS, Code
 from booking.settle import Result
 
@@ -145,8 +145,10 @@ def _settle_change(
     if seen.is_done:
         change_outcome.settle(attempt, seen, told=attempt.told, now=now)
     elif now >= give_up_at(attempt):
-        change_outcome.give_up(attempt, state=State.ABSENT, told=attempt.told, now=now, seen=seen)
-        _promise_call(attempt, reason=f"The appointment could not be changed ({attempt.kind}).")
+        with transaction.atomic():
+            # Both or neither: whoever was told "checking" must not be forgotten.
+            change_outcome.give_up(attempt, state=State.ABSENT, told=attempt.told, now=now, seen=seen)
+            _promise_call(attempt, reason=f"The appointment could not be changed ({attempt.kind}).")
         logger.warning("change.absent", attempt=str(attempt.uuid), told=attempt.told)
 
 
@@ -165,8 +167,9 @@ def settle_shown(
     """Settle an attempt with the booking that a delivery, or a listing, has shown to be its; returns the
     state it is left in. Raises InFlight, CalcomError.
     """
-    if attempt.state in OPEN_STATES:
-        if not _take_over(attempt, now=now):
+    if attempt.state in OPEN_STATES or (attempt.state == State.ABSENT and booking.is_active):
+        # What was given up as absent is taken up again, by one of those who hear of it.
+        if not _take_over(attempt, now=now, also_absent=True):
             raise InFlight
         _adopt(attempt, [booking], client=client, deadline=deadline, now=now)
         _put_back(attempt, now=now)
@@ -174,8 +177,8 @@ def settle_shown(
         # The caller was told no, so what stands has to go. The later look sees to it.
         if booking.is_active:
             BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=now)
-    elif booking.is_active:
-        settle.settle(attempt, booking=booking, client=client, deadline=deadline, answering=False)
+    elif attempt.state == State.SUCCEEDED and booking.is_active:
+        settle.report_twin(attempt, booking)
     return _state_of(attempt)
 
 
@@ -203,17 +206,18 @@ def _settle_by_id(attempt_id: int, *, now: datetime | None) -> BookingAttempt.St
     ).get(pk=attempt_id)
     deadline = Deadline.after(SECONDS_EACH)
     if attempt.state == State.REFUSED:
-        return _look_once_more(attempt, deadline=deadline)
+        return _look_once_more(attempt, deadline=deadline, now=now or timezone.now())
     return settle_attempt(attempt, deadline=deadline, now=now)
 
 
-def _take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
+def _take_over(attempt: BookingAttempt, *, now: datetime, also_absent: bool = False) -> bool:
+    """`also_absent`: one that was given up, for it has shown up after all. Nobody holds its lease."""
     lease = attempts.lease_end(now)
+    free = Q(state__in=OPEN_STATES, lease_expires_at__lte=now)
+    if also_absent:
+        free |= Q(state=State.ABSENT)
     taken = BookingAttempt.objects.filter(
-        pk=attempt.pk,
-        state__in=OPEN_STATES,
-        lease_expires_at=attempt.lease_expires_at,
-        lease_expires_at__lte=now,
+        free, pk=attempt.pk, lease_expires_at=attempt.lease_expires_at
     ).update(
         state=State.UNKNOWN, lease_expires_at=lease, looks=F("looks") + 1, write_lock=None, updated_at=now
     )
@@ -316,18 +320,33 @@ def _tell_a_person(attempt: BookingAttempt) -> None:
 
 
 def _promise_call(attempt: BookingAttempt, *, reason: str) -> None:
-    if attempt.call is not None and attempt.told not in NOES:
-        callbacks.promise(call=attempt.call, customer=attempt.appointment.customer, reason=reason)
+    """Raises DatabaseError if it cannot be put on record."""
+    if attempt.call is None or attempt.told in NOES:
+        return
+    is_create = attempt.kind == BookingAttempt.Kind.CREATE
+    kinds = CallbackRequest.Kind
+    callbacks.promise(
+        call=attempt.call,
+        customer=attempt.appointment.customer,
+        reason=reason,
+        kind=kinds.NOT_BOOKED if is_create else kinds.NOT_CHANGED,
+    )
+    if callbacks.open_of(attempt.call) is None:
+        raise DatabaseError("The callback is not on record.")
 
 
-def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline) -> BookingAttempt.State:
+def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetime) -> BookingAttempt.State:
     """Raises CalcomError when it could not be asked; then it is still due."""
     client = client_for(attempt.company)
+    if not _take_later_look(attempt, now=now):
+        return State.REFUSED  # another completer is at it
     if attempt.kind != BookingAttempt.Kind.CREATE:
         return _look_at_change_once_more(attempt, client=client, deadline=deadline)
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     for booking in found:
-        if booking.is_active and booking.metadata.get("attempt_id") == str(attempt.uuid):
+        if not booking.is_active or settle.is_known(booking.uid, company_id=attempt.company_id):
+            continue  # a repeat has adopted it since, and said so
+        if booking.metadata.get("attempt_id") == str(attempt.uuid):
             logger.error("booking.refused_and_made", attempt=str(attempt.uuid), uid=booking.uid)
             if not compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline):
                 why = "Cal.com refused this booking and made it all the same."
@@ -342,13 +361,25 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline) -> BookingAt
     return State.REFUSED
 
 
+def _take_later_look(attempt: BookingAttempt, *, now: datetime) -> bool:
+    if attempt.look_again_at is None or attempt.look_again_at > now:
+        return False
+    rows = BookingAttempt.objects.filter(
+        pk=attempt.pk, state=State.REFUSED, look_again_at=attempt.look_again_at
+    )
+    return bool(rows.update(look_again_at=now + timedelta(minutes=1), updated_at=now))
+
+
 def _look_at_change_once_more(
     attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline
 ) -> BookingAttempt.State:
     """It was refused, and made all the same: our side follows, and the caller, who heard no, is rung."""
     seen = change_outcome.look(attempt, client=client, deadline=deadline)
     now = timezone.now()
-    if seen.is_done and seen.booking is not None:
+    made_since = BookingAttempt.objects.filter(
+        appointment=attempt.appointment_id, pk__gt=attempt.pk, state=State.SUCCEEDED
+    )
+    if seen.is_done and seen.booking is not None and not made_since.exists():
         logger.error("change.refused_and_made", attempt=str(attempt.uuid), uid=seen.booking.uid)
         follow.follow(attempt.appointment, booking=seen.booking, former_uids=seen.former_uids, now=now)
         if attempt.call is not None:
@@ -356,6 +387,7 @@ def _look_at_change_once_more(
                 call=attempt.call,
                 customer=attempt.appointment.customer,
                 reason=f"The caller was told no, and the {attempt.kind} was made all the same.",
+                kind=CallbackRequest.Kind.NOT_CHANGED,
             )
     BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=None)
     return State.REFUSED

@@ -38,7 +38,7 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
     asked = serializer.validated_data
     meant = _meant(conversation, asked)
     if meant.only is None:
-        return _which(conversation, meant)
+        return _moved_before(conversation, asked) or _which(conversation, meant)
     slot: OfferedSlot | None = asked["slot_id"] or None
     if slot and asked["new_start"] and slot.starts_at != asked["new_start"]:
         return Outcome(
@@ -69,9 +69,12 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
         return invalid(serializer.errors)
     asked = serializer.validated_data
     meant = _meant(conversation, asked)
+    before = None if asked["appointment"] else _cancelled_before(conversation)
     if meant.only is None:
-        before = None if meant.choices or asked["appointment"] else _cancelled_before(conversation)
-        return before or _which(conversation, meant)
+        return (None if meant.choices else before) or _which(conversation, meant)
+    if before is not None and not (asked["appointment"] or asked["service"] or asked["day"]):
+        # One was just cancelled in this call. Whether the words are a repeat or mean the next one, they ask.
+        return _which(conversation, meant)
     return change.cancel(
         company=conversation.company,
         call=conversation.call,
@@ -100,6 +103,15 @@ def _which(conversation: Conversation, meant: whose_appointment.Meant) -> Outcom
         )
     withheld = whose_appointment.callers_number(conversation) is None
     return Outcome(Code.NOT_FOUND, reason="number_withheld" if withheld else "no_appointment")
+
+
+def _moved_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
+    """What this call has moved is not on its old day any more: moving it there again is a yes."""
+    start = asked["slot_id"].starts_at if asked["slot_id"] else asked["new_start"]
+    if not start or asked["appointment"]:
+        return None
+    row = whose_appointment.moved_lately(conversation, start)
+    return Outcome(Code.RESCHEDULED, appointment=row, service=row.service) if row else None
 
 
 def _cancelled_before(conversation: Conversation) -> Outcome | None:

@@ -87,11 +87,22 @@ def open_failure(
     return failure
 
 
-def close_failures(*, company_id: int, subjects: Collection[str], note: str) -> int:
-    """Close the open rows of problems that are gone; returns how many there were."""
+def close_failures(
+    *, company_id: int, subjects: Collection[str], note: str, but: Collection[SyncFailure.Type] = ()
+) -> int:
+    """Close the open rows of problems that are gone, except those of the types in `but`; returns how many
+    there were.
+    """
+    where: dict[str, Any] = {
+        "company": company_id,
+        "subject": tuple(subjects),
+        "status": tuple(OPEN_STATUSES),
+    }
+    if but:
+        where["failure_type"] = tuple(each for each in Type if each not in but)
     return statements.update(
         SyncFailure,
-        {"company": company_id, "subject": tuple(subjects), "status": tuple(OPEN_STATUSES)},
+        where,
         status=Status.RESOLVED,
         resolved_at=timezone.now(),
         resolution_notes=note,

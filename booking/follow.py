@@ -59,17 +59,24 @@ def differences(appointment: Appointment, booking: Booking, *, now: datetime) ->
 
 
 def follow(
-    appointment: Appointment, *, booking: Booking, former_uids: Sequence[str] = (), now: datetime
+    appointment: Appointment,
+    *,
+    booking: Booking,
+    former_uids: Sequence[str] = (),
+    knows_of_absence: bool = True,
+    now: datetime,
 ) -> Followed:
-    """`former_uids`: what the booking was called before it was moved, as far as it is known."""
+    """`former_uids`: what the booking was called before it was moved, as far as it is known.
+    `knows_of_absence`: the booking was fetched because of news about a no-show, or by itself; marking one
+    changes no `updatedAt`, so anything else that was fetched at the same time may be from before.
+    """
     with transaction.atomic():
         row = (
             Appointment.objects.select_for_update(of=("self",), no_key=True)
             .select_related("company", "customer", "service", "call")
             .get(pk=appointment.pk)
         )
-        seen = booking.updated_at or booking.created_at
-        if row.calcom_updated_at and seen and seen < row.calcom_updated_at:
+        if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence):
             return Followed(row, is_stale=True)
         changed = differences(row, booking, now=now)
         _remember_uids(row, booking, former_uids, now=now)
@@ -80,22 +87,44 @@ def follow(
             "calcom_booking_uid": booking.uid,
             "calcom_booking_id": booking.id or row.calcom_booking_id,
             "calcom_sync_status": Appointment.SyncStatus.SYNCED,
-            "calcom_updated_at": seen or row.calcom_updated_at,
+            "calcom_updated_at": booking.updated_at or booking.created_at or row.calcom_updated_at,
         }
         key = _key_at(row, booking.start)
         if key != row.idempotency_key:
             stored["idempotency_key"] = key
-        _write(row, stored, booking, now=now)
+        _write(row, stored, now=now)
         if changed and row.is_live and row.call_id is not None:
             mirror.link_call(row, now=now)
         failures.close_failures(
             company_id=row.company_id,
             subjects=[failures.about_booking(uid) for uid in {booking.uid, *former_uids}],
+            # Whether two of one kind stand is no matter of this one's alone: see `booking.gone`.
+            but=(SyncFailure.Type.DUPLICATE_BOOKING,),
             note="Both sides are equal again.",
         )
     if changed:
         logger.info("appointment.followed", appointment=row.pk, uid=booking.uid, changed=list(changed))
     return Followed(row, changed=changed)
+
+
+def _is_stale(
+    row: Appointment,
+    booking: Booking,
+    former_uids: Sequence[str],
+    *,
+    knows_of_absence: bool,
+) -> bool:
+    """Whether what is mirrored already is newer. The times of two bookings are not compared: a successor is
+    proven by the uids, and nothing else can replace what stands.
+    """
+    if booking.uid != row.calcom_booking_uid:
+        lineage = {*former_uids, booking.rescheduled_from_uid}
+        return bool(row.calcom_booking_uid) and row.calcom_booking_uid not in lineage
+    seen, mirrored = booking.updated_at or booking.created_at, row.calcom_updated_at
+    if seen is None or mirrored is None or seen > mirrored:
+        return False
+    takes_back = row.status == Status.NO_SHOW and not booking.is_no_show and booking.status == "accepted"
+    return seen < mirrored or (takes_back and not knows_of_absence)
 
 
 def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str], *, now: datetime) -> None:
@@ -104,7 +133,7 @@ def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str
         FormerUid.objects.get_or_create(uid=uid, defaults={"appointment": row, "replaced_at": now})
 
 
-def _write(row: Appointment, stored: dict[str, Any], booking: Booking, *, now: datetime) -> None:
+def _write(row: Appointment, stored: dict[str, Any], *, now: datetime) -> None:
     if all(getattr(row, name) == value for name, value in stored.items()):
         return
     rows = Appointment.objects.filter(pk=row.pk)
@@ -112,29 +141,18 @@ def _write(row: Appointment, stored: dict[str, Any], booking: Booking, *, now: d
         with transaction.atomic():
             rows.update(**stored, updated_at=now, last_sync_attempted_at=now)
     except IntegrityError:
-        twin = _twin(row, stored.get("idempotency_key", row.idempotency_key))
-        if twin is None:
+        if twin_of(row, stored.get("idempotency_key", row.idempotency_key)) is None:
             raise
         # Moved (or brought back) to where the same person has the same thing booked already. Both stand at
-        # Cal.com, so both stand here; which one is meant is not for a machine to guess.
+        # Cal.com, so both stand here; whether that is more than a passing moment, `booking.twins` finds out.
         stored["idempotency_key"] = None
         rows.update(**stored, updated_at=now, last_sync_attempted_at=now)
-        failures.open_failure(
-            company=row.company,
-            failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
-            subject=failures.about_booking(twin.calcom_booking_uid or str(twin.pk)),
-            message="One customer has two appointments for the same service at the same time.",
-            appointment=row,
-            call=row.call,
-            uid=booking.uid,
-            details={"other_appointment": twin.pk},
-            needs_person=True,
-        )
     for name, value in stored.items():
         setattr(row, name, value)
 
 
-def _twin(row: Appointment, key: str | None) -> Appointment | None:
+def twin_of(row: Appointment, key: str | None) -> Appointment | None:
+    """The other live appointment that has this key."""
     if key is None:
         return None
     rows = Appointment.objects.filter(idempotency_key=key, status__in=LIVE_STATUSES).exclude(pk=row.pk)
@@ -142,9 +160,12 @@ def _twin(row: Appointment, key: str | None) -> Appointment | None:
 
 
 def _key_at(row: Appointment, starts_at: datetime) -> str | None:
-    if starts_at == row.starts_at or row.idempotency_key is None:
-        return row.idempotency_key
-    if not (row.customer_id and row.service_id):
+    return row.idempotency_key if starts_at == row.starts_at else key_of(row, starts_at)
+
+
+def key_of(row: Appointment, starts_at: datetime) -> str | None:
+    """The idempotency key an appointment has at a time; None for what nobody here intended."""
+    if row.source == Appointment.Source.CALCOM or not (row.customer_id and row.service_id):
         return None
     return idempotency.booking_key(
         customer_id=row.customer_id, service_id=row.service_id, starts_at=starts_at, source=row.source

@@ -11,7 +11,7 @@ from django.db.models import CharField, Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast, Substr
 from django.utils import timezone
 
-from booking import failures
+from booking import failures, twins
 from booking.models import (
     OPEN_STATUSES,
     PROVEN_STATUSES,
@@ -25,6 +25,7 @@ from booking.models import (
 def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
     closed = sum(_resolve(rows, note=note) for rows, note in _gone())
+    closed += twins.settle_twins()
     return closed + _no_longer_needed_callbacks().update(
         status=CallbackRequest.Status.DONE,
         note="Booked after all, in the same call.",

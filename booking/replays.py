@@ -47,13 +47,18 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
 
 
 def _booked_since(before: FunctionCall) -> bool:
-    """The same call has got an appointment after it was refused one: perhaps this very slot."""
-    return Appointment.objects.filter(
-        call__isnull=False,
+    """The same call has got or changed an appointment since: perhaps to this very slot."""
+    if before.call_id is None:
+        return False
+    booked = Appointment.objects.filter(
+        call=before.call_id, created_at__gt=before.answered_at, status__in=LIVE_STATUSES
+    )
+    changed = BookingAttempt.objects.filter(
         call=before.call_id,
-        created_at__gt=before.answered_at,
-        status__in=LIVE_STATUSES,
-    ).exists()
+        finished_at__gt=before.answered_at,
+        state=BookingAttempt.State.SUCCEEDED,
+    ).exclude(kind=BookingAttempt.Kind.CREATE)
+    return booked.exists() or changed.exists()
 
 
 def _promise_stands(before: FunctionCall) -> bool:

@@ -111,7 +111,7 @@ def settle_found(
     """The same for what a look-up found: the first counts, any further active one is a ticket."""
     for other in found[1:]:
         if other.is_active:
-            _report_twin(attempt, other)
+            report_twin(attempt, other)
     return settle(attempt, booking=found[0], client=client, deadline=deadline, answering=answering)
 
 
@@ -202,7 +202,7 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
             return None
     except DatabaseError:
         return None
-    _report_twin(attempt, booking)
+    report_twin(attempt, booking)
     return Settlement(Result.OPEN, attempt.appointment)
 
 
@@ -221,7 +221,7 @@ def _uid_is_taken(attempt: BookingAttempt, booking: Booking) -> Settlement:
     return Settlement(Result.OPEN, attempt.appointment)
 
 
-def _report_twin(attempt: BookingAttempt, booking: Booking) -> None:
+def report_twin(attempt: BookingAttempt, booking: Booking) -> None:
     """Two bookings of ours for one intention: which of them is meant is not for a machine to guess."""
     failures.open_failure(
         company=attempt.company,
@@ -233,6 +233,15 @@ def _report_twin(attempt: BookingAttempt, booking: Booking) -> None:
         uid=booking.uid,
         details={"attempt": str(attempt.uuid)},
         needs_person=True,
+        is_standing=True,
+    )
+
+
+def is_known(uid: str, *, company_id: int) -> bool:
+    """Whether an appointment of the company is, or was, this booking."""
+    return (
+        Appointment.objects.filter(company=company_id, calcom_booking_uid=uid).exists()
+        or FormerUid.objects.filter(uid=uid, appointment__company=company_id).exists()
     )
 
 
@@ -249,7 +258,7 @@ def _already_settled(attempt: BookingAttempt, booking: Booking) -> Settlement:
     appointment = Appointment.objects.select_related("service", "call").get(pk=attempt.appointment_id)
     if appointment.is_live and appointment.status != Appointment.Status.PENDING:
         if appointment.calcom_booking_uid != booking.uid and booking.is_active:
-            _report_twin(attempt, booking)
+            report_twin(attempt, booking)
         return Settlement(Result.SETTLED, appointment)
     gone = appointment.status == Appointment.Status.CANCELLED
     return Settlement(Result.GONE if gone else Result.OPEN, appointment)

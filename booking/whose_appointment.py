@@ -8,7 +8,7 @@ very call. A withheld number has only the latter.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
@@ -66,6 +66,20 @@ def cancelled_lately(conversation: Conversation) -> Appointment | None:
         state=BookingAttempt.State.SUCCEEDED,
         created_at__gt=conversation.now - LATELY,
         appointment__status=Appointment.Status.CANCELLED,
+    )
+    attempt = attempts.select_related("appointment__service").order_by("-id").first()
+    return attempt.appointment if attempt else None
+
+
+def moved_lately(conversation: Conversation, start: datetime) -> Appointment | None:
+    """What this call has moved to this very time, and that is there."""
+    attempts = BookingAttempt.objects.filter(
+        company=conversation.company,
+        call=conversation.call,
+        kind=BookingAttempt.Kind.RESCHEDULE,
+        state=BookingAttempt.State.SUCCEEDED,
+        appointment__status__in=PROVEN_STATUSES,
+        appointment__starts_at=start,
     )
     attempt = attempts.select_related("appointment__service").order_by("-id").first()
     return attempt.appointment if attempt else None

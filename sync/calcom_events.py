@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from booking import availability, completer
+from booking import availability, completer, twins
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.deliveries import ENDINGS, Hint, read_hint
@@ -65,13 +65,22 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
         )
 
     try:
-        converge.converge(
-            match, client=client, deadline=deadline, now=now, webhook_id=event.webhook_id, also=finish
+        done = converge.converge(
+            match,
+            client=client,
+            deadline=deadline,
+            now=now,
+            webhook_id=event.webhook_id,
+            knows_of_absence=hint.trigger == "BOOKING_NO_SHOW_UPDATED",
+            also=finish,
         )
     except completer.InFlight:
         deliveries.look_again(
             event, now=now, after=AGAIN_AFTER, note="Our own request is still being answered."
         )
+        return
+    if done.changed:
+        twins.settle_twins(company_id=event.company_id)
 
 
 def _fetch(hint: Hint, *, client: CalcomClient, deadline: Deadline) -> Booking | None:

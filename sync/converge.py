@@ -45,6 +45,7 @@ class Kinship(StrEnum):
 
     MIRRORED = "mirrored"  # it has its appointment
     TWIN = "twin"  # its appointment was moved on to another booking, and both of them stand
+    OVERTAKEN = "overtaken"  # what was shown of it is older than what is mirrored
     OF_ATTEMPT = "of_attempt"  # an attempt of ours made it, and it has no appointment
     LOST = "lost"  # it was booked in a call of ours, and every row of it but the call is gone
     ELSEWHERE = "elsewhere"  # made on the web or by hand, with an event type of this company
@@ -92,6 +93,9 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
     if appointment is not None:
         match = replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
         if _points_elsewhere(match) and _stands(appointment.calcom_booking_uid, client, deadline):
+            if not _stands(booking.uid, client, deadline):
+                # It was fetched before it was moved, and the move is mirrored already.
+                return replace(match, kinship=Kinship.OVERTAKEN)
             return replace(match, kinship=Kinship.TWIN)
         return match
     attempt = attempt_of(company, booking)
@@ -117,12 +121,21 @@ def converge(
     deadline: Deadline,
     now: datetime,
     webhook_id: str = "",
+    knows_of_absence: bool = True,
     also: Callable[[], None] = lambda: None,
 ) -> Converged:
     """Make our side equal to the booking. `also` is done in the transaction of the effect, where there is
     one. Raises completer.InFlight, CalcomError, and what the database raises.
     """
-    work = _Work(match, client=client, deadline=deadline, now=now, webhook_id=webhook_id, also=also)
+    work = _Work(
+        match,
+        client=client,
+        deadline=deadline,
+        now=now,
+        webhook_id=webhook_id,
+        knows_of_absence=knows_of_absence,
+        also=also,
+    )
     effects = {
         Kinship.MIRRORED: work.follow,
         Kinship.TWIN: work.report_twin,
@@ -130,6 +143,7 @@ def converge(
         Kinship.LOST: work.import_,
         Kinship.ELSEWHERE: work.import_,
         Kinship.UNKNOWN_CLAIM: work.report,
+        Kinship.OVERTAKEN: work.leave,
         Kinship.UNASSIGNED: work.leave,
     }
     try:
@@ -161,12 +175,14 @@ def _appointment_of(company: Company, uids: list[str], *, number: int | None = N
         known = former.select_related("appointment").first()
         found = known.appointment if known else None
     if found is None and number is not None:
-        found = rows.filter(calcom_booking_id=number).first()
+        # Numbers begin again where a company moves to another Cal.com: only a row without a uid has no
+        # better.
+        found = rows.filter(calcom_booking_id=number, calcom_booking_uid=None).first()
     return found
 
 
 def _points_elsewhere(match: Match) -> bool:
-    """A host can confirm a booking again that was moved away long ago: then it stands beside what it became."""
+    """A host can confirm a booking again that was moved away: then it stands beside what it became."""
     row, booking = match.appointment, match.booking
     if row is None or not (row.is_live and booking.is_active):
         return False
@@ -194,6 +210,7 @@ class _Work:
     deadline: Deadline
     now: datetime
     webhook_id: str
+    knows_of_absence: bool
     also: Callable[[], None]
 
     def follow(self) -> Converged:
@@ -201,7 +218,11 @@ class _Work:
         assert appointment is not None  # noqa: S101 - what MIRRORED means
         with transaction.atomic():
             followed = follow.follow(
-                appointment, booking=self.match.booking, former_uids=self.match.former_uids, now=self.now
+                appointment,
+                booking=self.match.booking,
+                former_uids=self.match.former_uids,
+                knows_of_absence=self.knows_of_absence,
+                now=self.now,
             )
             self.also()
         return Converged(Kinship.MIRRORED, appointment=followed.appointment, changed=followed.changed)
@@ -242,6 +263,7 @@ class _Work:
                 uid=booking.uid,
                 details={"attempt": str(attempt.uuid), "state": attempt.state},
                 needs_person=True,
+                is_standing=True,
             )
         self.also()
         return Converged(Kinship.OF_ATTEMPT, appointment=appointment, failure=failure)
@@ -283,6 +305,7 @@ class _Work:
                     uid=booking.uid,
                     details={"attempt": booking.metadata.get("attempt_id", "")[:64]},
                     needs_person=True,
+                    is_standing=True,
                 )
             else:
                 failures.close_failures(
@@ -295,13 +318,13 @@ class _Work:
 
     def leave(self) -> Converged:
         self.also()
-        return Converged(Kinship.UNASSIGNED)
+        return Converged(self.match.kinship, appointment=self.match.appointment)
 
 
 def _is_being_seen_to(attempt: BookingAttempt, booking: Booking) -> bool:
     """Whether the completer comes back to it, or a ticket about this very booking is open already."""
     attempt.refresh_from_db(fields=["state", "look_again_at"])
-    if attempt.state in OPEN_STATES or (
+    if attempt.state in (*OPEN_STATES, BookingAttempt.State.SUCCEEDED) or (
         attempt.state == BookingAttempt.State.REFUSED and attempt.look_again_at is not None
     ):
         return True

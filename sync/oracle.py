@@ -17,7 +17,15 @@ from django.utils.dateparse import parse_datetime
 
 from booking import failures, idempotency, mirror
 from booking.calcom.objects import Booking
-from booking.models import LIVE_STATUSES, OPEN_STATES, OPEN_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking.models import (
+    LIVE_STATUSES,
+    OPEN_STATES,
+    OPEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    FormerUid,
+    SyncFailure,
+)
 from calls.models import FunctionCall
 from customers.models import Company
 from sync.audit import audit
@@ -52,6 +60,9 @@ class _World:
             Appointment.objects.filter(company=company).select_related("call", "customer", "service")
         )
         self.by_uid = {a.calcom_booking_uid: a for a in self.appointments if a.calcom_booking_uid}
+        self.former: dict[int, set[str]] = defaultdict(set)
+        for former in FormerUid.objects.filter(appointment__company=company):
+            self.former[former.appointment_id].add(former.uid)
         self.failures = list(SyncFailure.objects.filter(company=company, status__in=OPEN_STATUSES))
         self.named = {failure.subject for failure in self.failures} | {
             failures.about_booking(failure.calcom_booking_id)
@@ -126,6 +137,12 @@ class _World:
             uid = promised.get("calcom_booking_uid")
             # A row that was lost and rebuilt has another number.
             appointment = ids.get(promised.get("id", 0)) or self.by_uid.get(uid or "")
+            if (
+                appointment is not None
+                and uid not in self.bookings
+                and uid in self.former.get(appointment.pk, ())
+            ):
+                continue  # its booking vanished since, and a person had it made again
             if appointment is None or uid not in self.bookings:
                 yield Breach("no false yes", f"function call {said.pk} said {said.code} of nothing")
             elif said.code == "cancelled" and self._stands(uid):
@@ -144,11 +161,16 @@ class _World:
             for booking in self.bookings.values()
             if booking.is_active and booking.metadata.get("attempt_id") in self.attempts
         }
+        said_yes = {
+            (said.answer.get("appointment") or {}).get("calcom_booking_uid") for said in self._answers(YESES)
+        }
         for said in self._answers(NOES):
             wanted = parse_datetime(str(said.arguments.get("start", "")))
             if wanted is None or wanted.tzinfo is None or said.call is None:
                 continue
             booking = mine.get((said.call.retell_call_id, wanted))
+            if booking is not None and booking.uid in said_yes:
+                continue  # found out later, and said
             if booking is not None and not self._is_named_booking(booking):
                 yield Breach("no false no", f"function call {said.pk} said {said.code} of {booking.uid}")
 

@@ -20,13 +20,15 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+import orjson
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from booking import completer, failures, follow, gone, mirror
+from booking import completer, database_errors, failures, follow, gone, mirror
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
@@ -160,6 +162,8 @@ class _Run:
         )
         self.cursor = last.cursor if last else None
         self.since = since or (self.cursor - OVERLAP if self.cursor else now - FIRST_LOOK_BACK)
+        # Reading from a later time on leaves a stretch unread.
+        self.skips_unread = bool(since and self.cursor and since > self.cursor)
         self.report = Report(
             company=company.slug, scope=Scope.FULL if self.is_full else Scope.CHANGES, is_dry_run=dry_run
         )
@@ -276,15 +280,18 @@ class _Run:
     def _move_cursor(self, last_update: datetime) -> None:
         # What was changed while the pages were read moves from one to another, and may have been between
         # them.
+        if self.skips_unread:
+            return
         if self.report.requests <= 2 or last_update < self.now:
             self.cursor = max(self.cursor or last_update, last_update)
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
         pages = self.client.list_pages(deadline=self._ask, **filters)
-        for bookings in _in_batches(pages):
-            batch = comparison.add(bookings)
+        for kept in _in_batches(pages, read=comparison.add):
             self.report.seen = comparison.seen
-            self._heal(comparison.differences(batch), {booking["uid"]: booking for booking in bookings})
+            differences = comparison.differences()
+            wanted = {d.uid for d in differences if d.gap is Gap.WITHOUT_ROW}
+            self._heal(differences, _find(wanted, kept))
             self.progress(comparison.seen)
 
     # --- what differs
@@ -296,13 +303,34 @@ class _Run:
             if difference.gap is Gap.ENDED or difference.uid in self.looked_at:
                 continue
             self.looked_at.add(difference.uid)
-            try:
-                if difference.gap is Gap.WITHOUT_ROW:
-                    self._without_row(listed[difference.uid])
-                else:
-                    self._differs(difference.uid, difference.gap)
-            except completer.InFlight:
-                self.report.in_flight += 1
+            if difference.gap is Gap.WITHOUT_ROW:
+                self._alone(difference.uid, partial(self._without_row, listed[difference.uid]))
+            else:
+                self._alone(difference.uid, partial(self._differs, difference.uid, difference.gap))
+
+    def _alone(self, uid: str, heal: Callable[[], None]) -> None:
+        """One booking that cannot be dealt with is a ticket, and no reason not to look at the others."""
+        try:
+            heal()
+        except completer.InFlight:
+            self.report.in_flight += 1
+        except BookingNotFound:
+            self._open(
+                SyncFailure.Type.ORPHANED_LOCAL,
+                uid=uid,
+                message="The booking was moved to one that Cal.com does not know.",
+                appointment=Appointment.objects.filter(company=self.company, calcom_booking_uid=uid).first(),
+                details={"found": "moved to nowhere"},
+            )
+        except DatabaseError as error:
+            if database_errors.is_away(error):
+                raise
+            self._open(
+                SyncFailure.Type.SCHEMA_ERROR,
+                uid=uid,
+                message=f"The booking could not be stored: {database_errors.describe(error)}",
+                details={"error": type(error).__name__},
+            )
 
     def _mark_ended(self, ids: list[int]) -> None:
         """Took place as booked: nothing to repair, only to write down."""
@@ -370,21 +398,15 @@ class _Run:
                 self._problem(otherwise, match.booking.uid, f"would {repair}")
             return
         if not self.permission.take(repair):
-            self._count(self.report.would_heal, repair)
-            if otherwise is not None:
-                self._open(
-                    otherwise,
-                    uid=match.booking.uid,
-                    message=f"Both sides differ, and repairing that ({repair}) is off or at its limit.",
-                    appointment=match.appointment or (match.attempt.appointment if match.attempt else None),
-                    details=_both_sides(match),
-                )
+            self._leave(repair, match, otherwise=otherwise)
             return
         before = _both_sides(match)
         done = converge.converge(
             match, client=self.client, deadline=Deadline.after(ASK_SECONDS), now=timezone.now()
         )
-        if done.appointment is not None:
+        if repair is Repair.FOLLOW and not done.changed and done.failure is None:
+            self._leave(repair, match, otherwise=otherwise)
+        elif done.appointment is not None:
             healing.record(
                 repair,
                 company=self.company,
@@ -397,6 +419,20 @@ class _Run:
         if done.failure is not None:
             self.report.opened += done.failure.occurrences == 1
             self._problem(SyncFailure.Type(done.failure.failure_type), match.booking.uid, "left")
+
+    def _leave(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
+        self._count(self.report.would_heal, repair)
+        if otherwise is None:
+            return
+        row = match.appointment
+        self._open(
+            otherwise,
+            # The row's own, so that a gap that moves on stays one problem.
+            uid=(row and row.calcom_booking_uid) or match.booking.uid,
+            message=f"Both sides differ: repairing that ({repair}) is off, at its limit, or did not help.",
+            appointment=row or (match.attempt.appointment if match.attempt else None),
+            details=_both_sides(match),
+        )
 
     # --- what is not listed
 
@@ -420,11 +456,14 @@ class _Run:
                 self._problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
                 break
             uid = appointment.calcom_booking_uid or ""
-            booking = self._fetch(uid)
-            if booking is None:
-                self._gone(appointment)
-            elif follow.differences(appointment, booking, now=self.now):
-                self._differs(uid, Gap.STATUS)
+            self._alone(uid, partial(self._missing, appointment, uid))
+
+    def _missing(self, appointment: Appointment, uid: str) -> None:
+        booking = self._fetch(uid)
+        if booking is None:
+            self._gone(appointment)
+        elif follow.differences(appointment, booking, now=self.now):
+            self._differs(uid, Gap.STATUS)
 
     def _gone(self, appointment: Appointment) -> None:
         """Cal.com was asked by the uid and says there is none."""
@@ -455,6 +494,11 @@ class _Run:
                 uid=uid,
                 details={"was": appointment.status, "found": "past, and unknown to Cal.com"},
                 now=now,
+            )
+            self.report.closed += failures.close_failures(
+                company_id=self.company.pk,
+                subjects=[failures.about_booking(uid)],
+                note="The appointment is over.",
             )
         self._count(self.report.healed, Repair.FOLLOW)
 
@@ -616,18 +660,30 @@ def _both_sides(match: Match) -> dict[str, Any]:
     return {"calcom": theirs, "local": ours}
 
 
-def _in_batches(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Several pages at a time. What was read before an error counts: it comes first, then the error."""
-    gathered: list[dict[str, Any]] = []
+def _in_batches(
+    pages: Iterator[list[dict[str, Any]]], *, read: Callable[[list[dict[str, Any]]], None]
+) -> Iterator[list[bytes]]:
+    """Several pages at a time, each read at once and kept as JSON: as objects they would be in the way of
+    everything else. What was read before an error counts: it comes first, then the error.
+    """
+    kept: list[bytes] = []
     broken: CalcomError | None = None
     try:
-        for number, page in enumerate(pages, start=1):
-            gathered += page
-            if number % PAGES_PER_BATCH == 0:
-                yield gathered
-                gathered = []
+        for page in pages:
+            read(page)
+            kept.append(orjson.dumps(page))
+            if len(kept) == PAGES_PER_BATCH:
+                yield kept
+                kept = []
     except CalcomError as error:
         broken = error
-    yield gathered
+    yield kept
     if broken is not None:
         raise broken
+
+
+def _find(uids: set[str], kept: list[bytes]) -> dict[str, dict[str, Any]]:
+    if not uids:
+        return {}
+    bookings = (booking for page in kept for booking in orjson.loads(page))
+    return {booking["uid"]: booking for booking in bookings if booking["uid"] in uids}

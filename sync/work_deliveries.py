@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
+from django.db import DatabaseError
 from django.utils import timezone
 
+from booking import database_errors
 from booking.calcom.errors import CalcomError
 from calls import call_events, deliveries
 from calls.models import WebhookEvent
@@ -65,6 +67,10 @@ def _work(event: WebhookEvent, *, now: datetime, out_of_reach: set[int]) -> bool
         if isinstance(error, CalcomError):
             out_of_reach.add(event.company_id)
             what = f"{type(error).__name__}: {error.message}"
+        elif isinstance(error, DatabaseError):
+            # Without the trace: the database quotes the row.
+            what = database_errors.describe(error)
+            logger.error("delivery.not_stored", delivery=event.pk, type=event.event_type, error=what)
         else:
             logger.exception("delivery.broken", delivery=event.pk, type=event.event_type)
             what = f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ class CallbackRequest(models.Model):
 
     class Kind(models.TextChoices):
         NOT_BOOKED = "not_booked", _("promised because a booking did not work")
+        NOT_CHANGED = "not_changed", _("promised because a change did not work")
         WANTED = "wanted", _("the caller asked for it")
 
     company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="callback_requests")
