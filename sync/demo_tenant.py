@@ -14,6 +14,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from booking.calcom.subscriptions import TRIGGERS
+
 ADMIN = "admin"
 SLUG = "demo-salon"
 CALLED_NUMBER = "+493012345678"
@@ -95,7 +97,13 @@ def write_world_file(*, var_dir: Path, demo_keys: DemoKeys, webhook_url: str) ->
             }
             for service in SERVICES
         ],
-        "webhooks": [{"url": webhook_url, "secret": demo_keys.calcom_webhook_secret}],
+        "webhooks": [
+            {
+                "url": webhook_url,
+                "secret": demo_keys.calcom_webhook_secret,
+                "triggers": list(TRIGGERS),
+            }
+        ],
     }
     _write_private(path, {"accounts": [account]})
     return path

@@ -50,7 +50,7 @@ class Command(OpsCommand):
         record = Recorder(narrator)
         stage = Stage(system=system, service=_service(system, options["service"]), record=record)
         try:
-            reminded = memory.remind(system)
+            reminded = memory.remind(system.company, calcom=system.calcom, account=system.account)
             _play(stage, only=options["only"])
             breaches = _breaches(system)
         except (CannotPlay, CalcomError, requests.RequestException, SimulatorRefused) as error:
@@ -94,6 +94,7 @@ def _play(stage: Stage, *, only: list[str] | None) -> None:
         # Also after an error or Ctrl-C: whoever uses the system next finds Cal.com well.
         stage.system.calcom.faults.clear()
         stage.system.calcom.webhooks.drop_next(0)
+        stage.system.calcom.webhooks.release()
 
 
 def _breaches(system: RunningSystem) -> list[str]:

@@ -15,8 +15,11 @@ from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from booking.calcom.simulator.control import SimulatorControl
+from customers.models import Company
 from sync import demo_tenant, embedded_server
 from sync.deployment_checks import Tags
+from sync.management.demo import memory, system
 from sync.process_tree import ChildDied, ProcessTree
 
 # Cal.com simulators are reached by nobody but this machine.
@@ -86,7 +89,9 @@ class Command(BaseCommand):
                 "simulator_url": None,
             }
             if simulator_address:
-                told |= self.start_demo(tree, address=address, simulator=simulator_address, env=env)
+                told |= self.start_demo(
+                    tree, address=address, simulator=simulator_address, env=env, stop=stop
+                )
             embedded_server.close_connections()
             web = embedded_server.start_web(
                 tree, address=address, workers=options["workers"], threads=options["threads"], env=env
@@ -112,6 +117,7 @@ class Command(BaseCommand):
         address: embedded_server.Address,
         simulator: embedded_server.Address,
         env: dict[str, str],
+        stop: threading.Event,
     ) -> dict[str, Any]:
         """The simulated Cal.com, the demo salon that books there, and an admin. What to tell about them."""
         demo_keys = demo_tenant.keys(settings.VAR_DIR)
@@ -119,7 +125,7 @@ class Command(BaseCommand):
         world_file = demo_tenant.write_world_file(
             var_dir=settings.VAR_DIR, demo_keys=demo_keys, webhook_url=webhook_url
         )
-        tree.start(
+        child = tree.start(
             "simulator",
             [
                 sys.executable, "manage.py", "calcom_simulator",
@@ -134,6 +140,15 @@ class Command(BaseCommand):
             calcom_base_url=f"{simulator.url}/v2",
         )
         call_command("provision", str(company_file), stdout=self.stderr)
+        company = Company.objects.get(slug=demo_tenant.SLUG)
+        if memory.holds_bookings(company):
+            # Before the worker runs: the hourly reconcile would report what the simulator has forgotten.
+            calcom = SimulatorControl(simulator.url)
+            tree.wait_until(
+                unless_stopped(stop, lambda: system.is_answering(calcom)), child=child, seconds=60
+            )
+            put_back = memory.remind(company, calcom=calcom, account=demo_tenant.SLUG)
+            self.say(f"Put back {put_back} bookings that the simulated Cal.com had forgotten.")
         is_current = demo_tenant.ensure_admin(password=demo_keys.admin_password)
         return {
             "simulator_url": simulator.url,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from django.db import DatabaseError
+from django.utils import timezone
 
 from booking.calcom.simulator.control import SimulatorControl, SimulatorRefused
 from customers.models import Branch, Company
@@ -27,6 +29,7 @@ class RunningSystem:
     calcom: SimulatorControl
     account: str  # the company's name at the simulator
     url: str  # of the web server, without a slash at its end
+    found_at: datetime = field(default_factory=timezone.now)
 
 
 def hook_of(company: Company) -> str:
@@ -51,7 +54,7 @@ def find(*, slug: str, url: str | None = None) -> RunningSystem:
     if company is None or branch is None or number is None:
         raise NotRunning(f"There is no company {slug!r} with a phone number yet.")
     calcom = SimulatorControl(company.calcom_base_url, timeout=SECONDS_TO_ANSWER)
-    account = _account(calcom, company)
+    account = account_of(company, calcom=calcom)
     where = (url or _origin(account)).rstrip("/")
     if not _is_alive(where):
         raise NotRunning(f"No web server answers at {where or '(unknown address)'}.")
@@ -65,7 +68,16 @@ def find(*, slug: str, url: str | None = None) -> RunningSystem:
     )
 
 
-def _account(calcom: SimulatorControl, company: Company) -> dict[str, Any]:
+def is_answering(calcom: SimulatorControl) -> bool:
+    try:
+        calcom.clock.now()
+    except requests.RequestException:
+        return False
+    return True
+
+
+def account_of(company: Company, *, calcom: SimulatorControl) -> dict[str, Any]:
+    """The account whose key the company has. Raises NotRunning."""
     try:
         accounts = calcom.state["accounts"]
     except (requests.RequestException, SimulatorRefused, KeyError, TypeError):
