@@ -8,7 +8,6 @@ say which is meant; if one moves on, the key is given back, and the ticket close
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from booking import failures, follow
@@ -19,23 +18,21 @@ Type = SyncFailure.Type
 
 def settle_twins(*, company_id: int | None = None) -> int:
     """Open and close the tickets of all that share a time; returns how many were closed."""
-    for row in (
-        _of(Appointment.objects, company_id)
-        .filter(
-            idempotency_key=None,
-            status__in=LIVE_STATUSES,
-            customer__isnull=False,
-            service__isnull=False,
-        )
-        .exclude(source=Appointment.Source.CALCOM)
-        .select_related("company", "call")
-    ):
-        _settle(row)
-    pairs = _of(SyncFailure.objects, company_id).filter(
+    keyless = Appointment.objects.filter(
+        idempotency_key=None,
+        status__in=LIVE_STATUSES,
+        customer__isnull=False,
+        service__isnull=False,
+    ).exclude(source=Appointment.Source.CALCOM)
+    pairs = SyncFailure.objects.filter(
         status__in=OPEN_STATUSES,
         failure_type=Type.DUPLICATE_BOOKING,
         error_details__has_key="other_appointment",
     )
+    if company_id is not None:
+        keyless, pairs = keyless.filter(company=company_id), pairs.filter(company=company_id)
+    for row in keyless.select_related("company", "call"):
+        _settle(row)
     return sum(_close(failure) for failure in pairs.select_related("appointment"))
 
 

@@ -44,7 +44,7 @@ def test_a_callback_is_noted_with_reason_and_time(phone, salon, calcom):
     noted = only()
     assert (noted.kind, noted.status) == ("wanted", "open")
     assert (noted.reason, noted.preferred_time) == ("Wants a wedding hairdo", "tomorrow afternoon")
-    assert (noted.company, noted.branch.slug) == (salon, "mitte")
+    assert (noted.company, noted.branch) == (salon, salon.branches.get())
     assert noted.call.retell_call_id == caller.call_id
     assert not calcom.log
 

@@ -1,4 +1,4 @@
-"""Histories that an adversarial review of webhooks, reconciliation and changes found to break an invariant."""
+"""Histories that a review of webhooks, reconciliation and changes found to break an invariant."""
 
 from __future__ import annotations
 
