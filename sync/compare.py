@@ -1,8 +1,9 @@
 """Compare what Cal.com lists with our appointments, both ways, in the database.
 
-What is listed is copied into a temporary table, some thousand bookings at a time, and joined with our rows:
-one statement per batch says what differs, whatever the number of rows. Only what differs is looked at one by
-one. A booking's own words are kept as they came; that two instants are equal is for the database to say.
+What is listed is copied into a temporary table, a batch at a time, and joined with our rows: one statement
+per batch says what differs, whatever the number of rows. Only what differs is looked at one by one. Whatever
+runs once per booking is kept to a few dictionary look-ups; a booking's own words are kept as they came, and
+that two instants are equal is for the database to say.
 
 Nothing in here changes a row of ours, and nothing in here believes that a booking that is not listed is gone.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection
@@ -23,12 +25,10 @@ from booking.models import PROVEN_STATUSES, Appointment, Service
 from customers.models import Company
 
 _TABLE = "listed_bookings"
-_COLUMNS = (
-    "batch", "uid", "status", "starts_at", "ends_at", "is_absent", "was_moved", "attempt_id", "from_uid",
-    "event_type_id",
-)  # fmt: skip
+_COLUMNS = "batch, uid, status, starts_at, ends_at, is_absent, was_moved, is_ours"
 _UID = re.compile(r"[A-Za-z0-9_-]{1,128}").fullmatch
-_STATUS = re.compile(r"[A-Za-z_]{1,32}").fullmatch
+_WORD = re.compile(r"[A-Za-z_]{1,32}").fullmatch
+_STATUSES = frozenset(("accepted", "pending", "awaiting_host", "cancelled", "rejected"))
 _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
 
 # What the appointment of a booking like this one should be. The same as `booking.follow.status_of`, which a
@@ -36,7 +36,8 @@ _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
 _EXPECTED = """
     CASE
         WHEN b.status IN ('pending', 'awaiting_host') THEN 'requested'
-        WHEN b.status <> 'accepted' THEN 'cancelled'
+        WHEN b.status IN ('cancelled', 'rejected') THEN 'cancelled'
+        WHEN b.status <> 'accepted' THEN a.status
         WHEN b.is_absent THEN 'no_show'
         WHEN b.ends_at <= {now} THEN 'completed'
         WHEN a.status IN ('requested', 'confirmed') THEN 'confirmed'
@@ -74,8 +75,12 @@ class Comparison:
     unreadable: int = 0
     last_update: str = ""
     _batch: int = field(default=0, init=False)
+    _lines: list[str] = field(default_factory=list, init=False)
+    _event_types: frozenset[int] = field(default=frozenset(), init=False)
 
     def __enter__(self) -> Comparison:
+        services = Service.objects.filter(company=self.company)
+        self._event_types = frozenset(services.values_list("calcom_event_type_id", flat=True))
         on_postgres = connection.vendor == "postgresql"
         instant = "timestamptz" if on_postgres else "text"
         with connection.cursor() as cursor:
@@ -83,8 +88,9 @@ class Comparison:
             cursor.execute(
                 f"CREATE TEMPORARY TABLE {_TABLE} (batch integer, uid varchar(128), status varchar(32), "
                 f"starts_at {instant}, ends_at {instant}, is_absent boolean, was_moved boolean, "
-                f"attempt_id varchar(36), from_uid varchar(128), event_type_id bigint)"
+                f"is_ours boolean)"
             )
+            cursor.execute(f"CREATE INDEX listed_batch ON {_TABLE} (batch)")
             if not on_postgres:
                 cursor.execute(f"CREATE INDEX listed_uid ON {_TABLE} (uid)")
         return self
@@ -93,34 +99,35 @@ class Comparison:
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE IF EXISTS {_TABLE}")
 
-    def add(self, bookings: Iterable[dict[str, Any]]) -> int:
-        """Put listed bookings down, as Cal.com's objects; returns the number of the batch. One that cannot be
-        read is counted and left out: it proves nothing.
+    def add(self, page: Iterable[dict[str, Any]]) -> None:
+        """Put listed bookings down, as Cal.com's objects. One that cannot be read is counted and left out: it
+        proves nothing.
         """
-        self._batch += 1
-        rows = [row for row in (self._row(booking) for booking in bookings) if row is not None]
-        self.seen += len(rows)
-        if connection.vendor == "postgresql":
-            _copy(rows)
-        else:
-            _insert(rows)
-        return self._batch
+        for booking in page:
+            try:
+                self._lines.append(self._line(booking))
+            except (ValueError, OverflowError, TypeError):  # the last: a list or an object for a word
+                self.unreadable += 1
+            else:
+                self.seen += 1
 
-    def differences(self, batch: int) -> list[Difference]:
-        """What differs in this batch: bookings whose appointment says something else, and active ones that
-        have none although they are this company's, by their event type or by an attempt's id.
+    def differences(self) -> list[Difference]:
+        """What differs in what was added since it was asked last: bookings whose appointment says something
+        else, and active ones that have none although they are this company's, by their event type or by an
+        attempt's id.
         """
-        event_types = list(
-            Service.objects.filter(company=self.company).values_list("calcom_event_type_id", flat=True)
-        ) or [-1]
-        marks = ", ".join(["%s"] * len(event_types))
+        if connection.vendor == "postgresql":
+            _copy(self._lines)
+        else:
+            _insert(self._lines)
+        self._lines = []
+        batch, self._batch = self._batch, self._batch + 1
         expected = _EXPECTED.format(now="%s")
         sql = f"""
             SELECT uid, id, expected, status, same_time, was_moved FROM (
                 SELECT b.uid, a.id, {expected} AS expected, a.status, b.was_moved,
                        a.starts_at = b.starts_at AND a.ends_at = b.ends_at AS same_time,
-                       b.status IN ('accepted', 'pending', 'awaiting_host')
-                           AND (b.attempt_id IS NOT NULL OR b.event_type_id IN ({marks})) AS wants_row
+                       b.status IN ('accepted', 'pending', 'awaiting_host') AND b.is_ours AS wants_row
                 FROM {_TABLE} b
                 LEFT JOIN appointments a ON a.calcom_booking_uid = b.uid AND a.company_id = %s
                 WHERE b.batch = %s
@@ -129,7 +136,7 @@ class Comparison:
                OR (id IS NOT NULL AND (expected <> status OR NOT same_time OR was_moved))
             ORDER BY uid
         """  # noqa: S608 - nothing in it comes from outside
-        parameters = [_instant(self.now), *event_types, self.company.pk, batch]
+        parameters = [_instant(self.now), self.company.pk, batch]
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return [_difference(row) for row in cursor.fetchall()]
@@ -181,81 +188,78 @@ class Comparison:
         ).extra(where=[f"NOT EXISTS ({listed})"])  # noqa: S610 - nothing in it comes from outside
         return list(rows.order_by("starts_at")[:limit])
 
-    def _row(self, booking: dict[str, Any]) -> tuple[Any, ...] | None:
+    def _line(self, booking: dict[str, Any]) -> str:
+        """As COPY reads it. It runs for every booking, so the usual is looked at before the possible."""
         get = booking.get
-        metadata = get("metadata")
-        attempt = metadata.get("attempt_id") if isinstance(metadata, dict) else None
-        uid, start, end, status = get("uid"), get("start"), get("end"), get("status")
-        readable = (
-            isinstance(uid, str)
-            and _UID(uid)
-            and isinstance(status, str)
-            and _STATUS(status)
-            and _is_instant(start)
-            and _is_instant(end)
-        )
-        if not readable:
-            self.unreadable += 1
-            return None
-        updated = get("updatedAt")
-        if isinstance(updated, str) and updated > self.last_update and _USUAL_INSTANT(updated):
-            self.last_update = updated
+        uid, status = get("uid"), get("status")
+        start, end = _spelled(get("start")), _spelled(get("end"))
+        if status not in _STATUSES:
+            status = _word(status)
+        if not _UID(uid):  # type: ignore[arg-type]
+            raise Unreadable("a uid that cannot be compared")
         attendees = get("attendees")
-        first = attendees[0] if isinstance(attendees, list) and attendees else None
-        origin, number = get("rescheduledFromUid"), get("eventTypeId")
-        return (
-            self._batch,
-            uid,
-            str(status).lower(),
-            start,
-            end,
-            isinstance(first, dict) and first.get("absent") is True,
-            bool(get("rescheduledToUid")) and status == "cancelled",
-            attempt if isinstance(attempt, str) and _ATTEMPT(attempt) else None,
-            origin if isinstance(origin, str) and _UID(origin) else None,
-            number if isinstance(number, int) else None,
-        )
+        is_absent = bool(attendees) and _is_absent(attendees)
+        was_moved = status == "cancelled" and bool(get("rescheduledToUid"))
+        is_ours = get("eventTypeId") in self._event_types or _has_attempt(get("metadata"))
+        updated = get("updatedAt")
+        if isinstance(updated, str) and updated > self.last_update and _is_usual(updated):
+            self.last_update = updated
+        return f"{self._batch}\t{uid}\t{status}\t{start}\t{end}\t{is_absent}\t{was_moved}\t{is_ours}\n"
+
+
+def _word(status: Any) -> str:
+    if not _WORD(status):
+        raise Unreadable("a status that cannot be compared")
+    return str(status).lower()
+
+
+def _is_absent(attendees: object) -> bool:
+    """The first is whoever booked."""
+    first = attendees[0] if isinstance(attendees, list) else None
+    return isinstance(first, dict) and first.get("absent") is True
+
+
+def _has_attempt(metadata: object) -> bool:
+    attempt = metadata.get("attempt_id") if isinstance(metadata, dict) else None
+    return isinstance(attempt, str) and _ATTEMPT(attempt) is not None
 
 
 # Cal.com's own spelling; anything else is read the long way.
-_USUAL_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z").fullmatch
+_USUAL_INSTANT = re.compile(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z").fullmatch
 
 
-def _is_instant(text: object) -> bool:
-    if isinstance(text, str) and _USUAL_INSTANT(text):
-        return True
+def _is_usual(text: str) -> bool:
     try:
-        read_instant(text)
-    except Unreadable:
+        return bool(_USUAL_INSTANT(text) and _spelled(text))
+    except ValueError:
         return False
-    return True
 
 
-def _copy(rows: list[tuple[Any, ...]]) -> None:
-    lines = [
-        f"{batch}\t{uid}\t{status}\t{start}\t{end}\t{absent}\t{moved}\t"
-        f"{attempt or _NULL}\t{origin or _NULL}\t{_NULL if number is None else number}\n"
-        for batch, uid, status, start, end, absent, moved, attempt, origin, number in rows
-    ]
-    with (
-        connection.cursor() as cursor,
-        cursor.cursor.copy(f"COPY {_TABLE} ({', '.join(_COLUMNS)}) FROM STDIN") as copy,
-    ):
+# Appointments begin when others end, and those of several people at the same times.
+@lru_cache(maxsize=4096)
+def _spelled(text: str) -> str:
+    """This instant in a spelling that the database reads too. Raises ValueError, TypeError, OverflowError."""
+    if _USUAL_INSTANT(text):
+        datetime.fromisoformat(text)  # there is no 30 February
+        return text
+    return read_instant(text).isoformat()
+
+
+def _copy(lines: list[str]) -> None:
+    with connection.cursor() as cursor, cursor.cursor.copy(f"COPY {_TABLE} ({_COLUMNS}) FROM STDIN") as copy:
         copy.write("".join(lines))
 
 
-_NULL = r"\N"
-
-
-def _insert(rows: list[tuple[Any, ...]]) -> None:
-    marks = ", ".join(["%s"] * len(_COLUMNS))
+def _insert(lines: list[str]) -> None:
+    rows = []
+    for line in lines:
+        batch, uid, status, start, end, *flags = line.rstrip("\n").split("\t")
+        instants = (_instant(read_instant(text)) for text in (start, end))
+        rows.append((int(batch), uid, status, *instants, *(flag == "True" for flag in flags)))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {_TABLE} ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608
-            [
-                (*row[:3], _instant(read_instant(row[3])), _instant(read_instant(row[4])), *row[5:])
-                for row in rows
-            ],
+            f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",  # noqa: S608
+            rows,
         )
 
 
