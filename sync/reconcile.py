@@ -55,6 +55,7 @@ FEW_REQUESTS = 8
 PAGES_PER_BATCH = 20
 # Cal.com allows 120 a minute and key; callers come first.
 PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
+AT_ONCE = 30  # what an hour usually brings need not wait
 ASK_SECONDS = 90.0
 MOST_FETCHED = 300
 
@@ -169,7 +170,8 @@ class _Run:
         )
         self.permission = Permission(company, now=now)
         own_key = company.calcom_reconcile_api_key
-        self.pace = Pace(per_minute=PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED)
+        per_minute = PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED
+        self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.own_key = own_key
         self.fetched = 0
         self.looked_at: set[str] = set()
