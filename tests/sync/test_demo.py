@@ -201,6 +201,7 @@ def told_both_orphans(report: dict[str, Any]) -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.soak
 def test_after_a_restart_the_simulator_knows_again_what_the_tables_remember(demo, start_serve):  # noqa: F811
     demo.report("--only", "conversation", "--only", "web_page", "--only", "orphans")
     before = demo.control.bookings
@@ -246,6 +247,7 @@ def test_after_a_restart_the_simulator_knows_again_what_the_tables_remember(demo
 
 @pytest.mark.timeout(240)
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.soak
 def test_races_crashes_deliveries_and_orphans_end_well_on_postgresql_too(start_serve, subprocess_environment):  # noqa: F811
     if connection.vendor != "postgresql":
         pytest.skip("the other tests play on SQLite")
@@ -265,6 +267,7 @@ def test_races_crashes_deliveries_and_orphans_end_well_on_postgresql_too(start_s
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.soak
 def test_a_booking_that_vanishes_at_cal_com_is_found_by_the_verdict(demo):
     demo.report("--only", "booking")
     (booking,) = demo.control.active_bookings()
@@ -275,6 +278,7 @@ def test_a_booking_that_vanishes_at_cal_com_is_found_by_the_verdict(demo):
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.soak
 def test_ctrl_c_leaves_no_fault_behind(demo):
     process = subprocess.Popen(
         demo.command("--only", "late_answer"),

@@ -165,6 +165,7 @@ def test_kill_9_leaves_no_process_and_the_next_start_works(start_serve):
 
 
 @pytest.mark.parametrize("child", ["worker", "web", "valkey"])
+@pytest.mark.soak
 def test_a_child_that_dies_ends_the_tree_and_names_its_log(start_serve, child):
     serving = start_serve()
     serving.wait_until_ready()
