@@ -177,7 +177,12 @@ def settle_shown(
         # The caller was told no, so what stands has to go. The later look sees to it.
         if booking.is_active:
             BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=now)
-    elif attempt.state == State.SUCCEEDED and booking.is_active:
+    elif (
+        attempt.state == State.SUCCEEDED
+        and booking.is_active
+        # It may have been settled with just this booking while its appointment was looked for.
+        and not settle.is_known(booking.uid, company_id=attempt.company_id)
+    ):
         settle.report_twin(attempt, booking)
     return _state_of(attempt)
 

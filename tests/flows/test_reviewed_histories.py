@@ -14,10 +14,14 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from booking.calcom.deadline import Deadline
+from booking.calcom.objects import read_booking
+from booking.calcom.simulator.payloads import booking_json
+from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import WebhookEvent
 from customers.models import Company
-from sync import work_deliveries
+from sync import converge, work_deliveries
 from sync.models import AuditEntry, ReconciliationRun
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
@@ -558,3 +562,14 @@ def test_the_later_look_leaves_the_caller_with_what_they_were_promised(
     work(seconds=60)
     stands = Appointment.objects.filter(status="scheduled").exists() and calcom.active_bookings()
     assert stands or CallbackRequest.objects.exists() or open_failures().exists()
+
+
+def test_an_attempt_that_is_settled_while_its_echo_is_looked_at_has_no_twin(calcom, salon, booked):
+    """Its appointment was looked for just before the commit, and its attempt read just after."""
+    attempt = BookingAttempt.objects.get()
+    shown = read_booking(booking_json(calcom.bookings[0]))
+    client, soon = client_for(salon), Deadline.after(5)
+    match = converge.Match(company=salon, booking=shown, kinship=converge.Kinship.OF_ATTEMPT, attempt=attempt)
+    done = converge.converge(match, client=client, deadline=soon, now=timezone.now())
+    assert done.appointment == Appointment.objects.get()
+    assert not SyncFailure.objects.exists()
