@@ -11,7 +11,6 @@ be read, so that the agent's own defaults hold.
 
 from __future__ import annotations
 
-import time
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +69,6 @@ class InboundCallView(APIView):
         """Not yet: it asks the database, which is done under the time limit."""
 
     def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
-        started = time.monotonic()
         body = read_body(request)
         try:
             variables = time_limit.within(
@@ -88,7 +86,6 @@ class InboundCallView(APIView):
         structlog.contextvars.bind_contextvars(
             caller_known=variables["caller_known"],
             with_data="company_name" in variables,
-            duration_ms=int((time.monotonic() - started) * 1000),
         )
         return HttpResponse(
             orjson.dumps({"call_inbound": {"dynamic_variables": variables}}), content_type="application/json"

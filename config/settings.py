@@ -86,7 +86,7 @@ MIDDLEWARE = [
     "config.trusted_proxies.TrustedProxiesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "config.request_line.RequestLineMiddleware",
     "django.middleware.common.CommonMiddleware",
     # What follows is for people with browsers: /hooks/ does without it.
     "config.hooks_lane.HooksLaneMiddleware",
@@ -348,9 +348,6 @@ LOG_FORMAT = env.text(
 )
 LOGGING = logging_settings(log_format=LOG_FORMAT, level=LOG_LEVEL)
 configure_structlog()
-DJANGO_STRUCTLOG_CELERY_ENABLED = True
-DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
-# One line per request: the finished one.
-DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10
+DJANGO_STRUCTLOG_CELERY_ENABLED = True  # the request's id goes along into its tasks
 
 SENTRY_DSN = env.secret("SENTRY_DSN")

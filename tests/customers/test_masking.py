@@ -21,6 +21,7 @@ words = st.sampled_from(["caller", "Termin am", "(", '"', "from=", "tel:", "an "
         ("+49 151 1234-56 78", "***78"),
         ("tel:+49(0)30/1234567", "tel:***67"),
         ("from_number=%2B4930123456", "from_number=***56"),
+        ("ring (030) -/12345", "ring ***45"),
         ("0049 30 123456", "***56"),
         ("Rückruf 030 1234567 bitte", "Rückruf ***67 bitte"),
         ("Rückruf 0151/12345678.", "Rückruf ***78."),
