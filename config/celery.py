@@ -11,6 +11,8 @@ from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
 
+from customers import niceness
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("slotkeeper")
@@ -59,6 +61,12 @@ app.conf.beat_schedule = {
         "options": {"expire_seconds": 3600},
     },
 }
+
+
+@signals.worker_init.connect
+def give_way_to_callers(**_kwargs: Any) -> None:
+    """Before the worker starts its processes, so that they do too."""
+    niceness.give_way()
 
 
 @signals.setup_logging.connect

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 
+from customers import niceness
 from customers.models import Company
 
 CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, 2
@@ -33,6 +34,14 @@ class OpsCommand(BaseCommand):
     """
 
     takes_company: ClassVar[bool] = True
+    # A command that works for minutes, beside callers.
+    works_long: ClassVar[bool] = False
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        # Only where the command has a process of its own.
+        if self.works_long:
+            niceness.give_way()
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -81,6 +81,7 @@ def _set_up_servers(*, db: str, durable: bool) -> None:
         "TASK_VISIBILITY_TIMEOUT_SECONDS": "10",
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "LOG_FORMAT": "json",
+        "BACKGROUND_NICENESS": "0",  # what is waited for here is mostly the worker
         "SLOTKEEPER_TEST_FOLDER": str(_folder),
         "SLOTKEEPER_TEST_DB": db,
     }

@@ -27,6 +27,7 @@ class Command(OpsCommand):
         "continued by the next. Exit status 1 if a call was left for a person, 2 if a company could not be "
         "worked."
     )
+    works_long = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

@@ -22,6 +22,7 @@ class Command(OpsCommand):
         "sync failures for the rest. Exit status 1 if something is left for a person, 2 if a company could "
         "not be read."
     )
+    works_long = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
