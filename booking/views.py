@@ -17,7 +17,6 @@ from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from booking import replays, replies
 from booking.calcom.deadline import Deadline
@@ -26,6 +25,7 @@ from booking.functions import CHANGES, FUNCTIONS
 from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature
+from calls.hook_view import HookView
 from calls.models import Call
 from calls.retell.payloads import FunctionRequest, read_function_request, read_json
 from customers.models import Company
@@ -36,12 +36,10 @@ ANSWERING_SECONDS = 0.3
 logger = structlog.get_logger(__name__)
 
 
-class FunctionView(APIView):
+class FunctionView(HookView):
     """`POST /hooks/<endpoint_id>/retell/functions/<name>`"""
 
     authentication_classes = (RetellSignature,)
-    permission_classes = ()
-    parser_classes = ()
 
     def post(self, request: Request, endpoint_id: UUID, name: str) -> HttpResponse:
         started = time.monotonic()

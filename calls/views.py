@@ -8,10 +8,10 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from calls import call_events, deliveries, wake_up
 from calls.authentication import RetellSignature
+from calls.hook_view import HookView
 from calls.models import WebhookEvent
 from calls.retell.payloads import read_identifier, read_json, read_text
 from customers.models import Company
@@ -19,7 +19,7 @@ from customers.models import Company
 PROVIDER = WebhookEvent.Provider.RETELL
 
 
-class RetellEventView(APIView):
+class RetellEventView(HookView):
     """`POST /hooks/<endpoint_id>/retell/events`
 
     Any 2xx is final for Retell, and its body is not read. Everything else makes it try three times more and
@@ -27,8 +27,6 @@ class RetellEventView(APIView):
     """
 
     authentication_classes = (RetellSignature,)
-    permission_classes = ()
-    parser_classes = ()
 
     def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
         body: bytes = request.body

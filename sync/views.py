@@ -9,10 +9,10 @@ import orjson
 from django.http import HttpResponse
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from booking.calcom.deliveries import read_trigger, redact
 from calls import deliveries, wake_up
+from calls.hook_view import HookView
 from calls.models import WebhookEvent
 from calls.retell.payloads import read_json
 from customers.models import Company
@@ -21,7 +21,7 @@ from sync.authentication import CalcomSignature
 PROVIDER = WebhookEvent.Provider.CALCOM
 
 
-class CalcomEventView(APIView):
+class CalcomEventView(HookView):
     """`POST /hooks/<endpoint_id>/calcom`
 
     Cal.com waits for this answer before it answers whoever changed the booking, perhaps ourselves: so nothing
@@ -30,8 +30,6 @@ class CalcomEventView(APIView):
     """
 
     authentication_classes = (CalcomSignature,)
-    permission_classes = ()
-    parser_classes = ()
 
     def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
         body: bytes = request.body

@@ -143,6 +143,15 @@ def test_a_body_that_is_no_json_is_400(calcom, phone):
     assert_nothing_happened(calcom)
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/xml;q=0.1", "nonsense"])
+def test_what_the_sender_would_like_to_be_answered_in_does_not_matter(calcom, phone, verdict, accept):
+    caller = phone()
+    asked = {"name": "book_appointment", "call": caller.call(), "args": wish()}
+    answer = caller.send("book_appointment", asked, Accept=accept)
+    assert (answer.status, answer.code) == (200, "booked")
+    verdict()
+
+
 def test_a_body_of_more_than_a_mebibyte_is_413(calcom, phone):
     caller = phone()
     payload = {"name": "book_appointment", "call": caller.call(), "args": wish(notes="x" * 1024 * 1024)}
