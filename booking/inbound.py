@@ -26,12 +26,13 @@ from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from booking import time_limit
 from booking.models import PROVEN_STATUSES, Appointment
 from booking.spoken_times import spoken, spoken_day, spoken_time
 from calls.authentication import RetellSignature, read_body
+from calls.hook_view import HookView
+from calls.retell.dynamic_variables import NOBODY
 from calls.retell.payloads import read_identifier, read_json, read_text
 from customers import phone_numbers
 from customers.branches import branch_for
@@ -44,26 +45,13 @@ LONGEST_NAME = 60
 # A day said as from another year is said in full.
 _LONG_AGO = timedelta(days=400)
 
-NOBODY = {
-    "caller_known": "false",
-    "caller_name": "",
-    "next_appointment": "",
-    "next_appointment_id": "",
-    "next_appointment_start": "",
-    "next_appointment_service": "",
-    "next_appointment_branch": "",
-    "next_appointment_status": "",
-}
-
 logger = structlog.get_logger(__name__)
 
 
-class InboundCallView(APIView):
+class InboundCallView(HookView):
     """`POST /hooks/<endpoint_id>/retell/inbound`"""
 
     authentication_classes = (RetellSignature,)
-    permission_classes = ()
-    parser_classes = ()
 
     def perform_authentication(self, request: Request) -> None:
         """Not yet: it asks the database, which is done under the time limit."""
@@ -79,10 +67,10 @@ class InboundCallView(APIView):
             raise  # the signature does not hold, or nobody has this endpoint
         except (TimeoutError, DatabaseError) as error:
             logger.warning("inbound.answered_without_data", error=type(error).__name__)
-            variables = NOBODY
+            variables = dict(NOBODY)
         except Exception:
             logger.exception("inbound.failed")
-            variables = NOBODY
+            variables = dict(NOBODY)
         structlog.contextvars.bind_contextvars(
             caller_known=variables["caller_known"],
             with_data="company_name" in variables,
@@ -127,7 +115,7 @@ def variables_for(*, company: Company, call: InboundCall, now: datetime) -> dict
     if called or not call.to_number:
         branch = branch_for(company=company, called_number=called, agent_id=call.agent_id)
     customer = _caller(company, call, called=called) if branch else None
-    variables = NOBODY | _about_the_company(company, branch, now=now)
+    variables = {**NOBODY, **_about_the_company(company, branch, now=now)}
     if customer is not None:
         variables |= _about_the_caller(company, customer, now=now)
     return variables

@@ -18,7 +18,6 @@ from django.urls import Resolver404, resolve
 from rest_framework.serializers import BaseSerializer
 
 from booking.functions import FUNCTIONS
-from booking.inbound import NOBODY
 from booking.models import PROVEN_STATUSES, Appointment
 from booking.outcomes import SUCCESSES, Code
 from booking.serializers import (
@@ -30,6 +29,7 @@ from booking.serializers import (
     RequestCallbackSerializer,
     RescheduleAppointmentSerializer,
 )
+from calls.retell.dynamic_variables import NOBODY
 
 Json = dict[str, Any]
 

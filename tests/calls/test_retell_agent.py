@@ -16,12 +16,12 @@ from retell.types.llm_update_params import LlmUpdateParams
 from retell.types.phone_number_update_params import PhoneNumberUpdateParams
 
 from booking.functions import FUNCTIONS
-from booking.inbound import NOBODY
 from booking.outcomes import Code
 from booking.schema import ARGUMENTS
 from calls.retell.agent import documents, tools
 from calls.retell.agent.compare import Difference, body, differences
 from calls.retell.agent.documents import TEXTS, Setup
+from calls.retell.dynamic_variables import NOBODY
 
 # An agent of the former system calls the same function by another name; a new one has no use for it.
 OLD_NAMES = {"collect_appointment_data"}

@@ -22,9 +22,9 @@ from django.test import Client
 from django.utils import timezone
 
 from booking import inbound
-from booking.inbound import NOBODY
 from booking.models import Appointment
 from calls.retell import signature
+from calls.retell.dynamic_variables import NOBODY
 from customers.models import Company
 from tests import factories as make
 from tests.contract.test_openapi_schema import check, document  # noqa: F401 - what is described

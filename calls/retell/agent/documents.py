@@ -15,6 +15,7 @@ from calls.retell.agent import tools
 from calls.retell.agent.english import ENGLISH
 from calls.retell.agent.german import GERMAN
 from calls.retell.agent.texts import Texts
+from calls.retell.dynamic_variables import NOBODY
 
 Json = dict[str, Any]
 
@@ -30,18 +31,6 @@ _LONGEST_CALL_MS = 20 * 60_000
 _LONGEST_SILENCE_MS = 60_000
 _WEBHOOK_TIMEOUT_MS = 10_000
 
-# What the inbound webhook tells about the caller. Where it cannot (a call from the dashboard, a webhook that
-# failed) a variable without a default would be read out by its name.
-NOBODY_IN_PARTICULAR: Mapping[str, str] = {
-    "caller_known": "false",
-    "caller_name": "",
-    "next_appointment": "",
-    "next_appointment_id": "",
-    "next_appointment_start": "",
-    "next_appointment_service": "",
-    "next_appointment_branch": "",
-    "next_appointment_status": "",
-}
 # Tells our response engines from others, which have no names.
 MARKER_VARIABLE = "slotkeeper_agent"
 
@@ -101,7 +90,7 @@ def llm(setup: Setup) -> Json:
             functions_url=f"{setup.hooks_url}/retell/functions",
             answer_budget_seconds=setup.answer_budget_seconds,
         ),
-        "default_dynamic_variables": {**NOBODY_IN_PARTICULAR, MARKER_VARIABLE: setup.marker},
+        "default_dynamic_variables": {**NOBODY, MARKER_VARIABLE: setup.marker},
     }
 
 
