@@ -24,6 +24,8 @@ def list_appointments(conversation: Conversation, arguments: Mapping[str, Any]) 
     serializer = ListAppointmentsSerializer(data=arguments, context=conversation.context)
     if not serializer.is_valid():
         return invalid(serializer.errors)
+    if whose_appointment.unclear(conversation):
+        return Outcome(Code.CHECKING, reason="earlier_change")
     coming = whose_appointment.coming(conversation)
     extra = {"appointments": coming[:MOST_NAMED], "more": max(0, len(coming) - MOST_NAMED)}
     if not coming and whose_appointment.callers_number(conversation) is None:
@@ -37,6 +39,8 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
         return invalid(serializer.errors)
     asked = serializer.validated_data
     meant = _meant(conversation, asked)
+    if meant.is_unclear:
+        return Outcome(Code.CHECKING, reason="earlier_change", wanted=asked["new_start"] or None)
     if meant.only is None:
         return _moved_before(conversation, asked) or _which(conversation, meant)
     slot: OfferedSlot | None = asked["slot_id"] or None
@@ -69,6 +73,8 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
         return invalid(serializer.errors)
     asked = serializer.validated_data
     meant = _meant(conversation, asked)
+    if meant.is_unclear:
+        return Outcome(Code.CHECKING, reason="earlier_change")
     before = None if asked["appointment"] else _cancelled_before(conversation)
     if meant.only is None:
         return (None if meant.choices else before) or _which(conversation, meant)

@@ -118,6 +118,8 @@ def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
         return _booked(outcome, speaker)
     if outcome.code in (Code.SLOT_TAKEN, Code.TOO_SOON):
         return _not_at_that_time(outcome, speaker)
+    if outcome.code is Code.CHECKING and outcome.reason == "earlier_change":
+        return _("I'm still checking whether your last booking or change went through. One moment, please.")
     if outcome.code is Code.CHECKING:
         return _("I'm still checking whether that worked. One moment, please.")
     if outcome.code is Code.UNAVAILABLE:

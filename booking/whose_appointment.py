@@ -7,17 +7,23 @@ very call. A withheld number has only the latter.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from booking import catalogue, instants
+from booking import attempts, catalogue, completer, instants
+from booking.calcom.errors import CalcomUnavailable
 from booking.conversation import Conversation
-from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
+from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
 
 LATELY = timedelta(days=1)
+# Kept of the budget for what is done with what was found out.
+UNDERSTANDING_SECONDS = 1.0
 
 
 def callers_number(conversation: Conversation) -> str | None:
@@ -30,11 +36,42 @@ def coming(conversation: Conversation) -> list[Appointment]:
     return list(rows.order_by("starts_at", "pk"))
 
 
+def unclear(conversation: Conversation) -> set[int]:
+    """The ids of the caller's coming appointments of which nobody knows how their booking, or the last change
+    of them, went; after the time there is was spent on finding out. Until then neither "you have none" nor
+    "you have this one" is true.
+    """
+    until = conversation.deadline.less(UNDERSTANDING_SECONDS)
+    open_ones = BookingAttempt.objects.filter(
+        appointment__in=_of_caller(conversation), appointment__starts_at__gt=conversation.now,
+        state__in=OPEN_STATES,
+    ).select_related("appointment__service", "appointment__customer", "company", "call")  # fmt: skip
+    tries = 0
+    while True:
+        found = list(open_ones.all())
+        if not found or until.remaining == 0:
+            break
+        abandoned = [each for each in found if completer.may_take_over(each, now=timezone.now())]
+        if abandoned:
+            with suppress(CalcomUnavailable):
+                for attempt in abandoned:
+                    completer.settle_attempt(attempt, deadline=until)
+            found = list(open_ones.all())
+            break
+        # Somebody else waits for Cal.com's answer.
+        time.sleep(attempts.POLL_SECONDS[min(tries, len(attempts.POLL_SECONDS) - 1)])
+        tries += 1
+    return {attempt.appointment_id for attempt in found}
+
+
 @dataclass(frozen=True)
 class Meant:
-    """`only` is the one that is meant; with several `choices` the caller has to be asked."""
+    """`only` is the one that is meant; with several `choices` the caller has to be asked. `is_unclear`: it
+    may just as well be one of which it is not known yet whether it stands, and where.
+    """
 
     choices: tuple[Appointment, ...]
+    is_unclear: bool = False
 
     @property
     def only(self) -> Appointment | None:
@@ -43,10 +80,14 @@ class Meant:
 
 def find(conversation: Conversation, *, appointment: str, service: str, day: date | None) -> Meant:
     """By number (or uid), else by service and day, else the only one there is."""
-    candidates = coming(conversation)
+    not_known = unclear(conversation)
     if appointment:
         named = _named(conversation, appointment)
-        return Meant(choices=(named,) if named else ())
+        return Meant(
+            choices=(named,) if named else (),
+            is_unclear=named.pk in not_known if named else bool(not_known),
+        )
+    candidates = [row for row in coming(conversation) if row.pk not in not_known]
     if day is not None:
         start, end = instants.day_bounds(day, conversation.zone)
         candidates = [row for row in candidates if start <= row.starts_at < end]
@@ -54,12 +95,13 @@ def find(conversation: Conversation, *, appointment: str, service: str, day: dat
         found = catalogue.find(conversation.company, service, branch=conversation.branch)
         ids = {each.pk for each in found.services}
         candidates = [row for row in candidates if row.service_id in ids]
-    return Meant(choices=tuple(candidates))
+    told_apart = bool(candidates and (service or day is not None))
+    return Meant(choices=tuple(candidates), is_unclear=bool(not_known) and not told_apart)
 
 
 def cancelled_lately(conversation: Conversation) -> Appointment | None:
     """What this call has cancelled, for whoever asks for it once more."""
-    attempts = BookingAttempt.objects.filter(
+    made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
         kind=BookingAttempt.Kind.CANCEL,
@@ -67,13 +109,13 @@ def cancelled_lately(conversation: Conversation) -> Appointment | None:
         created_at__gt=conversation.now - LATELY,
         appointment__status=Appointment.Status.CANCELLED,
     )
-    attempt = attempts.select_related("appointment__service").order_by("-id").first()
+    attempt = made.select_related("appointment__service").order_by("-id").first()
     return attempt.appointment if attempt else None
 
 
 def moved_lately(conversation: Conversation, start: datetime) -> Appointment | None:
     """What this call has moved to this very time, and that is there."""
-    attempts = BookingAttempt.objects.filter(
+    made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
         kind=BookingAttempt.Kind.RESCHEDULE,
@@ -81,7 +123,7 @@ def moved_lately(conversation: Conversation, start: datetime) -> Appointment | N
         appointment__status__in=PROVEN_STATUSES,
         appointment__starts_at=start,
     )
-    attempt = attempts.select_related("appointment__service").order_by("-id").first()
+    attempt = made.select_related("appointment__service").order_by("-id").first()
     return attempt.appointment if attempt else None
 
 

@@ -1,0 +1,128 @@
+"""While nobody knows whether an appointment stands, and where, its caller hears neither "there is none" nor
+"there it is".
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from django.db import connection
+
+from booking.models import Appointment
+from tests.flows.phone import at
+
+Status = Appointment.Status
+
+
+def ask_all(caller):
+    """Everything a caller can ask about the appointments they have."""
+    return {
+        "list": caller.ask("list_appointments"),
+        "move": caller.ask("reschedule_appointment", new_start=at(15).isoformat()),
+        "cancel": caller.ask("cancel_appointment"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _soon(settings):
+    """Most of what happens here is waiting until the budget is used up."""
+    settings.ANSWER_BUDGET_SECONDS = 3
+
+
+@pytest.fixture
+def unknown(calcom, salon, phone):
+    """A caller whose booking was made, and was answered with nothing but a broken line."""
+    caller = phone()
+    calcom.faults.timeout_after_commit()
+    assert caller.book(at(10)).code == "checking"
+    return caller
+
+
+def test_a_booking_nobody_knows_of_is_found_out_before_it_is_talked_about(calcom, unknown, verdict):
+    answer = unknown.ask("list_appointments")
+    assert answer.code == "ok"
+    assert [each["start"] for each in answer.body["appointments"]] == [at(10).isoformat()]
+    verdict()
+
+
+def test_it_can_be_moved_and_cancelled_at_once(calcom, unknown, verdict):
+    assert unknown.ask("reschedule_appointment", new_start=at(15).isoformat()).code == "rescheduled"
+    assert unknown.ask("cancel_appointment").code == "cancelled"
+    assert not calcom.active_bookings()
+    verdict()
+
+
+@pytest.mark.parametrize("again", ["same call", "new call"])
+def test_what_cannot_be_found_out_is_not_denied(calcom, unknown, phone, verdict, settle_later, again):
+    caller = unknown if again == "same call" else phone()
+    calcom.faults.outage()
+    answers = ask_all(caller)
+    assert {answer.code for answer in answers.values()} == {"checking"}
+    assert not any(answer.body["success"] for answer in answers.values())
+    row = Appointment.objects.get()
+    assert caller.ask("cancel_appointment", appointment=str(row.pk)).code == "checking"
+    calcom.faults.restore()
+    assert len(caller.ask("list_appointments").body["appointments"]) == 1
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_another_callers_unknown_booking_is_nobodys_business(calcom, unknown, phone, verdict):
+    calcom.faults.outage()
+    other = phone(from_number="+4917612345678")
+    assert other.ask("list_appointments").body["appointments"] == []
+    assert other.ask("cancel_appointment").code == "not_found"
+    assert phone(from_number="anonymous").ask("cancel_appointment").code == "not_found"
+
+
+def test_of_two_the_known_one_is_not_taken_for_the_other(calcom, salon, phone, verdict):
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    calcom.faults.timeout_after_commit()
+    assert caller.book(at(14, days=9)).code == "checking"
+    calcom.faults.outage()
+    assert caller.ask("cancel_appointment").code == "checking", "which of the two?"
+    calcom.faults.restore()
+    day = at(10).date().isoformat()
+    calcom.faults.server_error(commit=False, operation="list", times=None)
+    assert caller.ask("cancel_appointment", day=day).code == "cancelled", "that day names the other one"
+    calcom.faults.clear()
+    assert [each["start"] for each in caller.ask("list_appointments").body["appointments"]] == [
+        at(14, days=9).isoformat()
+    ]
+    verdict()
+
+
+def test_the_old_time_is_not_named_while_a_move_is_unknown(calcom, salon, phone, verdict):
+    caller = phone()
+    caller.book(at(10))
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert caller.ask("reschedule_appointment", new_start=at(15).isoformat()).code == "checking"
+    calcom.faults.outage()
+    assert caller.ask("list_appointments").code == "checking"
+    # It may be on either of the days by now.
+    assert caller.ask("cancel_appointment", day=at(15, days=9).date().isoformat()).code == "checking"
+    calcom.faults.restore()
+    told = caller.ask("list_appointments").body["appointments"]
+    assert [each["start"] for each in told] == [at(15).isoformat()]
+    verdict()
+
+
+def test_whoever_asks_while_the_booking_is_under_way_waits_for_it(calcom, salon, phone, verdict):
+    caller = phone()
+    calcom.faults.answer_late(1.0)
+
+    def book():
+        caller.book(at(10))
+        connection.close()
+
+    booking = threading.Thread(target=book)
+    booking.start()
+    while not Appointment.objects.exists():
+        time.sleep(0.01)
+    answer = phone().ask("list_appointments")
+    booking.join()
+    assert [each["start"] for each in answer.body["appointments"]] == [at(10).isoformat()]
+    verdict()
