@@ -3,17 +3,30 @@
 
 import os
 import sys
+import traceback
+
+# Python's own 1 would say that something is left for a person.
+COULD_NOT_DO_ITS_WORK = 2
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
+        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError as error:
         raise SystemExit(
             f"Django is not installed here ({error}). Run ./dev instead: it sets up .venv."
         ) from None
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        # A sentence that names the setting.
+        sys.stderr.write(f"{error}\n")
+        sys.exit(COULD_NOT_DO_ITS_WORK)
+    except Exception:  # noqa: BLE001 - told in full, with the right exit status
+        traceback.print_exc()
+        sys.exit(COULD_NOT_DO_ITS_WORK)
 
 
 if __name__ == "__main__":

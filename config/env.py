@@ -102,9 +102,10 @@ def url(
 ) -> str:
     """An absolute URL of one of `schemes`, without a trailing slash; '' when not set and no default.
 
-    Raises WrongSetting. The message never repeats the value: database and Redis URLs carry passwords.
+    Read like a secret, from a file too: database, Redis and mail URLs carry passwords. Raises WrongSetting,
+    whose message never repeats the value.
     """
-    value = environ.get(name, "").strip()
+    value = secret(name, environ=environ)
     if not value:
         return default
     try:

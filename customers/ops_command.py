@@ -13,9 +13,11 @@ from argparse import ArgumentParser
 from typing import Any, ClassVar
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from customers import niceness
+from customers.masking import mask_text
 from customers.models import Company
 
 CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, 2
@@ -51,7 +53,11 @@ class OpsCommand(BaseCommand):
             parser.add_argument("--company", metavar="SLUG", help="only this company")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report, status = self.work(**options)
+        try:
+            report, status = self.work(**options)
+        except DatabaseError as error:
+            why = mask_text(str(error).strip().partition("\n")[0])
+            raise CannotWork(f"The database cannot be used: {why}") from error
         if options["as_json"]:
             self.stdout.write(json.dumps(report, default=str, ensure_ascii=False))
         else:

@@ -86,6 +86,17 @@ def test_a_secret_is_read_from_the_file_named_by_name_file(tmp_path):
     assert env.secret("KEY", environ={"KEY_FILE": str(file)}) == "s3cret"
 
 
+def test_a_url_may_hold_a_password_and_is_read_from_a_file_too(tmp_path):
+    file = tmp_path / "url"
+    file.write_text("postgres://salon:s3cret@db/salon\n")
+    read = env.url("DATABASE_URL", schemes=("postgres",), environ={"DATABASE_URL_FILE": str(file)})
+    assert read == "postgres://salon:s3cret@db/salon"
+    file.write_text("postgress://salon:s3cret@db/salon")
+    with pytest.raises(env.WrongSetting) as refused:
+        env.url("DATABASE_URL", schemes=("postgres",), environ={"DATABASE_URL_FILE": str(file)})
+    assert "s3cret" not in str(refused.value)
+
+
 def test_a_secret_given_twice_missing_or_empty_stops_start_up(tmp_path):
     file = tmp_path / "key"
     file.write_text("  \n")
