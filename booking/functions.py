@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -28,7 +29,8 @@ from calls import call_record
 
 LOOK_AHEAD = timedelta(days=7)
 LONGEST_WINDOW = timedelta(days=31)
-MOST_SLOTS = 20
+# A day of quarters of an hour. What a model is not shown, it takes for not free.
+MOST_SLOTS = 40
 
 logger = structlog.get_logger(__name__)
 
@@ -73,7 +75,9 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
     wanted = [
         slot
         for slot in sorted(free)
-        if slot > conversation.now and (not part or instants.in_part_of_day(slot, conversation.zone, part))
+        if slot > conversation.now
+        and _is_within(slot, asked)
+        and (not part or instants.in_part_of_day(slot, conversation.zone, part))
     ]
     return Outcome(
         Code.OK,
@@ -82,6 +86,7 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
         wanted=window.start,
         extra={
             "slots": wanted[:MOST_SLOTS],
+            "more": max(0, len(wanted) - MOST_SLOTS),
             "services_of_slots": free,
             "one_day": window.end - window.start <= timedelta(hours=25),
         },
@@ -194,11 +199,11 @@ def _free(
 def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | None:
     """From now on at the earliest; None if all of what was asked for is past."""
     zone = conversation.zone
-    first = asked["date"] or asked["from"]
-    last = asked["date"] or asked["to"] or asked["from"]
+    first: date | None = asked["date"] or _day_of(asked["from"], zone)
+    last: date | None = asked["date"] or _day_of(asked["to"] or asked["from"], zone)
     if first:
         start = instants.day_bounds(first, zone)[0]
-        end = instants.day_bounds(max(first, last), zone)[1]
+        end = instants.day_bounds(max(first, last or first), zone)[1]
     else:
         # A week from the start of today, so that everybody who asks today shares what is cached.
         today = conversation.now.astimezone(zone).date()
@@ -207,6 +212,24 @@ def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | No
     if end <= conversation.now:
         return None
     return Window(start=start, end=min(end, start + LONGEST_WINDOW) - timedelta(microseconds=1))
+
+
+def _day_of(bound: date | datetime | None, zone: ZoneInfo) -> date | None:
+    return bound.astimezone(zone).date() if isinstance(bound, datetime) else bound or None
+
+
+def _is_within(slot: datetime, asked: Mapping[str, Any]) -> bool:
+    """Whether it begins between the times that were said. The window has only days, so that many share what
+    is cached.
+    """
+    earliest, latest = asked["from"], asked["to"]
+    if asked["date"]:
+        return True
+    if isinstance(earliest, datetime) and slot < earliest:
+        return False
+    if not isinstance(latest, datetime) or (isinstance(earliest, datetime) and latest < earliest):
+        return True  # an end before the beginning says nothing
+    return slot <= latest
 
 
 def _slots(service: Service, window: Window, conversation: Conversation) -> list[datetime] | None:

@@ -38,6 +38,7 @@ def for_outcome(outcome: Outcome, conversation: Conversation) -> dict[str, Any]:
         body["slots"] = [
             _slot(at, theirs.get(at, outcome.service), conversation) for at in outcome.extra["slots"]
         ]
+        body["more"] = outcome.extra["more"]
     if "appointments" in outcome.extra:
         body["appointments"] = [
             {**_appointment(row, conversation), "spoken": _spoken_start(row, conversation)}

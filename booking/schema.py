@@ -268,6 +268,11 @@ SCHEMAS: Json = {
                 "items": _reference("Slot"),
                 "description": "Of check_availability.",
             },
+            "more": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "Of check_availability: how many more are free after the last of the slots.",
+            },
             "services": {
                 "type": "array",
                 "items": _reference("Service"),

@@ -7,6 +7,7 @@ contradicts itself is asked for again in words; nothing here raises.
 
 from __future__ import annotations
 
+from datetime import time
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -78,6 +79,19 @@ class DayField(SpokenField):
             raise serializers.ValidationError(str(error.reason)) from None
 
 
+class PeriodBoundField(DayField):
+    """A day, or an instant where a time of day is said. Midnight is what a model adds when it means a day."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        zone = self.context["zone"]
+        day = super().to_internal_value(data)
+        try:
+            instant = parse_instant(data, zone=zone, now=self.context["now"])
+        except InvalidInstant:
+            return day
+        return day if instant.astimezone(zone).time() == time.min else instant
+
+
 class PartOfDayField(SpokenField):
     def to_internal_value(self, data: Any) -> Any:
         return read_part_of_day(data) or ""
@@ -143,7 +157,7 @@ class CheckAvailabilitySerializer(serializers.Serializer):
 
     def get_fields(self) -> dict[str, Any]:
         # `from` cannot be the name of an attribute.
-        return {**super().get_fields(), "from": DayField(), "to": DayField()}
+        return {**super().get_fields(), "from": PeriodBoundField(), "to": PeriodBoundField()}
 
 
 class BookAppointmentSerializer(serializers.Serializer):

@@ -254,6 +254,47 @@ def test_a_span_of_days_is_looked_through(calcom, phone, verdict):
     verdict()
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (at(14), at(16), [at(14), at(14, 30), at(15), at(15, 30), at(16)]),
+        (at(22), None, [at(22), at(22, 30), at(23)]),
+        (None, at(0, 30), [at(0), at(0, 30)]),
+        (at(15), at(15), [at(15)]),
+    ],
+)
+def test_the_times_of_a_span_count_too(calcom, phone, verdict, first, last, expected):
+    day = at(10).date().isoformat()
+    said = {"from": first.isoformat() if first else day, "to": last.isoformat() if last else day}
+    answer = check(phone(), date=None, **said)
+    assert (answer.code, starts(answer)) == ("ok", expected)
+    verdict()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"from": "{day}T00:00:00", "to": "{day}T00:00:00"},
+        {"from": "{day}T16:00:00", "to": "{day}T14:00:00"},
+        {"from": "{day}"},
+    ],
+)
+def test_midnight_means_the_day_and_an_end_before_the_beginning_nothing(calcom, phone, verdict, said):
+    day = at(10).date().isoformat()
+    answer = check(phone(), date=None, **{name: text.format(day=day) for name, text in said.items()})
+    assert at(16) in starts(answer)
+    assert {start.date() for start in starts(answer)} == {at(10).date()}
+    verdict()
+
+
+def test_what_is_not_shown_is_counted(calcom, phone, verdict):
+    answer = check(phone())
+    assert len(starts(answer)) == 40
+    assert answer.body["more"] == 7
+    assert check(phone(), part_of_day="morning").body["more"] == 0
+    verdict()
+
+
 def test_a_day_that_is_over_or_unclear_is_asked_about(calcom, phone, verdict):
     for date in ("2020-01-01", "irgendwann", "2026-02-30", 7, True, ["2026-12-01"], "32.13.2026"):
         answer = check(phone(), date=date)
