@@ -23,6 +23,10 @@ from customers.opening_hours import InvalidHours, read_hours
 M = TypeVar("M", bound=models.Model)
 
 COMPANY_FIELDS: dict[str, type] = {
+    "name": str,
+    "timezone": str,
+    "language": str,
+    "attendee_email_domain": str,
     "heal_adopt": str,
     "heal_import": str,
     "heal_follow": str,
@@ -33,7 +37,10 @@ COMPANY_FIELDS: dict[str, type] = {
     "change_notice_minutes": int,
     "callback_within_minutes": int,
 }
+BRANCH_FIELDS: dict[str, type] = {"name": str, "timezone": str}
 SERVICE_FIELDS: dict[str, type] = {
+    "name": str,
+    "aliases": list,
     "person": str,
     "spoken_name": str,
     "price_text": str,
@@ -41,7 +48,9 @@ SERVICE_FIELDS: dict[str, type] = {
     "may_cancel": bool,
     "change_notice_minutes": int,
 }
-KINDS: dict[type, str] = {str: "a text", int: "a whole number", bool: "true or false"}
+KINDS: dict[type, str] = {
+    str: "a text", int: "a whole number", bool: "true or false", list: "a list",
+}  # fmt: skip
 
 
 class InvalidFile(Exception):
@@ -73,11 +82,7 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
     calcom = _object(entry.get("calcom", {}), f"{place}.calcom")
     retell = _object(entry.get("retell", {}), f"{place}.retell")
     values: dict[str, Any] = {
-        "name": entry.get("name"),
-        "timezone": entry.get("timezone"),
-        "language": entry.get("language"),
-        "attendee_email_domain": entry.get("attendee_email_domain"),
-        "calcom_base_url": calcom.get("base_url"),
+        "calcom_base_url": _typed(calcom, "base_url", str, f"{place}.calcom"),
         "calcom_api_key": _secret(calcom.get("api_key"), f"{place}.calcom.api_key"),
         "calcom_webhook_secret": _secret(calcom.get("webhook_secret"), f"{place}.calcom.webhook_secret"),
         "calcom_webhook_secret_previous": _secret(
@@ -109,7 +114,7 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
 
 def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
     identity = {"company": company, "slug": _required(entry, "slug", place)}
-    values = {"name": entry.get("name"), "timezone": entry.get("timezone")}
+    values = {name: _typed(entry, name, kind, place) for name, kind in BRANCH_FIELDS.items()}
     branch = _make(Branch, identity, values, place, changes)
     for text in _list(entry, "phone_numbers", place):
         number = phone_numbers.normalise(text, region="ZZ") if isinstance(text, str) else None
@@ -125,13 +130,11 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
 
 def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
     identity = {"company": company, "slug": _required(entry, "slug", place)}
-    event_type_id = _required(entry, "calcom_event_type_id", place)
+    event_type_id = _whole_number(entry, "calcom_event_type_id", place)
     values = {
-        "name": entry.get("name"),
-        "aliases": entry.get("aliases"),
-        "duration_minutes": _required(entry, "duration_minutes", place),
+        "duration_minutes": _whole_number(entry, "duration_minutes", place),
         "calcom_event_type_id": event_type_id,
-        "is_active": entry.get("active"),
+        "is_active": _typed(entry, "active", bool, place),
         **{name: _typed(entry, name, kind, place) for name, kind in SERVICE_FIELDS.items()},
         "branch": _branch_of(company, entry.get("branch"), place),
     }
@@ -194,6 +197,16 @@ def _typed(entry: Mapping[str, Any], name: str, kind: type, place: str) -> Any:
     if value is None or type(value) is kind:
         return value
     raise InvalidFile(f"{place}.{name}: {value!r} is not {KINDS[kind]}.")
+
+
+def _whole_number(entry: Mapping[str, Any], name: str, place: str) -> int:
+    """Whoever writes the file by hand may put it in quotes."""
+    value = _required(entry, name, place)
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return int(value)
+    if type(value) is not int:
+        raise InvalidFile(f"{place}.{name}: {value!r} is not {KINDS[int]}.")
+    return value
 
 
 def _hours(value: Any, place: str) -> Any:

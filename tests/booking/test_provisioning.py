@@ -84,6 +84,15 @@ def test_twice_changes_nothing():
     assert (changes.created, changes.updated) == ([], [])
 
 
+def test_numbers_in_quotes_are_numbers_and_twice_changes_nothing():
+    quoted = content(service={"duration_minutes": "45", "calcom_event_type_id": "102"})
+    provision(quoted)
+    service = Service.objects.get()
+    assert (service.duration_minutes, service.calcom_event_type_id) == (45, 102)
+    _, changes = provision(quoted)
+    assert (changes.created, changes.updated) == ([], [])
+
+
 def test_what_the_file_does_not_mention_keeps_its_value():
     provision(CONTENT)
     short = {"companies": [{"slug": "salon", "name": "Salon Mitte"}]}
@@ -112,6 +121,10 @@ def test_what_the_file_does_not_mention_keeps_its_value():
         ({}, {"person": ["Bea"]}, "person"),
         ({}, {"may_reschedule": 1}, "may_reschedule"),
         ({}, {"price_text": "x" * 101}, "price_text"),
+        ({}, {"duration_minutes": 1.5}, "duration_minutes"),
+        ({}, {"calcom_event_type_id": True}, "calcom_event_type_id"),
+        ({"name": ["Salon"]}, {}, "name"),
+        ({}, {"active": "no"}, "active"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_changed(company, service, place):
