@@ -153,6 +153,10 @@ CHANGES = frozenset(
 )
 
 
+# A repeat of these is a replay where it has the same answer. (What is free is never the same answer.)
+READS = frozenset({"list_services", "list_appointments"})
+
+
 def _offered_service(slot: OfferedSlot, found: catalogue.Found) -> Service | None:
     """The service the slot was offered for, unless another one is named."""
     service = next((service for service in found.offered if service.pk == slot.service_id), None)

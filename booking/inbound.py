@@ -24,7 +24,7 @@ import structlog
 from django.db import DatabaseError
 from django.http import HttpResponse
 from django.utils import timezone
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 
 from booking import time_limit
@@ -64,7 +64,7 @@ class InboundCallView(HookView):
                 lambda: _variables(company=request.auth, body=body),  # type: ignore[arg-type]
             )
         except APIException:
-            raise  # the signature does not hold, or nobody has this endpoint
+            raise  # the signature does not hold, nobody has this endpoint, or it is no JSON
         except (TimeoutError, DatabaseError) as error:
             logger.warning("inbound.answered_without_data", error=type(error).__name__)
             variables = dict(NOBODY)
@@ -90,12 +90,8 @@ class InboundCall:
     agent_id: str | None
 
 
-def read_inbound_call(body: bytes) -> InboundCall:
+def read_inbound_call(payload: object) -> InboundCall:
     """Raises nothing."""
-    try:
-        payload = read_json(body)
-    except ValueError:
-        payload = None
     content = payload.get("call_inbound") if isinstance(payload, dict) else None
     call: Mapping[str, Any] = content if isinstance(content, dict) else {}
     return InboundCall(
@@ -122,7 +118,11 @@ def variables_for(*, company: Company, call: InboundCall, now: datetime) -> dict
 
 
 def _variables(*, company: Company, body: bytes) -> dict[str, str]:
-    return variables_for(company=company, call=read_inbound_call(body), now=timezone.now())
+    try:
+        payload = read_json(body)
+    except ValueError:
+        raise ParseError("The body is not JSON.") from None
+    return variables_for(company=company, call=read_inbound_call(payload), now=timezone.now())
 
 
 def _caller(company: Company, call: InboundCall, *, called: str | None) -> Customer | None:

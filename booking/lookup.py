@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from booking import attempts, ownership
+from booking import attempts, lost_attempts, ownership
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
@@ -17,7 +17,8 @@ LONGEST_CHAIN = 10
 
 def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> list[Booking]:
     """The bookings this attempt has made, the one that counts first: those that carry its id, in any status;
-    else an active one of an earlier attempt of the same key, for the same start. Usually one.
+    else an active one of an earlier attempt of the same key, for the same start, also where that attempt's
+    row is lost. Usually one.
 
     Empty: Cal.com has shown all it has there, and it is not among it. Raises CalcomError when it could not be
     asked, which is not the same.
@@ -49,7 +50,11 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
     return [
         booking
         for booking in of_an_attempt
-        if ownership.is_of(booking, attempt_ids=earlier) and booking.start == appointment.starts_at
+        if booking.start == appointment.starts_at
+        and (
+            ownership.is_of(booking, attempt_ids=earlier)
+            or lost_attempts.made_for_the_same(booking, attempt=attempt)
+        )
     ]
 
 

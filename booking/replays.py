@@ -14,7 +14,14 @@ from django.db.models import Exists, OuterRef
 from django.utils.dateparse import parse_datetime
 
 from booking.functions import CHANGES
-from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
+from booking.models import (
+    LIVE_STATUSES,
+    OPEN_STATES,
+    PROVEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    CallbackRequest,
+)
 from booking.outcomes import REFUSALS, SUCCESSES, Code
 from calls.models import FunctionCall
 from customers.statements import Given, Select
@@ -37,10 +44,17 @@ _SUCCESSES = frozenset(map(str, SUCCESSES))
 
 def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | None:
     """The same body again, or None: the request has to be worked anew."""
-    if before.name not in CHANGES:
+    if before.name == "request_callback":
+        stands = before.code == Code.CALLBACK_NOTED and _is_still_noted(before)
+    elif before.name not in CHANGES:
         return None
-    if before.code in _REFUSALS:
-        stands = now - before.answered_at < REFUSAL_STANDS_FOR and not _booked_since(before)
+    elif before.code in _REFUSALS:
+        stands = (
+            now - before.answered_at < REFUSAL_STANDS_FOR
+            # It was told what is there instead: the same words mean that now.
+            and not before.answer.get("appointment")
+            and not _booked_since(before)
+        )
     else:
         stands = before.code in _SUCCESSES and _promise_stands(before)
     return {**before.answer, "replayed": True} if stands else None
@@ -70,6 +84,12 @@ def _promise_stands(before: FunctionCall) -> bool:
     return start is not None and _PROVEN.exists(
         id=promised.get("id") or 0, company=before.company_id, starts_at=start
     )
+
+
+def _is_still_noted(before: FunctionCall) -> bool:
+    return CallbackRequest.objects.filter(
+        call=before.call_id, status=CallbackRequest.Status.OPEN, kind=CallbackRequest.Kind.WANTED
+    ).exists()
 
 
 def _is_cancelled(appointment_id: int, before: FunctionCall) -> bool:

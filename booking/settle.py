@@ -33,11 +33,14 @@ from booking import (
     event_types,
     failures,
     idempotency,
+    lookup,
+    lost_attempts,
     mirror,
     ownership,
 )
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
 from booking.outcomes import Code
@@ -92,6 +95,13 @@ def settle(
         return _refuse(attempt, booking, judgement, answering=answering)
     if judgement.verdict is Verdict.UNPROVEN:
         return _keep_unproven(attempt, booking, judgement)
+    if not booking.is_active and booking.rescheduled_to_uid:
+        # Moved while it was being answered: Cal.com tells its webhooks first. It stands where it is now.
+        try:
+            booking, _ = lookup.end_of_chain(booking, client=client, deadline=deadline)
+        except CalcomError as error:
+            logger.warning("booking.move_not_followed", attempt=str(attempt.uuid), error=type(error).__name__)
+            return Settlement(Result.OPEN, attempt.appointment)
     if not booking.is_active:
         return _record_gone(attempt, booking, answering=answering)
     if judgement.verdict is Verdict.WRONG and not booking.rescheduled_from_uid:
@@ -119,7 +129,10 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
     attempt_id = booking.metadata.get("attempt_id")
     ours = attempt_id == str(attempt.uuid) or (
         attempt_id is not None
-        and attempt_id in attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+        and (
+            attempt_id in attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+            or lost_attempts.made_for_the_same(booking, attempt=attempt)
+        )
     )
     known = not ours and _is_somebody_elses(booking.uid, attempt)
     judgement = ownership.judge(
@@ -363,7 +376,11 @@ def _undo(
         # It began as an attempt of this key and is another appointment by now: not ours to undo.
         logger.error("booking.not_undone", attempt=str(attempt.uuid), uid=booking.uid, why=why)
         return Settlement(Result.OPEN, attempt.appointment)
-    if not compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline):
+    try:
+        is_undone = compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline)
+    except compensation.NotOurs:
+        is_undone = False  # of an attempt whose row is lost: good enough to keep it, not to cancel it
+    if not is_undone:
         compensation.report_orphan(attempt, booking=booking, why=why)
         return Settlement(Result.OPEN, attempt.appointment)
     not_stored = result is Result.UNDONE

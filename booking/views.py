@@ -21,7 +21,7 @@ from rest_framework.request import Request
 from booking import replays, replies
 from booking.calcom.deadline import Deadline
 from booking.conversation import Conversation
-from booking.functions import CHANGES, FUNCTIONS
+from booking.functions import CHANGES, FUNCTIONS, READS
 from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature
@@ -56,13 +56,15 @@ class FunctionView(HookView):
         call = None
         if not answer:
             call, answer = _work(company, asked, deadline=deadline)
+            if before and asked.name in READS and answer == before.answer:
+                answer = {**answer, "replayed": True}
             function_calls.record(
                 company_id=company.pk,
                 call=call,
                 request=asked,
                 key=key,
                 before=before,
-                answer=answer,
+                answer={**answer, "replayed": False},
                 code=answer["code"],
                 duration_ms=int((time.monotonic() - started) * 1000),
                 now=timezone.now(),

@@ -74,6 +74,13 @@ def record(
     return statements.insert(event, unless_there=True)
 
 
+def note_repeat(*, company: Company, key: str, body: str) -> None:
+    """The first one is kept. That a later copy says something else is at least written down."""
+    first = WebhookEvent.objects.filter(company=company, webhook_id=key).exclude(body="")
+    if changed := first.exclude(body=body).values_list("pk", flat=True).first():
+        logger.warning("delivery.repeated_differently", delivery=changed, key=key)
+
+
 def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
     """Some deliveries that are due, oldest first, made ours for the time of the lease."""
     with transaction.atomic():

@@ -32,16 +32,19 @@ class RetellEventView(HookView):
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
         event_type, event_id = _what_it_is(body)
+        key, text = deliveries.delivery_key(PROVIDER, event_type, event_id), body.decode(errors="replace")
         is_new = deliveries.record(
             company=company,
             provider=PROVIDER,
             event_type=event_type,
-            key=deliveries.delivery_key(PROVIDER, event_type, event_id),
-            body=body.decode(errors="replace"),
+            key=key,
+            body=text,
             headers=request.headers,
         )
         if is_new:
             wake_up.deliveries.wake()
+        else:
+            deliveries.note_repeat(company=company, key=key, body=text)
         return HttpResponse(status=200)
 
 

@@ -54,16 +54,24 @@ class OpsCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            report, status = self.work(**options)
-        except DatabaseError as error:
-            why = mask_text(str(error).strip().partition("\n")[0])
-            raise CannotWork(f"The database cannot be used: {why}") from error
+            report, status = self._work(**options)
+        except CannotWork as error:
+            if options["as_json"]:
+                self.stdout.write(json.dumps({"error": str(error)}, ensure_ascii=False))
+            raise
         if options["as_json"]:
             self.stdout.write(json.dumps(report, default=str, ensure_ascii=False))
         else:
             self.show(report)
         if status != CLEAN:
             sys.exit(status)
+
+    def _work(self, **options: Any) -> tuple[dict[str, Any], int]:
+        try:
+            return self.work(**options)
+        except DatabaseError as error:
+            why = mask_text(str(error).strip().partition("\n")[0])
+            raise CannotWork(f"The database cannot be used: {why}") from error
 
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
         """Raises CannotWork."""

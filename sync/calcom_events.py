@@ -17,6 +17,7 @@ from booking.calcom.deliveries import ENDINGS, Hint, read_hint
 from booking.calcom.errors import BookingNotFound
 from booking.calcom.objects import Booking
 from booking.connection import client_for
+from booking.models import Appointment
 from calls import deliveries
 from calls.models import WebhookEvent
 from calls.retell.payloads import read_json
@@ -38,7 +39,11 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
         deliveries.finish(event, status=Status.IGNORED, note="Nothing is done with this event.")
         return
     client, deadline = client_for(event.company), Deadline.after(SECONDS_EACH)
-    booking = _fetch(hint, client=client, deadline=deadline)
+    uid = _uid_of(hint, event.company_id)
+    if not uid:
+        deliveries.finish(event, status=Status.IGNORED, note="It names no booking that could be asked for.")
+        return
+    booking = _fetch(uid, client=client, deadline=deadline)
     still_being_written = now < event.received_at + WRITTEN_WITHIN
     if booking is None:
         if still_being_written:
@@ -61,7 +66,7 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
         deliveries.finish(
             event,
             status=Status.IGNORED if unassigned else Status.PROCESSED,
-            note="Unassigned: the event type belongs to no service of this company." if unassigned else "",
+            note="Unassigned: the booking belongs to no service of this company." if unassigned else "",
         )
 
     try:
@@ -83,9 +88,20 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
         twins.settle_twins(company_id=event.company_id)
 
 
-def _fetch(hint: Hint, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
+def _uid_of(hint: Hint, company_id: int) -> str:
+    if hint.uid:
+        return hint.uid
+    if hint.number:
+        rows = Appointment.objects.filter(company=company_id, calcom_booking_id=hint.number)
+        known = rows.exclude(calcom_booking_uid=None).values_list("calcom_booking_uid", flat=True).first()
+        if known:
+            return known
+    return hint.rescheduled_from_uid
+
+
+def _fetch(uid: str, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
     """None: Cal.com says that there is no such booking."""
     try:
-        return client.get_booking(hint.uid, deadline=deadline)
+        return client.get_booking(uid, deadline=deadline)
     except BookingNotFound:
         return None

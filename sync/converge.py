@@ -109,9 +109,14 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
         if call is not None:
             return replace(match, kinship=Kinship.LOST, service=service, call=call)
         return replace(match, kinship=Kinship.UNKNOWN_CLAIM)
-    if service is not None:
+    if service is not None and not _is_of_another_company(company, booking):
         return replace(match, kinship=Kinship.ELSEWHERE, service=service)
     return match
+
+
+def _is_of_another_company(company: Company, booking: Booking) -> bool:
+    """Two companies may share an event type, and whoever hears of the booking first has it."""
+    return Appointment.objects.filter(calcom_booking_uid=booking.uid).exclude(company=company).exists()
 
 
 def converge(

@@ -26,15 +26,19 @@ _SECRET_FIELDS = frozenset({"oneTimePassword"})
 
 @dataclass(frozen=True)
 class Hint:
-    """`trigger` in Cal.com's capital letters; `uid` is the booking's, empty if none is named."""
+    """`trigger` in Cal.com's capital letters. A booking is named by its uid, its number, or the uid of the
+    one it was moved from: in this order, because not every delivery has all of them.
+    """
 
     trigger: str
     uid: str
+    number: int | None = None
     rescheduled_from_uid: str = ""
 
     @property
     def is_about_a_booking(self) -> bool:
-        return self.trigger in TRIGGERS and bool(self.uid)
+        named = self.uid or self.number or self.rescheduled_from_uid
+        return self.trigger in TRIGGERS and bool(named)
 
 
 def read_trigger(payload: object) -> str:
@@ -54,6 +58,7 @@ def read_hint(payload: object) -> Hint:
     return Hint(
         trigger=read_trigger(payload),
         uid=_uid(about.get("uid")) or _uid(about.get("bookingUid")),
+        number=_number(about.get("bookingId")) or _number(about.get("id")),
         rescheduled_from_uid=_uid(about.get("rescheduleUid")),
     )
 
@@ -68,6 +73,11 @@ def redact(payload: Any) -> Any:
     if isinstance(payload, list):
         return [redact(item) for item in payload]
     return payload
+
+
+def _number(value: object) -> int | None:
+    # A column of 64 bits.
+    return value if type(value) is int and 0 < value < 2**63 else None
 
 
 def _uid(value: object) -> str:

@@ -109,7 +109,9 @@ def appointment(company: Company, *, starts_at: dt.datetime, **values: Any) -> A
 
 def told(company: Company, *, now: dt.datetime = MOMENT, **call: Any) -> dict[str, str]:
     """What the agent is told at a fixed moment: a Tuesday in winter, 10 AM in Berlin."""
-    return inbound.variables_for(company=company, call=inbound.read_inbound_call(request(**call)), now=now)
+    return inbound.variables_for(
+        company=company, call=inbound.read_inbound_call(json.loads(request(**call))), now=now
+    )
 
 
 # --- Who is calling -----------------------------------------------------------------------------------------
@@ -292,13 +294,18 @@ def test_where_no_number_was_called_the_agent_names_the_branch(practice):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"not json", b"\xff\xfe", b"[]", b"7", b"{}", b'{"call_inbound": 7}', b'{"call_inbound": {}}'],
+    [b"[]", b"7", b"{}", b'{"call_inbound": 7}', b'{"call_inbound": {}}'],
 )
 def test_a_signed_request_that_tells_nothing_is_answered_all_the_same(practice, body):
     answer = ring(practice, body)
     assert answer.status == 200
     assert answer.about_the_caller == NOBODY
     assert answer.variables["company_name"] == "Practice Mitte"
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"\xff\xfe"])
+def test_a_signed_body_that_is_no_json_is_400(practice, body):
+    assert ring(practice, body).status == 400
 
 
 # --- Whose request it is ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 COMMANDS = (["reconcile"], ["backfill"], ["audit"], ["sync_services"], ["webhooks"])
@@ -13,7 +15,7 @@ def test_a_database_that_is_away(run_manage, command):
     gone = {"DATABASE_URL": "postgres://nobody@127.0.0.1:9/gone", "ENVIRONMENT": "test"}
     done = run_manage(*command, "--json", env=gone)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert not done.stdout
+    assert "The database cannot be used" in json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr
     assert "The database cannot be used" in done.stderr
 
