@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from booking import idempotency
 from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError, CalcomRefused
 from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt, Service
 from booking.request_body import create_request
 from calls.models import Call
@@ -275,6 +276,17 @@ def release(
             updated_at=now,
         )
     return True
+
+
+def error_fields(error: CalcomError | None) -> dict[str, Any]:
+    """What an attempt keeps of the error it ended with."""
+    if error is None:
+        return {}
+    return {
+        "error_class": str(error.reason) if isinstance(error, CalcomRefused) else type(error).__name__,
+        "error_message": error.message,
+        "http_status": error.status,
+    }
 
 
 def ids_of_key(key: str, *, company_id: int) -> set[str]:

@@ -571,7 +571,7 @@ def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, 
 
 def _unknown(attempt: BookingAttempt, intention: Intention, *, error: CalcomError | None = None) -> Outcome:
     try:
-        attempts.mark_unknown(attempt, told=Code.CHECKING, now=timezone.now(), **_error_fields(error))
+        attempts.mark_unknown(attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error))
     except DatabaseError:  # the claimed row of phase 1 says the same
         logger.exception("booking.unknown_not_recorded", attempt=str(attempt.uuid))
     return _checking(intention)
@@ -604,7 +604,7 @@ def _not_sent(
         state=State.NOT_SENT,
         told=Code.UNAVAILABLE,
         now=timezone.now(),
-        **{**_error_fields(error), "error_class": cause},
+        **{**attempts.error_fields(error), "error_class": cause},
     )
     return _call_back(intention, reason="The calendar could not be reached.")
 
@@ -645,7 +645,7 @@ def _release(attempt: BookingAttempt, *, state: BookingAttempt.State, told: Code
         now=now,
         # A commit that a lagging replica does not show yet looks like a refusal.
         look_again_at=now + LATER_LOOK if attempt.posts else None,
-        **_error_fields(error),
+        **attempts.error_fields(error),
     )
 
 
@@ -655,16 +655,6 @@ def _without_person(message: str, intention: Intention) -> str:
     for text in filter(None, said):
         message = re.sub(re.escape(text), "…", message, flags=re.IGNORECASE)
     return message
-
-
-def _error_fields(error: CalcomError | None) -> dict[str, object]:
-    if error is None:
-        return {}
-    return {
-        "error_class": str(error.reason) if isinstance(error, CalcomRefused) else type(error).__name__,
-        "error_message": error.message,
-        "http_status": error.status,
-    }
 
 
 def _call_back(intention: Intention, *, reason: str) -> Outcome:

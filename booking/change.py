@@ -149,7 +149,7 @@ def _carry_out(change: Change, *, deadline: Deadline) -> Outcome:
             if database_errors.is_away(error):
                 drop_dead_connections()
             logger.error("change.not_claimed", error=type(error).__name__)
-            return _call_back(change, told_on=None)
+            return _call_back(change)
         if attempt is not None:
             return _send(attempt, change, deadline=deadline)
         # Somebody is at it already. What they make of it is seen here as soon as they are through.
@@ -329,7 +329,7 @@ class _Sending:
             details={"attempt": str(self.attempt.uuid)},
         )
         self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
-        return _call_back(self.change, told_on=self.attempt)
+        return _call_back(self.change)
 
     def _after_error(self, error: CalcomError) -> Outcome | None:
         """None: send it once more."""
@@ -438,7 +438,7 @@ class _Sending:
             details={"attempt": str(self.attempt.uuid)},
             needs_person=True,
         )
-        return _call_back(self.change, told_on=self.attempt, reason="change_unclear")
+        return _call_back(self.change, reason="change_unclear")
 
     def _no_time_left(self) -> Outcome:
         if self.repeated:
@@ -448,7 +448,7 @@ class _Sending:
     def _unknown(self, error: CalcomError | None) -> Outcome:
         try:
             attempts.mark_unknown(
-                self.attempt, told=Code.CHECKING, now=timezone.now(), **_error_fields(error)
+                self.attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error)
             )
         except DatabaseError:  # the claimed row says the same
             logger.exception("change.unknown_not_recorded", attempt=str(self.attempt.uuid))
@@ -464,7 +464,7 @@ class _Sending:
         error_class: str = "",
     ) -> None:
         now = timezone.now()
-        fields = _error_fields(error) if error else {"error_class": error_class}
+        fields = attempts.error_fields(error) if error else {"error_class": error_class}
         # A refusal can be an error after the commit, seen through a replica that lags: looked at once more.
         change_outcome.give_up(
             self.attempt, state=state, told=told, now=now, seen=seen, look_again_at=now + LATER_LOOK, **fields
@@ -480,9 +480,9 @@ def _not_sent(
         state=State.NOT_SENT,
         told=Code.UNAVAILABLE,
         now=timezone.now(),
-        **{**_error_fields(error), "error_class": cause},
+        **{**attempts.error_fields(error), "error_class": cause},
     )
-    return _call_back(change, told_on=attempt)
+    return _call_back(change)
 
 
 def _misconfigured(
@@ -494,7 +494,7 @@ def _misconfigured(
         told=Code.UNAVAILABLE,
         now=timezone.now(),
         seen=seen,
-        **_error_fields(error),
+        **attempts.error_fields(error),
     )
     service = change.appointment.service
     failures.open_failure(
@@ -506,10 +506,10 @@ def _misconfigured(
         details={"status": error.status, "attempt": str(attempt.uuid)},
         needs_person=True,
     )
-    return _call_back(change, told_on=attempt)
+    return _call_back(change)
 
 
-def _call_back(change: Change, *, told_on: BookingAttempt | None, reason: str = "change") -> Outcome:
+def _call_back(change: Change, *, reason: str = "change") -> Outcome:
     what = "cancelled" if change.kind == Kind.CANCEL else "moved"
     noted = callbacks.promise(
         call=change.call,
@@ -517,16 +517,4 @@ def _call_back(change: Change, *, told_on: BookingAttempt | None, reason: str = 
         reason=f"An appointment could not be {what}.",
         kind=CallbackRequest.Kind.NOT_CHANGED,
     )
-    if told_on is None:
-        logger.warning("change.not_recorded", appointment=change.appointment.pk)
     return change.outcome(Code.UNAVAILABLE, reason=reason, callback=noted)
-
-
-def _error_fields(error: CalcomError | None) -> dict[str, Any]:
-    if error is None:
-        return {}
-    return {
-        "http_status": error.status,
-        "error_class": type(error).__name__,
-        "error_message": error.message,
-    }

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from booking import alerts
@@ -106,6 +106,17 @@ def close_failures(
         status=Status.RESOLVED,
         resolved_at=timezone.now(),
         resolution_notes=note,
+    )
+
+
+def resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:
+    """Close those of `rows` that are open: their gap is gone. It is no person's resolution: should the gap
+    come back, so does the row. Returns how many there were.
+    """
+    # By id: an UPDATE cannot carry annotations along on every database.
+    ids = list(rows.values_list("pk", flat=True))
+    return SyncFailure.objects.filter(pk__in=ids, status__in=OPEN_STATUSES).update(
+        status=Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note
     )
 
 

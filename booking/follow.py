@@ -31,7 +31,6 @@ class Followed:
 
     appointment: Appointment
     changed: tuple[str, ...] = ()
-    is_stale: bool = False
 
 
 def status_of(booking: Booking, *, current: str, now: datetime) -> str:
@@ -77,7 +76,7 @@ def follow(
             .get(pk=appointment.pk)
         )
         if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence):
-            return Followed(row, is_stale=True)
+            return Followed(row)
         changed = differences(row, booking, now=now)
         _remember_uids(row, booking, former_uids, now=now)
         stored: dict[str, Any] = {

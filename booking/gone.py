@@ -24,7 +24,7 @@ from booking.models import (
 
 def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
-    closed = sum(_resolve(rows, note=note) for rows, note in _gone())
+    closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
     closed += twins.settle_twins()
     return closed + _no_longer_needed_callbacks().update(
         status=CallbackRequest.Status.DONE,
@@ -69,13 +69,6 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
             "Bookings go through again.",
         ),
     )
-
-
-def _resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:
-    # By id: an UPDATE cannot carry the annotations along on every database.
-    return SyncFailure.objects.filter(
-        pk__in=list(rows.values_list("pk", flat=True)), status__in=OPEN_STATUSES
-    ).update(status=SyncFailure.Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note)
 
 
 def _no_longer_needed_callbacks() -> QuerySet[CallbackRequest]:

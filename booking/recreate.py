@@ -28,7 +28,6 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     BookingNotFound,
     CalcomError,
-    CalcomRefused,
     CalcomUnavailable,
     OutcomeUnknown,
 )
@@ -267,7 +266,7 @@ def _settled(
 
 
 def _unknown(attempt: BookingAttempt, error: CalcomError) -> Recreated:
-    attempts.mark_unknown(attempt, told="", now=timezone.now(), **_fields(error))
+    attempts.mark_unknown(attempt, told="", now=timezone.now(), **attempts.error_fields(error))
     return Recreated(Outcome.UNKNOWN, attempt.appointment, message=error.message)
 
 
@@ -286,18 +285,8 @@ def _release(
         told="",
         now=now,
         look_again_at=now + LATER_LOOK if state == State.REFUSED else None,
-        **_fields(error),
+        **attempts.error_fields(error),
     )
     availability.forget(attempt.company_id)
     attempt.appointment.refresh_from_db(fields=["status", "calcom_sync_status"])
     return Recreated(outcome, attempt.appointment, message=message)
-
-
-def _fields(error: CalcomError | None) -> dict[str, Any]:
-    if error is None:
-        return {}
-    return {
-        "error_class": str(error.reason) if isinstance(error, CalcomRefused) else type(error).__name__,
-        "error_message": error.message,
-        "http_status": error.status,
-    }

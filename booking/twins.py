@@ -8,7 +8,6 @@ say which is meant; if one moves on, the key is given back, and the ticket close
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from booking import failures, follow
 from booking.models import LIVE_STATUSES, OPEN_STATUSES, Appointment, SyncFailure
@@ -74,8 +73,5 @@ def _close(failure: SyncFailure) -> int:
     )
     if together:
         return 0
-    return SyncFailure.objects.filter(pk=failure.pk, status__in=OPEN_STATUSES).update(
-        status=SyncFailure.Status.RESOLVED,
-        resolved_at=timezone.now(),
-        resolution_notes="The two are not at the same time any more.",
-    )
+    row = SyncFailure.objects.filter(pk=failure.pk)
+    return failures.resolve(row, note="The two are not at the same time any more.")

@@ -247,9 +247,7 @@ class _Work:
 
     def close(self, note: str) -> None:
         """The gap is gone. Not the person's own resolution: should it come back, it is opened again."""
-        SyncFailure.objects.filter(pk=self.case.failure.pk, status__in=OPEN_STATUSES).update(
-            status=Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note
-        )
+        failures.resolve(SyncFailure.objects.filter(pk=self.case.failure.pk), note=note)
 
     def close_and_record(self, note: str, *, appointment: Appointment | None = None) -> None:
         with transaction.atomic():
