@@ -448,16 +448,72 @@ def test_an_import_that_fails_leaves_no_customer_behind(calcom, salon, work):
     assert Appointment.objects.count() == Customer.objects.count() == 1
 
 
-def test_what_the_web_took_is_not_offered_any_more(calcom, salon, phone, work):
-    def free():
-        answer = phone().ask("check_availability", service="haircut", date=at(10).date().isoformat())
+@pytest.fixture
+def offered(phone):
+    """The free starts of a day, as a caller is told them; asked twice they come out of the cache."""
+
+    def ask(service: str = "haircut") -> list[str]:
+        answer = phone().ask("check_availability", service=service, date=at(10).date().isoformat())
         return [slot["start"] for slot in answer.body["slots"]]
 
-    before = free()
+    return ask
+
+
+def test_what_the_web_took_is_not_offered_any_more(calcom, salon, offered, work):
+    before = offered()
     calcom.web_book("open", start=before[2])
-    assert free() == before
+    assert offered() == before
     work()
-    assert before[2] not in free()
+    assert before[2] not in offered()
+
+
+def test_what_the_web_gave_back_is_offered_again(calcom, salon, offered, work):
+    free = offered()
+    booking = calcom.web_book("open", start=free[2])
+    work()
+    taken = offered()
+    assert free[2] not in taken
+    calcom.web_cancel(booking.uid)
+    assert offered() == taken
+    work()
+    assert Appointment.objects.get().status == Status.CANCELLED
+    assert offered() == free
+
+
+def test_what_a_cancellation_gave_back_is_offered_before_it_is_written(calcom, salon, offered, work):
+    free = offered()
+    booking = calcom.web_book("open", start=free[2])
+    work()
+    assert free[2] not in offered()
+    calcom.web_cancel(booking.uid)
+    calcom.faults.add("get", patch={"status": "accepted"})  # which is what a replica may still show
+    work()
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    assert offered() == free
+
+
+def test_what_was_moved_on_the_web_changes_places_in_what_is_offered(calcom, salon, offered, work):
+    free = offered()
+    booking = calcom.web_book("open", start=free[2])
+    work()
+    taken = offered()
+    calcom.web_reschedule(booking.uid, free[4])
+    assert offered() == taken
+    work()
+    assert (free[2] in offered(), free[4] in offered()) == (True, False)
+
+
+def test_what_the_host_declined_is_looked_up_anew(calcom, salon, offered, work):
+    request = calcom.web_book("confirm_open", start=offered("advice")[2])
+    work()
+    before = offered("advice")
+    # A request takes no time from anybody, so that something else must show it: a booking nobody told us of.
+    calcom.web_book("confirm_open", start=before[4], silent=True)
+    calcom.web_confirm(calcom.bookings[-1].uid, silent=True)
+    assert offered("advice") == before
+    calcom.web_decline(request.uid, reason="no")
+    work()
+    assert before[4] not in offered("advice")
 
 
 def test_the_cancel_of_our_own_compensation_is_no_news(calcom, salon, phone, work, verdict):

@@ -573,3 +573,33 @@ def test_an_attempt_that_is_settled_while_its_echo_is_looked_at_has_no_twin(calc
     done = converge.converge(match, client=client, deadline=soon, now=timezone.now())
     assert done.appointment == Appointment.objects.get()
     assert not SyncFailure.objects.exists()
+
+
+def test_a_look_from_before_our_move_does_not_take_the_row_back(calcom, salon, announced, booked, work):
+    """The booking was fetched, and the caller has moved it before the answer was read."""
+    first = Appointment.objects.get().calcom_booking_uid
+    was_looked_at, is_moved = threading.Event(), threading.Event()
+
+    def wait_for_the_move(exchange):
+        was_looked_at.set()
+        assert is_moved.wait(10)
+
+    calcom.faults.add("get", path_contains=first, call={"before_answer": wait_for_the_move})
+
+    def slow():
+        try:
+            work()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert was_looked_at.wait(10)
+    assert move(booked, at(14)).code == "rescheduled"
+    is_moved.set()
+    thread.join()
+    assert WebhookEvent.objects.get(event_type="BOOKING_CREATED").status == "processed"
+    work()
+    row = Appointment.objects.get()
+    assert (row.starts_at, row.calcom_booking_uid) == (at(14), calcom.active_bookings()[0].uid)
+    assert not SyncFailure.objects.exists()

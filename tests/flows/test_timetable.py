@@ -1,0 +1,140 @@
+"""Beat's timetable: what each entry sends reaches a real worker, and does there what it is for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from booking.models import Appointment, BookingAttempt, Service, SyncFailure
+from calls.models import Call, WebhookEvent
+from config.celery import app
+from customers.models import Branch, Company
+from sync.beat import LeasedScheduler
+from tests.factories import CallFactory, WebhookEventFactory
+from tests.flows.phone import at
+from tests.servers.processes import CeleryWorkerProcess
+from tests.servers.retell_api import RetellApi
+
+ENTRIES = (
+    "settle-unknown-attempts",
+    "work-deliveries",
+    "close-never-ended-calls",
+    "reconcile",
+    "audit",
+    "sync-services",
+    "purge-deliveries",
+)
+HOUR = dt.timedelta(hours=1)
+
+IsDone = Callable[[], bool]
+
+
+@pytest.fixture
+def beat(transactional_db: None) -> Iterator[LeasedScheduler]:
+    """Beat as it runs, with the timetable written into its tables; it sends when a test says so."""
+    scheduler = LeasedScheduler(app=app)
+    scheduler.tick()
+    assert scheduler.holds_lease
+    yield scheduler
+    scheduler.close()
+
+
+@pytest.fixture
+def retell() -> Iterator[RetellApi]:
+    with RetellApi() as api:
+        yield api
+
+
+@pytest.fixture
+def worker(celery_worker_process: CeleryWorkerProcess, retell: RetellApi) -> Iterator[CeleryWorkerProcess]:
+    """A worker that asks this Retell, and forgets bodies after ten days. The next test has its own again."""
+    before = celery_worker_process.environment
+    told = {"RETELL_BASE_URL": retell.base_url, "WEBHOOK_BODY_DAYS": "10"}
+    celery_worker_process.environment = {**before, **told}
+    celery_worker_process.restart()
+    yield celery_worker_process
+    celery_worker_process.environment = before
+    celery_worker_process.kill()
+
+
+@pytest.fixture
+def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable[[], IsDone]]:
+    """For each entry something that only it takes care of, and how to see that it did."""
+
+    def unknown_attempt() -> IsDone:
+        calcom.faults.reset_connection(commit=True)
+        calcom.faults.add("list", status=503, times=None)
+        assert phone().book(at(10)).code == "checking"
+        calcom.faults.clear()
+        BookingAttempt.objects.update(lease_expires_at=timezone.now(), look_again_at=None)
+        return Appointment.objects.filter(status="scheduled").exists
+
+    def delivery_nobody_was_woken_for() -> IsDone:
+        now = timezone.now()
+        waiting = WebhookEventFactory(
+            company=salon, event_type="call_unheard_of", received_at=now, due_at=now
+        )
+        return WebhookEvent.objects.filter(pk=waiting.pk).exclude(status="received").exists
+
+    def call_whose_end_was_lost() -> IsDone:
+        retell.keys.add(salon.retell_api_key)
+        branch = Branch.objects.get(company=salon)
+        call = CallFactory(branch=branch, status="ongoing", created_at=timezone.now() - 2 * HOUR)
+        retell.calls[call.retell_call_id] = {
+            "call_id": call.retell_call_id,
+            "call_type": "phone_call",
+            "call_status": "ended",
+            "end_timestamp": 1794841582600,
+        }
+        return Call.objects.filter(pk=call.pk).exclude(status="ongoing").exists
+
+    def booking_nobody_told_us_of() -> IsDone:
+        booking = calcom.web_book("open", start=at(12), silent=True)
+        return Appointment.objects.filter(calcom_booking_uid=booking.uid).exists
+
+    def call_without_its_appointment() -> IsDone:
+        branch = Branch.objects.get(company=salon)
+        CallFactory(branch=branch, status="ended", booking_confirmed=True, appointment_made=True)
+        return SyncFailure.objects.filter(subject__startswith="audit:").exists
+
+    def event_type_that_was_deleted() -> IsDone:
+        massage = Service.objects.get(company=salon, slug="massage")
+        del calcom.state.account().event_types[massage.calcom_event_type_id]
+        return Service.objects.filter(pk=massage.pk, vanished_at__isnull=False).exists
+
+    def body_that_is_too_old() -> IsDone:
+        received = timezone.now() - 11 * 24 * HOUR
+        old = WebhookEventFactory(company=salon, status="processed", received_at=received)
+        return WebhookEvent.objects.filter(pk=old.pk, body="").exists
+
+    left = (
+        unknown_attempt,
+        delivery_nobody_was_woken_for,
+        call_whose_end_was_lost,
+        booking_nobody_told_us_of,
+        call_without_its_appointment,
+        event_type_that_was_deleted,
+        body_that_is_too_old,
+    )
+    return dict(zip(ENTRIES, left, strict=True))
+
+
+def test_every_entry_of_the_timetable_has_its_work_done_by_a_worker(
+    beat: LeasedScheduler, worker: CeleryWorkerProcess, gaps: dict[str, Callable[[], IsDone]]
+) -> None:
+    timetable: dict[str, Any] = beat.schedule
+    assert set(gaps) == set(app.conf.beat_schedule), "every entry is to be seen at work here"
+    idle = []
+    for name, leave in gaps.items():
+        is_done = leave()
+        worker.wait_until_idle()
+        assert not is_done(), f"something else than {name} did it"
+        beat.apply_async(timetable[name])
+        worker.wait_until_idle()
+        if not is_done():
+            idle.append(name)
+    assert not idle
