@@ -542,6 +542,15 @@ def test_a_clock_that_is_off_is_found(only, settings, off, verdict):
     assert verdict is OK or ("behind" if off > 0 else "ahead of") in finding.said
 
 
+@pytest.mark.parametrize(("off", "verdict"), [(0, OK), (120, WARNING), (-3600, FAILED)])
+def test_cal_com_tells_the_time_as_well(only, settings, calcom, off, verdict):
+    settings.RETELL_BASE_URL = "http://127.0.0.1:1"
+    calcom.clock.advance(off)
+    finding = only("clock")
+    assert finding.verdict is verdict
+    assert "that of Cal.com" in finding.said
+
+
 def test_without_anybody_to_ask_the_clock_could_not_be_checked(only, settings, calcom):
     calcom.faults.outage("reset")
     settings.RETELL_BASE_URL = "http://127.0.0.1:1"

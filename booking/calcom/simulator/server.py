@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Any
 
@@ -500,6 +501,7 @@ class Simulator:
         reset = allowance.reset if fault is None or fault.rate_limited is None else fault.rate_limited
         remaining = allowance.remaining if fault is None or fault.rate_limited is None else 0
         headers = {
+            "Date": format_datetime(self.clock.now(), usegmt=True),
             "Content-Type": answer.content_type,
             "X-Request-Id": str(uuid.uuid4()),
             "X-RateLimit-Limit-Default": str(allowance.limit),
