@@ -2,6 +2,10 @@
 
 import pytest
 
+from tests.servers import emptied_tables
+
+emptied_tables.install()
+
 
 @pytest.fixture(autouse=True)
 def _empty_cache():
