@@ -7,6 +7,13 @@ from tests.servers import emptied_tables
 emptied_tables.install()
 
 
+def pytest_collection_modifyitems(items):
+    """What needs a Celery worker runs one after the other in one process: a worker takes seconds to start."""
+    for item in items:
+        if "celery_worker_process" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("celery"))
+
+
 @pytest.fixture(autouse=True)
 def _empty_cache():
     """No test sees what another one left in the cache."""

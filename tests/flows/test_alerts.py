@@ -37,22 +37,18 @@ def received():
 
 
 @pytest.fixture
-def worker_that_alerts(celery_worker_process, received):
-    """A real worker told where to send alerts; the next test has its own again."""
-    before = dict(celery_worker_process.environment)
-    celery_worker_process.environment = {**before, "ALERT_WEBHOOK_URL": received[1]}
-    celery_worker_process.restart()
-    yield celery_worker_process
-    celery_worker_process.environment = before
-    celery_worker_process.restart()
+def worker_settings(received):
+    return {"ALERT_WEBHOOK_URL": received[1]}
 
 
-def test_a_new_ticket_alerts_ops_once_and_names_nobody(calcom, phone, settings, received, worker_that_alerts):
+def test_a_new_ticket_alerts_ops_once_and_names_nobody(
+    calcom, phone, settings, received, celery_worker_process
+):
     texts, settings.ALERT_WEBHOOK_URL = received
     calcom.faults.refuse("Something nobody has seen before.", times=None)
     for hour in (10, 11):  # two calls, one grouped ticket
         assert phone().book(at(hour)).code == "unavailable"
-    worker_that_alerts.wait_until_idle()
+    celery_worker_process.wait_until_idle()
     until = time.monotonic() + 10
     while not texts and time.monotonic() < until:
         time.sleep(0.05)

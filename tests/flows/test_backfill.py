@@ -114,7 +114,7 @@ def changes_at(calcom: Simulator) -> list[Any]:
 
 
 def test_of_23_confirmed_calls_13_get_their_appointment_anew_and_10_their_backlink(
-    calcom, salon, phone, run_manage, verdict
+    calcom, salon, phone, run_manage, manage_here, verdict
 ):
     """All booked by phone; then rows were deleted, and links overwritten, by hand."""
     uids = [phone(from_number=f"+49151200000{n:02}").book(at(n)).uid for n in range(23)]
@@ -155,12 +155,12 @@ def test_of_23_confirmed_calls_13_get_their_appointment_anew_and_10_their_backli
     rows = tables()
     asked = len(calcom.log)
 
-    second = run_manage("backfill", "--json")
+    second = manage_here("backfill", "--json")
 
     assert (second.returncode, json.loads(second.stdout)["found"]) == (0, 0)
     assert tables()[:-1] == rows[:-1]
     assert len(calcom.log) == asked
-    assert run_manage("audit").returncode == 0
+    assert manage_here("audit").returncode == 0
     verdict()
 
 
@@ -628,13 +628,13 @@ def test_a_customer_of_another_company_is_no_customer_of_the_call(salon, lost):
     assert call.customer.company == salon
 
 
-def test_only_the_company_that_is_named_is_worked(calcom, salon, lost, run_manage):
+def test_only_the_company_that_is_named_is_worked(calcom, salon, lost, manage_here):
     other = make_salon(calcom, slug="other", number="+493087654321")
     lost()
 
-    assert json.loads(run_manage("backfill", "--company", "other", "--json").stdout)["found"] == 0
-    assert run_manage("backfill", "--company", "nobody").returncode == 2
-    report = json.loads(run_manage("backfill", "--company", salon.slug, "--json").stdout)
+    assert json.loads(manage_here("backfill", "--company", "other", "--json").stdout)["found"] == 0
+    assert manage_here("backfill", "--company", "nobody").returncode == 2
+    report = json.loads(manage_here("backfill", "--company", salon.slug, "--json").stdout)
     assert report["created"] == 1
     assert list(report["companies"]) == [salon.slug]
     assert not Appointment.objects.filter(company=other).exists()
@@ -650,27 +650,27 @@ def test_only_the_company_that_is_named_is_worked(calcom, salon, lost, run_manag
 )
 @pytest.mark.parametrize("details", [..., {"start": at(10).isoformat()}], ids=["uid", "day"])
 def test_what_could_not_be_asked_is_an_error_and_left_for_the_next_run(
-    calcom, salon, lost, run_manage, fault, details
+    calcom, salon, lost, manage_here, fault, details
 ):
     lost(details=details)
     calcom.faults.add("any", times=None, **fault)
 
-    ended = run_manage("backfill", "--json")
+    ended = manage_here("backfill", "--json")
 
     report = json.loads(ended.stdout)
     assert (ended.returncode, report["errors"], report["skipped"], report["created"]) == (2, 1, 0, 0)
     calcom.faults.clear()
-    assert json.loads(run_manage("backfill", "--json").stdout)["created"] == 1
+    assert json.loads(manage_here("backfill", "--json").stdout)["created"] == 1
 
 
-def test_a_company_without_a_key_is_worked_as_far_as_that_goes(salon, lost, haircut, run_manage):
+def test_a_company_without_a_key_is_worked_as_far_as_that_goes(salon, lost, haircut, manage_here):
     call = lost()
     linked = CallFactory(company=salon, branch=call.branch, booking_confirmed=True)
     AppointmentFactory(call=linked, service=haircut)
     salon.calcom_api_key = ""
     salon.save()
 
-    ended = run_manage("backfill", "--json")
+    ended = manage_here("backfill", "--json")
 
     report = json.loads(ended.stdout)
     assert (ended.returncode, report["linked"], report["errors"]) == (2, 1, 1)
@@ -697,12 +697,12 @@ def test_an_empty_listing_proves_nothing(calcom, salon, lost):
     assert (report.created, report.skipped) == (12, [])
 
 
-def test_one_booking_that_cannot_be_read_does_not_stop_the_others(calcom, salon, lost, run_manage):
+def test_one_booking_that_cannot_be_read_does_not_stop_the_others(calcom, salon, lost, manage_here):
     for hour in (8, 9, 10):
         lost(start=at(hour))
     calcom.faults.add("get", times=None, path_contains=calcom.bookings[1].uid, status=500)
 
-    ended = run_manage("backfill", "--json")
+    ended = manage_here("backfill", "--json")
 
     report = json.loads(ended.stdout)
     assert (ended.returncode, report["created"], report["errors"]) == (1, 2, 1)
@@ -733,7 +733,7 @@ def test_the_second_key_is_used_where_there_is_one(calcom, salon, lost):
 # --- The run
 
 
-def test_a_dry_run_says_the_same_and_writes_nothing(calcom, salon, lost, haircut, run_manage):
+def test_a_dry_run_says_the_same_and_writes_nothing(calcom, salon, lost, haircut, manage_here):
     call = lost(start=at(9))
     lost(start=at(11), customer=None, from_number="+4915112340001")
     lost(start=at(12), seeded={"status": "cancelled"})
@@ -743,22 +743,22 @@ def test_a_dry_run_says_the_same_and_writes_nothing(calcom, salon, lost, haircut
     rows = tables()
     calcom.clear_log()
 
-    dry = json.loads(run_manage("backfill", "--dry-run", "--json").stdout)
+    dry = json.loads(manage_here("backfill", "--dry-run", "--json").stdout)
 
     assert tables() == rows
     assert calcom.log
     assert not changes_at(calcom)
-    real = json.loads(run_manage("backfill", "--json").stdout)
+    real = json.loads(manage_here("backfill", "--json").stdout)
     for name in ("found", "linked", "created", "skipped", "errors"):
         assert dry[name] == real[name], name
     assert (real["linked"], real["created"], real["skipped"]) == (2, 2, 1)
 
 
-def test_since_leaves_earlier_calls_alone(salon, lost, run_manage):
+def test_since_leaves_earlier_calls_alone(salon, lost, manage_here):
     old = lost(start=at(9), started_at=dt.datetime(2026, 10, 1, tzinfo=dt.UTC))
     lost(start=at(11), started_at=None, created_at=dt.datetime(2026, 11, 2, tzinfo=dt.UTC))
 
-    report = json.loads(run_manage("backfill", "--since", "2026-11-01", "--json").stdout)
+    report = json.loads(manage_here("backfill", "--since", "2026-11-01", "--json").stdout)
 
     assert (report["found"], report["created"]) == (1, 1)
     old.refresh_from_db()
@@ -829,13 +829,13 @@ def refusing(event: str, condition: str) -> Iterator[None]:
                 cursor.execute("DROP TRIGGER refuse")
 
 
-def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(calcom, salon, lost, run_manage, start_manage):
+def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(calcom, salon, lost, manage_here, start_manage):
     lost()
     number = calcom.faults.add("get", hang=True, commit=True)
     first = start_manage("backfill", "--json")
     wait_until(lambda: calcom.requests("get"))
 
-    second = run_manage("backfill", "--json")
+    second = manage_here("backfill", "--json")
 
     assert second.returncode == 2
     (company,) = json.loads(second.stdout)["companies"].values()
@@ -847,7 +847,7 @@ def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(calcom, salon, lo
 
 
 def test_a_killed_run_is_continued_by_the_next_one_and_frees_its_turn(
-    calcom, salon, lost, haircut, run_manage, start_manage
+    calcom, salon, lost, haircut, manage_here, start_manage
 ):
     linked = CallFactory(company=salon, branch__company=salon, booking_confirmed=True)
     AppointmentFactory(call=linked, service=haircut, starts_at=at(17))
@@ -867,11 +867,11 @@ def test_a_killed_run_is_continued_by_the_next_one_and_frees_its_turn(
     assert dt.timedelta(0) < lease.expires_at - timezone.now() <= dt.timedelta(minutes=10)
     Lease.objects.update(expires_at=timezone.now())  # the minutes pass
 
-    report = json.loads(run_manage("backfill", "--json").stdout)
+    report = json.loads(manage_here("backfill", "--json").stdout)
 
     assert (report["found"], report["created"], report["skipped"], report["errors"]) == (8, 8, 0, 0)
     assert Appointment.objects.count() == 9
-    assert json.loads(run_manage("backfill", "--json").stdout)["found"] == 0
+    assert json.loads(manage_here("backfill", "--json").stdout)["found"] == 0
     assert audit(company=salon, now=timezone.now()) == []
 
 

@@ -50,15 +50,8 @@ def retell() -> Iterator[RetellApi]:
 
 
 @pytest.fixture
-def worker(celery_worker_process: CeleryWorkerProcess, retell: RetellApi) -> Iterator[CeleryWorkerProcess]:
-    """A worker that asks this Retell, and forgets bodies after ten days. The next test has its own again."""
-    before = celery_worker_process.environment
-    told = {"RETELL_BASE_URL": retell.base_url, "WEBHOOK_BODY_DAYS": "10"}
-    celery_worker_process.environment = {**before, **told}
-    celery_worker_process.restart()
-    yield celery_worker_process
-    celery_worker_process.environment = before
-    celery_worker_process.kill()
+def worker_settings(retell: RetellApi) -> dict[str, str]:
+    return {"RETELL_BASE_URL": retell.base_url, "WEBHOOK_BODY_DAYS": "10"}
 
 
 @pytest.fixture
@@ -124,17 +117,19 @@ def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable
 
 
 def test_every_entry_of_the_timetable_has_its_work_done_by_a_worker(
-    beat: LeasedScheduler, worker: CeleryWorkerProcess, gaps: dict[str, Callable[[], IsDone]]
+    beat: LeasedScheduler,
+    celery_worker_process: CeleryWorkerProcess,
+    gaps: dict[str, Callable[[], IsDone]],
 ) -> None:
     timetable: dict[str, Any] = beat.schedule
     assert set(gaps) == set(app.conf.beat_schedule), "every entry is to be seen at work here"
     idle = []
     for name, leave in gaps.items():
         is_done = leave()
-        worker.wait_until_idle()
+        celery_worker_process.wait_until_idle()
         assert not is_done(), f"something else than {name} did it"
         beat.apply_async(timetable[name])
-        worker.wait_until_idle()
+        celery_worker_process.wait_until_idle()
         if not is_done():
             idle.append(name)
     assert not idle

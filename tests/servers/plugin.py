@@ -28,9 +28,11 @@ from tests.servers import postgres
 from tests.servers.processes import (  # noqa: F401
     _worker_of_this_run,
     celery_worker_process,
+    manage_here,
     run_manage,
     start_manage,
     subprocess_environment,
+    worker_settings,
 )
 
 # Fixed, so that a failure can be run again with the same keys. Worth nothing anywhere else.

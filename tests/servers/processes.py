@@ -12,6 +12,8 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.core.cache import cache
+from django.core.management import get_commands, load_command_class
 from django.db import connection
 
 from sync.process_tree import Child, ProcessTree, last_lines
@@ -72,6 +75,25 @@ def run_manage(subprocess_environment: dict[str, str]) -> RunManage:
 
 
 @pytest.fixture
+def manage_here(db) -> RunManage:
+    """`run_manage` without the seconds that a process takes to start, for a command whose words and exit
+    status are looked at, and neither its environment nor what it logs.
+    """
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        out, errors, status = StringIO(), StringIO(), 0
+        with redirect_stdout(out), redirect_stderr(errors):
+            command = load_command_class(get_commands()[arguments[0]], arguments[0])
+            try:
+                command.run_from_argv(["manage.py", *arguments])
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else 1
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), errors.getvalue())
+
+    return run
+
+
+@pytest.fixture
 def start_manage(subprocess_environment: dict[str, str], tmp_path: Path) -> Iterator[StartManage]:
     """`start_manage("serve", "--port", "0")` starts manage.py; the Child has `.pid`, `.process`, `.log`.
 
@@ -96,6 +118,7 @@ class CeleryWorkerProcess:
     def __init__(self, *, tree: ProcessTree) -> None:
         self.tree = tree
         self.environment: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
         self.child: Child | None = None
         self._broker = redis.Redis.from_url(
             settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
@@ -179,17 +202,30 @@ def _worker_of_this_run() -> Iterator[CeleryWorkerProcess]:
 
 
 @pytest.fixture
+def worker_settings() -> dict[str, str]:
+    """What else the worker finds in its environment: to be overridden where a test needs something there."""
+    return {}
+
+
+@pytest.fixture
 def celery_worker_process(
-    _worker_of_this_run: CeleryWorkerProcess, subprocess_environment: dict[str, str], transactional_db
+    _worker_of_this_run: CeleryWorkerProcess,
+    subprocess_environment: dict[str, str],
+    worker_settings: dict[str, str],
+    transactional_db,
 ) -> Iterator[CeleryWorkerProcess]:
     """A running worker on this test's database and queue; `.kill()`, `.start()`, `.restart()`,
-    `.wait_until_idle()`. It is started at first use and kept for the tests that follow.
+    `.wait_until_idle()`. It is started at first use and kept for the tests that follow, unless they want
+    other `worker_settings`.
 
     A test ends with an idle worker: emptying the tables under a running task would dead-lock, or let the task
     write into the next test.
     """
     worker = _worker_of_this_run
-    worker.environment = subprocess_environment
+    if worker.is_running and worker.settings != worker_settings:
+        worker.kill()
+    worker.settings = worker_settings
+    worker.environment = {**subprocess_environment, **worker_settings}
     if not worker.is_running:
         worker.forget_tasks()
     worker.start()
