@@ -580,7 +580,8 @@ def test_two_bookings_for_one_intention_are_left_to_a_person(calcom, salon, lost
     assert not changes_at(calcom)
 
 
-def test_a_booking_whose_attempt_is_known_is_left_to_the_one_who_settles_it(calcom, salon, phone):
+def test_a_booking_whose_attempt_is_known_is_left_to_the_one_who_settles_it(calcom, salon, phone, settings):
+    settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.timeout_after_commit()
     assert phone().book(at(10)).code == "checking"
     attempt = BookingAttempt.objects.get()
@@ -829,7 +830,9 @@ def refusing(event: str, condition: str) -> Iterator[None]:
                 cursor.execute("DROP TRIGGER refuse")
 
 
-def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(calcom, salon, lost, manage_here, start_manage):
+def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(
+    calcom, salon, lost, manage_here, start_manage
+):
     lost()
     number = calcom.faults.add("get", hang=True, commit=True)
     first = start_manage("backfill", "--json")

@@ -117,12 +117,13 @@ def test_without_its_database_beat_sends_nothing_and_goes_on_when_it_is_back(bro
 def test_a_beat_that_does_not_hold_the_lease_writes_no_timetable_and_sends_nothing(broker, job_every_second):
     holder, other = LeasedScheduler(app=app), LeasedScheduler(app=app)
     holder.tick()
+    before = sent(broker)  # on a slow machine it is due already
     stored = list(PeriodicTask.objects.values_list("name", "date_changed").order_by("name"))
     assert {name for name, _ in stored} == {"count", *app.conf.beat_schedule}
     time.sleep(1.1)
     for _ in range(3):
         assert other.tick() == other.max_interval
-    assert sent(broker) == 0
+    assert sent(broker) == before
     assert list(PeriodicTask.objects.values_list("name", "date_changed").order_by("name")) == stored
 
 
