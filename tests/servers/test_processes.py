@@ -72,3 +72,10 @@ def test_a_killed_test_run_takes_its_servers_with_it(tmp_path):
 def _processes_mentioning(words: str) -> list[str]:
     listed = subprocess.run(["ps", "-wweo", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if words in line]
+
+
+@pytest.mark.xdist_group("a-group")
+def test_groups_are_told_to_xdist(request):
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("nothing is spread over processes")
+    assert request.node.nodeid.endswith("::test_groups_are_told_to_xdist@a-group")
