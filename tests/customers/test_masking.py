@@ -126,8 +126,8 @@ def test_masking_costs_little():
         "duration_ms": 12.5,
         "text": "Termin " * 40,
     }
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(200):
         mask_value(event)
     # Measured at some 30 microseconds; ten times that would be felt by a caller's request.
-    assert (time.perf_counter() - started) / 200 < 0.001
+    assert (time.process_time() - started) / 200 < 0.001
