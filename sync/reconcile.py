@@ -18,6 +18,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -289,9 +290,8 @@ class _Run:
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
         pages = self.client.list_pages(deadline=self._ask, **filters)
-        for kept in _in_batches(pages, read=comparison.add):
+        for differences, kept in _compared(pages, comparison):
             self.report.seen = comparison.seen
-            differences = comparison.differences()
             wanted = {d.uid for d in differences if d.gap is Gap.WITHOUT_ROW}
             self._heal(differences, _find(wanted, kept))
             self.progress(comparison.seen)
@@ -680,6 +680,28 @@ def _in_batches(
     except CalcomError as error:
         broken = error
     yield kept
+    if broken is not None:
+        raise broken
+
+
+def _compared(
+    pages: Iterator[list[dict[str, Any]]], comparison: Comparison
+) -> Iterator[tuple[list[Difference], list[bytes]]]:
+    """What differs, batch by batch, and the pages to find it in. While a batch is compared, the next one is
+    read; what was read before an error comes first here too.
+    """
+    waiting: tuple[Future[list[Difference]], list[bytes]] | None = None
+    broken: CalcomError | None = None
+    try:
+        for kept in _in_batches(pages, read=comparison.add):
+            compared = waiting
+            waiting = comparison.compare(), kept
+            if compared is not None:
+                yield compared[0].result(), compared[1]
+    except CalcomError as error:
+        broken = error
+    if waiting is not None:
+        yield waiting[0].result(), waiting[1]
     if broken is not None:
         raise broken
 

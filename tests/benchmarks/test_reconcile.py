@@ -131,8 +131,8 @@ def compare(company: Company, pages: Sequence[bytes], *, first: dt.datetime) -> 
     now = timezone.now()
     found: set[str] = set()
     with Comparison(company=company, now=now) as comparison:
-        for _kept in reconcile._in_batches(parsed(pages), read=comparison.add):
-            found.update(difference.uid for difference in comparison.differences())
+        for differences, _kept in reconcile._compared(parsed(pages), comparison):
+            found.update(difference.uid for difference in differences)
         missing = comparison.not_listed(start=first, end=first + BOOKINGS * STEP, before=now, limit=300)
         assert (comparison.seen, comparison.unreadable) == (BOOKINGS, 0)
     return found | {row.calcom_booking_uid or "" for row in missing}
