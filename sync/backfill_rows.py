@@ -15,6 +15,7 @@ from django.db import connection
 
 from booking.models import Appointment, FormerUid
 from customers.models import Company
+from sync.long_lists import array
 from sync.models import AuditEntry
 
 LINKED = "backfill.linked"
@@ -65,8 +66,8 @@ def claim(pairs: Mapping[int, int], *, now: datetime) -> None:
         return
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            appointments = list(pairs.values())
-            cursor.execute(_CLAIM, [now, list(pairs.keys()), appointments, appointments])
+            appointments = array(pairs.values())
+            cursor.execute(_CLAIM, [now, array(pairs.keys()), appointments, appointments])
         return
     for call_id, appointment_id in pairs.items():
         Appointment.objects.filter(pk=appointment_id, call=None).update(call_id=call_id, updated_at=now)
@@ -78,13 +79,14 @@ def record(
     """An audit entry for each call that was given an appointment; `by`: what the call was recognised by."""
     if not pairs:
         return
-    calls, appointments = list(pairs.keys()), list(pairs.values())
-    reasons = [by[call_id] for call_id in calls]
     if connection.vendor == "postgresql":
+        calls, appointments = array(pairs.keys()), array(pairs.values())
+        reasons = array(by[call_id] for call_id in pairs)
         with connection.cursor() as cursor:
             cursor.execute(_RECORD, [company.pk, action, now, calls, appointments, reasons, appointments])
         return
-    uids = dict(Appointment.objects.filter(pk__in=appointments).values_list("pk", "calcom_booking_uid"))
+    rows = Appointment.objects.filter(pk__in=pairs.values())
+    uids = dict(rows.values_list("pk", "calcom_booking_uid"))
     AuditEntry.objects.bulk_create(
         [
             AuditEntry(
@@ -93,10 +95,10 @@ def record(
                 appointment_id=appointment_id,
                 call_id=call_id,
                 calcom_booking_uid=uids[appointment_id] or "",
-                details={"by": reason},
+                details={"by": by[call_id]},
                 created_at=now,
             )
-            for call_id, appointment_id, reason in zip(calls, appointments, reasons, strict=True)
+            for call_id, appointment_id in pairs.items()
         ]
     )
 

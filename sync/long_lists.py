@@ -6,7 +6,7 @@ empty one, and goes through it once for every value.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.db import connection
@@ -27,7 +27,18 @@ def any_of(model: type[Model], name: str, values: Collection[Any]) -> Q | RawSQL
     quote = connection.ops.quote_name
     column = f"{quote(options.db_table)}.{quote(str(field.column))}"
     condition = f"{column} = ANY(%s::{field.db_type(connection)}[])"
-    return RawSQL(condition, [list(values)], output_field=BooleanField())  # noqa: S611 - no value in the text
+    return RawSQL(condition, [array(values)], output_field=BooleanField())  # noqa: S611 - no value in the text
+
+
+def array(values: Iterable[object]) -> str:
+    """These values as PostgreSQL spells an array of them: the driver takes ten times as long for a list."""
+    return "{" + ",".join([_element(value) for value in values]) + "}"
+
+
+def _element(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def join_by_hash() -> None:

@@ -7,12 +7,12 @@ active at Cal.com is never brought back.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
 
 from booking import follow, idempotency, imports
 from booking.calcom.errors import CalcomError
@@ -32,6 +32,9 @@ from sync.long_lists import any_of
 from sync.lost_calls import KnownCustomer, LostCall
 from sync.remote_bookings import Found, RemoteBookings
 from sync.standing_appointments import NEAR, Standing, StandingAppointments
+
+# As we write them.
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 
 
 class Reason(StrEnum):
@@ -132,6 +135,8 @@ class LostAppointments:
     def forget(self, call_ids: Iterable[int]) -> None:
         """What was to be created for these calls was not."""
         gone = set(call_ids)
+        if not gone:
+            return
         for uid, (call_id, _, key) in list(self._made.items()):
             if call_id in gone:
                 del self._made[uid]
@@ -299,7 +304,7 @@ class _Facts:
         self._standing = StandingAppointments()
         self._standing.load_named(uids=uids, numbers=(), company=company)
         named = {case.found.booking.metadata.get("attempt_id", "") for case in cases}
-        uuids = [id_ for id_ in named if _is_uuid(id_)]
+        uuids = [id_ for id_ in named if _UUID(id_)]
         known = BookingAttempt.objects.filter(any_of(BookingAttempt, "uuid", uuids), company=company)
         self.attempts = {str(uuid) for uuid in known.values_list("uuid", flat=True)}
         self._live: dict[tuple[int, int], set[datetime]] = defaultdict(set)
@@ -353,11 +358,3 @@ def _is_somebody_elses(attendee: Attendee, call: LostCall) -> bool:
         return False
     names = [customer.name if customer else "", details.name if details else ""]
     return not any(same_person(attendee.name, name) for name in names if name)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from calls.models import Call
 from customers.models import Company, Customer
@@ -56,10 +57,9 @@ def chunks(calls: QuerySet[Call], *, size: int) -> Iterator[QuerySet[Call]]:
 
 def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     """The first call first."""
+    at_that_time = Coalesce("started_at", "created_at")
     rows = list(
-        calls.values_list(
-            "pk", "retell_call_id", "branch_id", "started_at", "created_at", "customer_id", "booking_details"
-        )
+        calls.values_list("pk", "retell_call_id", "branch_id", at_that_time, "customer_id", "booking_details")
     )
     ours = Customer.objects.filter(company=company, pk__in=calls.values("customer_id"))
     customers = {
@@ -68,8 +68,7 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     }
     zone = company.zone
     read = []
-    for pk, retell_call_id, branch_id, started_at, created_at, customer_id, written in rows:
-        at = started_at or created_at
+    for pk, retell_call_id, branch_id, at, customer_id, written in rows:
         details, problem = None, None
         try:
             details = read_details(written, zone=zone, now=at)

@@ -10,6 +10,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -184,7 +185,7 @@ def bookings_of(first: int) -> list[Booking]:
             event_type_id=101,
             created_at=FIRST,
             updated_at=FIRST,
-            metadata={"call_id": f"call_{number}", "company": "big", "attempt_id": f"{number:032x}"},
+            metadata={"call_id": f"call_{number}", "company": "big", "attempt_id": str(UUID(int=number))},
             attendees=(Attendee(name="Anna", email="", phone=f"+49151{number:08}"),),
         )
         for number in range(first, first + READ_AT_ONCE)
