@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -29,7 +28,6 @@ from booking.connection import client_for
 from calls.models import Call
 from customers.models import Company
 from sync import backfill_rows
-from sync.beat import unique_holder
 from sync.long_lists import join_by_hash
 from sync.lost_appointments import (
     CouldNotAsk,
@@ -40,10 +38,10 @@ from sync.lost_appointments import (
     Skip,
 )
 from sync.lost_calls import LostCall, chunks, lost_calls, read_calls
-from sync.models import Lease
 from sync.pace import Pace
 from sync.remote_bookings import PacedClient, RemoteBookings
 from sync.standing_appointments import Standing, StandingAppointments, best_by_call
+from sync.turn import Busy, LostTurn, NoTurn, Turn
 
 LINKED_AT_ONCE = 10_000
 READ_AT_ONCE = 5_000
@@ -60,10 +58,6 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 logger = structlog.get_logger(__name__)
-
-
-class Busy(Exception):
-    """Another run is at work on this company, or has taken over from this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +102,15 @@ def backfill(
     `progress` is told how many of how many calls were looked at. Raises DatabaseError when the database is
     out of reach; what was done until then stays.
     """
-    turn = NoTurn() if dry_run else _Turn(company)
+    turn = NoTurn() if dry_run else Turn(f"backfill:{company.slug}", lasts=LEASE, renewed_after=RENEWED_AFTER)
     report = Report()
     run = BackfillRun(company, since=since, dry_run=dry_run, turn=turn, report=report, progress=progress)
     try:
         turn.take()
         run.link()
         run.rebuild(pace or Pace(per_minute=PER_MINUTE, at_once=AT_ONCE))
-    except Busy as busy:
-        report.stopped = str(busy)
+    except (Busy, LostTurn):
+        report.stopped = "Another backfill of this company is running."
     finally:
         turn.give_back()
     if report.linked or report.created:
@@ -132,41 +126,6 @@ def backfill(
         if not dry_run:
             gone.close_gone()
     return report
-
-
-class NoTurn:
-    """A dry run changes nothing, so nobody need wait for it."""
-
-    def take(self) -> None: ...
-
-    def keep(self) -> None: ...
-
-    def give_back(self) -> None: ...
-
-
-class _Turn(NoTurn):
-    """One run at a time for each company, on all machines. A dead one's turn runs out by itself."""
-
-    def __init__(self, company: Company) -> None:
-        self._name = f"backfill:{company.slug}"
-        self._holder = unique_holder()
-        self._renewed: dt.datetime | None = None
-
-    def take(self) -> None:
-        """Take it or renew it. Raises Busy."""
-        now = timezone.now()
-        if not Lease.objects.hold(name=self._name, holder=self._holder, now=now, duration=LEASE):
-            raise Busy("Another backfill of this company is running.")
-        self._renewed = now
-
-    def keep(self) -> None:
-        """Renew it from time to time. Raises Busy if it was lost."""
-        if self._renewed is None or timezone.now() - self._renewed >= RENEWED_AFTER:
-            self.take()
-
-    def give_back(self) -> None:
-        with suppress(DatabaseError, InterfaceError):
-            Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
 
 
 class BackfillRun:

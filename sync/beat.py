@@ -6,9 +6,6 @@ BEAT_LEASE_SECONDS of silence at most, then another takes over with the schedule
 """
 
 import datetime as dt
-import os
-import secrets
-import socket
 from typing import Any
 
 import structlog
@@ -18,13 +15,9 @@ from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from sync.models import BEAT_LEASE, Lease
+from sync.turn import unique_holder
 
 logger = structlog.get_logger(__name__)
-
-
-def unique_holder() -> str:
-    """A name no other process has, also when a process id is used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class LeasedScheduler(DatabaseScheduler):

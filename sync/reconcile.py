@@ -6,17 +6,13 @@ as far as the company allows, or is an open sync failure. A listing that is empt
 nothing about what it does not contain: only after a complete one is an appointment that was not in it looked
 at, and then its booking is asked for by its uid.
 
-One run at a time per company, whatever the number of machines: whoever reconciles holds a lease and renews it
-with every page. A run that dies leaves a lease that ends, and nothing half done: each repair is its own
-transaction.
+One run at a time per company, whatever the number of machines (`sync.turn`). A run that dies leaves nothing
+half done: each repair is its own transaction.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -42,8 +38,9 @@ from sync import converge, healing
 from sync.compare import Comparison, Difference, Gap
 from sync.converge import Kinship, Match
 from sync.healing import Permission, Repair
-from sync.models import Lease, ReconciliationRun
+from sync.models import ReconciliationRun
 from sync.pace import Pace
+from sync.turn import NoTurn, Turn
 
 LEASE = timedelta(minutes=9)
 OVERLAP = timedelta(minutes=10)
@@ -64,14 +61,6 @@ Scope = ReconciliationRun.Scope
 Outcome = ReconciliationRun.Outcome
 
 logger = structlog.get_logger(__name__)
-
-
-class Busy(Exception):
-    """Another run of this company is under way."""
-
-
-class LostLease(Exception):
-    """This run stood still for so long that another may have begun."""
 
 
 @dataclass
@@ -115,26 +104,13 @@ def reconcile(
     does not end within `wait_seconds`, and what the database raises; whatever Cal.com does is in the report.
     """
     now = timezone.now()
-    run = _Run(company, full=full, since=since, dry_run=dry_run, now=now, progress=progress)
-    if dry_run:
-        return run.carry_out()
-    holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    name = f"reconcile:{company.slug}"
-    give_up = time.monotonic() + wait_seconds
-    while not Lease.objects.hold(name=name, holder=holder, now=timezone.now(), duration=LEASE):
-        if time.monotonic() >= give_up:
-            raise Busy
-        time.sleep(0.5)
-
-    def still_ours() -> None:
-        if not Lease.objects.hold(name=name, holder=holder, now=timezone.now(), duration=LEASE):
-            raise LostLease
-
-    run.heartbeat = still_ours
+    turn = NoTurn() if dry_run else Turn(f"reconcile:{company.slug}", lasts=LEASE)
+    run = _Run(company, full=full, since=since, dry_run=dry_run, now=now, turn=turn, progress=progress)
+    turn.take(wait_seconds=wait_seconds)
     try:
-        return run.recorded()
+        return run.carry_out() if dry_run else run.recorded()
     finally:
-        Lease.objects.release(name=name, holder=holder, now=timezone.now())
+        turn.give_back()
 
 
 class _Run:
@@ -146,13 +122,14 @@ class _Run:
         since: datetime | None,
         dry_run: bool,
         now: datetime,
+        turn: NoTurn,
         progress: Callable[[int], None],
     ) -> None:
         self.company = company
         self.now = now
         self.dry_run = dry_run
+        self.turn = turn
         self.progress = progress
-        self.heartbeat: Callable[[], None] = lambda: None
         before = ReconciliationRun.objects.filter(company=company, outcome=Outcome.COMPLETE, is_dry_run=False)
         last = before.exclude(cursor=None).first()
         last_full = before.filter(scope=Scope.FULL).first()
@@ -257,7 +234,7 @@ class _Run:
     def _ask(self) -> Deadline:
         """Called before every request: keep the pace, keep the lease."""
         self.pace.wait()
-        self.heartbeat()
+        self.turn.keep()
         self.report.requests += 1
         return Deadline.after(ASK_SECONDS)
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 from calls import deliveries
 from customers.models import Company
 from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
+from sync.turn import Busy
 
 
 @shared_task(name="sync.tasks.work_deliveries")
@@ -35,7 +36,7 @@ def reconcile_company(*, company_id: int) -> None:
     company = Company.objects.get(pk=company_id)
     try:
         reconcile.reconcile(company)
-    except reconcile.Busy:
+    except Busy:
         reconcile.logger.info("reconcile.busy", company=company.slug)
 
 

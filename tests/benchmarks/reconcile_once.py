@@ -21,6 +21,7 @@ django.setup()
 from customers.models import Company  # noqa: E402 - models need Django set up
 from sync import reconcile  # noqa: E402
 from sync.pace import Pace  # noqa: E402
+from sync.turn import NoTurn  # noqa: E402
 
 
 def megabytes(what: str) -> float:
@@ -33,7 +34,7 @@ def megabytes(what: str) -> float:
 def main(slug: str) -> None:
     run = reconcile._Run(
         Company.objects.get(slug=slug), full=True, since=None, dry_run=False, now=timezone.now(),
-        progress=lambda _seen: None,
+        turn=NoTurn(), progress=lambda _seen: None,
     )  # fmt: skip
     run.pace = Pace(per_minute=math.inf)
     before = megabytes("VmRSS")

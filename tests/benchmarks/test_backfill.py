@@ -22,11 +22,12 @@ from booking.calcom.objects import Attendee, Booking
 from booking.models import Appointment
 from calls.models import Call
 from customers.models import Company
-from sync.backfill import READ_AT_ONCE, BackfillRun, NoTurn, Report, backfill
+from sync.backfill import READ_AT_ONCE, BackfillRun, Report, backfill
 from sync.lost_appointments import LostAppointments
 from sync.lost_calls import chunks, lost_calls, read_calls
 from sync.models import AuditEntry
 from sync.remote_bookings import RemoteBookings
+from sync.turn import NoTurn
 from tests.benchmarks.series import Line
 from tests.factories import BranchFactory, CompanyFactory, ServiceFactory
 

@@ -18,6 +18,7 @@ from calls.models import Call, FunctionCall
 from customers.models import Company
 from sync import reconcile
 from sync.models import AuditEntry, Lease, ReconciliationRun
+from sync.turn import Busy
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 
@@ -373,7 +374,7 @@ def test_a_dead_run_frees_its_lock_within_ten_minutes(calcom, salon):
     )
     assert reconcile.reconcile(salon).is_complete
     Lease.objects.hold(name="reconcile:salon", holder="alive", now=timezone.now(), duration=reconcile.LEASE)
-    with pytest.raises(reconcile.Busy):
+    with pytest.raises(Busy):
         reconcile.reconcile(salon)
 
 

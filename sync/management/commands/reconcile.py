@@ -12,6 +12,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
 from sync import reconcile
+from sync.turn import Busy
 
 WAIT_SECONDS = 60
 
@@ -48,7 +49,7 @@ class Command(OpsCommand):
             except Exception as error:  # noqa: BLE001 - logged
                 # One company's trouble is not the others'.
                 reconcile.logger.exception("reconcile.failed", company=company.slug)
-                busy = isinstance(error, reconcile.Busy)
+                busy = isinstance(error, Busy)
                 what = "another run is under way" if busy else type(error).__name__
                 report["companies"][company.slug] = {"outcome": "failed", "error": what}
             else:

@@ -1,0 +1,83 @@
+"""One at a time, on all machines: whoever works on a company holds a lease and renews it while it does.
+
+A run that dies leaves a turn that runs out by itself. One that stood still for so long that another may have
+begun finds that out before it does anything more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import socket
+import time
+from contextlib import suppress
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from sync.models import Lease
+
+LOOKS_AGAIN_SECONDS = 0.5
+
+
+class Busy(Exception):
+    """Another run is under way."""
+
+
+class LostTurn(Exception):
+    """Another run may have begun: this one must stop."""
+
+
+def unique_holder() -> str:
+    """A name no other process has, also when a process id is used again."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class NoTurn:
+    """For what changes nothing, such as a dry run: nobody need wait for it."""
+
+    def take(self, *, wait_seconds: float = 0) -> None: ...
+
+    def keep(self) -> None: ...
+
+    def give_back(self) -> None: ...
+
+
+class Turn(NoTurn):
+    """It runs out when it was not renewed for as long as it `lasts`, and is renewed no more often than
+    `renewed_after`.
+    """
+
+    def __init__(
+        self, name: str, *, lasts: dt.timedelta, renewed_after: dt.timedelta = dt.timedelta(0)
+    ) -> None:
+        self._name = name
+        self._holder = unique_holder()
+        self._lasts = lasts
+        self._renewed_after = renewed_after
+        self._renewed = timezone.now()
+
+    def take(self, *, wait_seconds: float = 0) -> None:
+        """Raises Busy if it does not become free within that time."""
+        give_up = time.monotonic() + wait_seconds
+        while not self._hold():
+            if time.monotonic() >= give_up:
+                raise Busy
+            time.sleep(LOOKS_AGAIN_SECONDS)
+
+    def keep(self) -> None:
+        """To be called again and again, and before anything is changed. Raises LostTurn."""
+        if timezone.now() - self._renewed >= self._renewed_after and not self._hold():
+            raise LostTurn
+
+    def give_back(self) -> None:
+        with suppress(DatabaseError, InterfaceError):
+            Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
+
+    def _hold(self) -> bool:
+        now = timezone.now()
+        held = Lease.objects.hold(name=self._name, holder=self._holder, now=now, duration=self._lasts)
+        if held:
+            self._renewed = now
+        return held
