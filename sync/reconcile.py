@@ -26,7 +26,6 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import completer, database_errors, failures, follow, gone, mirror
-from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -40,6 +39,7 @@ from sync.converge import Kinship, Match
 from sync.healing import Permission, Repair
 from sync.models import ReconciliationRun
 from sync.pace import Pace
+from sync.remote_bookings import PacedClient
 from sync.turn import NoTurn, Turn
 
 LEASE = timedelta(minutes=9)
@@ -227,22 +227,24 @@ class _Run:
 
     # --- asking Cal.com
 
-    def _client(self) -> CalcomClient:
+    def _client(self) -> PacedClient:
         client = client_for(self.company)
-        return CalcomClient(base_url=client.base_url, api_key=self.own_key) if self.own_key else client
+        return PacedClient(
+            base_url=client.base_url,
+            api_key=self.own_key or client.api_key,
+            pace=self.pace,
+            before=self._before_asking,
+        )
 
-    def _ask(self) -> Deadline:
-        """Called before every request: keep the pace, keep the lease."""
-        self.pace.wait()
+    def _before_asking(self) -> None:
         self.turn.keep()
         self.report.requests += 1
-        return Deadline.after(ASK_SECONDS)
 
     def _fetch(self, uid: str) -> Booking | None:
         """None: Cal.com says that there is no such booking."""
         self.fetched += 1
         try:
-            return self.client.get_booking(uid, deadline=self._ask())
+            return self.client.get_booking(uid, deadline=Deadline.after(ASK_SECONDS))
         except BookingNotFound:
             return None
 
@@ -266,7 +268,7 @@ class _Run:
             self.cursor = max(self.cursor or last_update, last_update)
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
-        pages = self.client.list_pages(deadline=self._ask, **filters)
+        pages = self.client.list_pages(deadline=Deadline.after(ASK_SECONDS), **filters)
         for differences, kept in _compared(pages, comparison):
             self.report.seen = comparison.seen
             wanted = {d.uid for d in differences if d.gap is Gap.WITHOUT_ROW}

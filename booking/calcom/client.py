@@ -119,12 +119,11 @@ class CalcomClient:
     def list_pages(
         self,
         *,
-        deadline: Deadline | Callable[[], Deadline],
+        deadline: Deadline,
         **filters: str | int | datetime,
     ) -> Iterator[list[dict[str, Any]]]:
         """The same page by page, as Cal.com's objects, for whoever reads more of them than is worth checking
-        one by one: each has a uid. `deadline` may be a function: then it is asked before every page, which is
-        also the moment to keep a pace. Raises CalcomError; the pages before are then only a part.
+        one by one: each has a uid. Raises CalcomError; the pages before are then only a part.
         """
         query = {name: _query_value(value) for name, value in filters.items()}
         for number in range(MAX_PAGES):
@@ -134,7 +133,7 @@ class CalcomClient:
                 version=BOOKINGS,
                 read=_bookings_in,
                 seconds_each=PAGE_SECONDS,
-                deadline=deadline() if callable(deadline) else deadline,
+                deadline=deadline,
             )
             yield page
             if len(page) < PAGE:
