@@ -53,6 +53,13 @@ class Kinship(StrEnum):
     UNASSIGNED = "unassigned"  # with an event type that is none of this company's
 
 
+# What only a person can decide.
+TICKETS = {
+    Kinship.TWIN: SyncFailure.Type.DUPLICATE_BOOKING,
+    Kinship.UNKNOWN_CLAIM: SyncFailure.Type.ORPHANED_CALCOM,
+}
+
+
 @dataclass(frozen=True)
 class Match:
     """`booking` is the end of all its moves, `former_uids` what it was called on the way."""
@@ -237,10 +244,11 @@ class _Work:
         with transaction.atomic():
             failure = failures.open_failure(
                 company=match.company,
-                failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
+                failure_type=TICKETS[Kinship.TWIN],
                 subject=failures.about_booking(match.booking.uid),
                 message="A booking stands beside the one it was moved to. Which is meant?",
                 appointment=match.appointment,
+                call=match.appointment.call if match.appointment else None,
                 uid=match.booking.uid,
                 details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
                 needs_person=True,
@@ -304,7 +312,7 @@ class _Work:
             if booking.is_active:
                 failure = failures.open_failure(
                     company=company,
-                    failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+                    failure_type=TICKETS[Kinship.UNKNOWN_CLAIM],
                     subject=failures.about_booking(booking.uid),
                     message="A booking at Cal.com says it was made by us, and we know nothing of it.",
                     uid=booking.uid,

@@ -35,7 +35,7 @@ from calls.models import Call
 from customers.models import Company
 from sync import converge, healing
 from sync.compare import Comparison, Difference, Gap
-from sync.converge import Kinship, Match
+from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
 from sync.models import ReconciliationRun
 from sync.pace import Pace
@@ -332,25 +332,21 @@ class _Run:
         )
         if match.kinship is Kinship.MIRRORED:
             self._differs(shown.uid, Gap.MOVED)
-        elif match.kinship is Kinship.TWIN:
-            self._open(
-                SyncFailure.Type.DUPLICATE_BOOKING,
-                uid=shown.uid,
-                message="A booking stands beside the one it was moved to. Which is meant?",
-                appointment=match.appointment,
-                details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
-            )
+        elif match.kinship in converge.TICKETS:
+            self._ask_a_person(match)
         elif match.kinship in (Kinship.OF_ATTEMPT, Kinship.LOST):
             self._repair(Repair.ADOPT, match, otherwise=SyncFailure.Type.ORPHANED_CALCOM)
         elif match.kinship is Kinship.ELSEWHERE:
             self._repair(Repair.IMPORT, match, otherwise=None)
-        elif match.kinship is Kinship.UNKNOWN_CLAIM:
-            self._open(
-                SyncFailure.Type.ORPHANED_CALCOM,
-                uid=shown.uid,
-                message="A booking at Cal.com says it was made by us, and we know nothing of it.",
-                details={"attempt": shown.metadata.get("attempt_id", "")[:64]},
+
+    def _ask_a_person(self, match: Match) -> None:
+        if self.dry_run:
+            self._problem(
+                converge.TICKETS[match.kinship], match.booking.uid, f"would report: {match.kinship}"
             )
+            return
+        done = self._converge(match)
+        self._count_failure(done.failure, uid=match.booking.uid)
 
     def _differs(self, uid: str, gap: Gap) -> None:
         """One of our rows says something else. What was listed may be old by now: the booking is fetched."""
@@ -382,9 +378,7 @@ class _Run:
             self._leave(repair, match, otherwise=otherwise)
             return
         before = _both_sides(match)
-        done = converge.converge(
-            match, client=self.client, deadline=Deadline.after(ASK_SECONDS), now=timezone.now()
-        )
+        done = self._converge(match)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
             self._leave(repair, match, otherwise=otherwise)
         elif done.appointment is not None:
@@ -397,9 +391,16 @@ class _Run:
                 now=timezone.now(),
             )
             self._count(self.report.healed, repair)
-        if done.failure is not None:
-            self.report.opened += done.failure.occurrences == 1
-            self._problem(SyncFailure.Type(done.failure.failure_type), match.booking.uid, "left")
+        self._count_failure(done.failure, uid=match.booking.uid)
+
+    def _converge(self, match: Match) -> Converged:
+        deadline = Deadline.after(ASK_SECONDS)
+        return converge.converge(match, client=self.client, deadline=deadline, now=timezone.now())
+
+    def _count_failure(self, failure: SyncFailure | None, *, uid: str) -> None:
+        if failure is not None:
+            self.report.opened += failure.occurrences == 1
+            self._problem(SyncFailure.Type(failure.failure_type), uid, failure.error_message)
 
     def _leave(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         self._count(self.report.would_heal, repair)
