@@ -278,6 +278,7 @@ class _Run:
     # --- what differs
 
     def _heal(self, differences: list[Difference], listed: dict[str, dict[str, Any]]) -> None:
+        self.turn.keep()
         ended = [d.appointment_id for d in differences if d.gap is Gap.ENDED]
         self._mark_ended([pk for pk in ended if pk is not None])
         for difference in differences:
@@ -369,6 +370,7 @@ class _Run:
 
     def _repair(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         """Heal it if that is allowed, else open a failure of the type given, if any."""
+        self.turn.keep()
         if self.dry_run:
             self._count(self.report.would_heal, repair)
             if otherwise is not None:

@@ -420,3 +420,98 @@ def test_a_number_of_differences_costs_a_bounded_number_of_queries(
     assert Appointment.objects.count() == 120
     with django_assert_max_num_queries(45):
         run()
+
+
+def last_run() -> ReconciliationRun:
+    return ReconciliationRun.objects.latest("pk")
+
+
+def seed_pages(calcom, number: int = 260) -> list[Any]:
+    """More than one page of bookings from the web."""
+    start = at(9, days=20)
+    return [
+        calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * n), name=f"Web {n}")
+        for n in range(number)
+    ]
+
+
+@pytest.fixture
+def take_over(salon):
+    """The run has stood still for too long, and another one has begun."""
+
+    def taken_over(*_args: object) -> None:
+        Lease.objects.update(holder="another", expires_at=timezone.now() + reconcile.LEASE)
+        connection.close()
+
+    return taken_over
+
+
+def test_a_run_keeps_its_turn_for_as_long_as_it_reads(calcom, salon, run):
+    seed_pages(calcom)
+    left = []
+
+    def almost_over(*_args: object) -> None:
+        Lease.objects.update(expires_at=timezone.now() + dt.timedelta(minutes=1))
+        connection.close()
+
+    def look(*_args: object) -> None:
+        left.append(Lease.objects.get(name="reconcile:salon").expires_at - timezone.now())
+        connection.close()
+
+    calcom.faults.add("list", page=1, call={"received": almost_over})
+    calcom.faults.add("list", page=2, call={"received": look})
+    assert run()[0] == 0
+    assert left[0] > dt.timedelta(minutes=5)
+
+
+def test_a_run_that_was_taken_over_while_it_read_writes_nothing(calcom, salon, run, take_over, verdict):
+    seed_pages(calcom)
+    calcom.faults.add("list", page=2, call={"received": take_over})
+    status, report = run()
+    assert (status, only(report)["outcome"]) == (2, "failed")
+    assert not Appointment.objects.exists()
+    stopped = ReconciliationRun.objects.get()
+    assert (stopped.outcome, stopped.cursor) == ("failed", None)
+    lease = Lease.objects.get(name="reconcile:salon")
+    assert lease.holder == "another"
+    assert lease.expires_at > timezone.now(), "the other one's turn stays"
+    Lease.objects.update(expires_at=timezone.now())
+    calcom.faults.clear()
+    assert run()[0] == 0
+    verdict()
+
+
+def test_a_run_that_was_taken_over_while_it_repaired_writes_no_more(
+    calcom, salon, phone, run, take_over, verdict
+):
+    for hour in (10, 11, 12):
+        phone().book(at(hour))
+    for booking in list(calcom.bookings):
+        calcom.web_cancel(booking.uid, silent=True)
+    calcom.faults.add("get", skip=1, call={"received": take_over})
+    status, report = run()
+    assert (status, only(report)["outcome"]) == (2, "failed")
+    assert Appointment.objects.filter(status=Status.CANCELLED).count() == 1
+    assert AuditEntry.objects.filter(action="heal.follow").count() == 1
+    Lease.objects.update(expires_at=timezone.now())
+    calcom.faults.clear()
+    assert run()[0] == 0
+    verdict()
+
+
+def test_the_cursor_stays_where_it_was_when_pages_moved_while_they_were_read(calcom, salon, run, verdict):
+    calcom.web_book("open", start=at(9))
+    run()
+    before = last_run().cursor
+    assert before is not None
+    first = seed_pages(calcom)[0]
+
+    def change(*_args: object) -> None:
+        calcom.web_cancel(first.uid, silent=True)  # now it is the last, and the next page begins one later
+
+    calcom.faults.add("list", page=2, call={"received": change})
+    run()
+    assert (last_run().outcome, last_run().cursor) == ("complete", before)
+    run()
+    assert last_run().cursor != before
+    verdict()
