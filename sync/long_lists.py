@@ -31,14 +31,14 @@ def any_of(model: type[Model], name: str, values: Collection[Any]) -> Q | RawSQL
 
 
 def array(values: Iterable[object]) -> str:
-    """These values as PostgreSQL spells an array of them: the driver takes ten times as long for a list."""
-    return "{" + ",".join([_element(value) for value in values]) + "}"
-
-
-def _element(value: object) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Whole numbers, or texts, as PostgreSQL spells an array. The driver takes a list apart value by value,
+    which costs ten times as much.
+    """
+    each = list(values)
+    if all(isinstance(value, int) for value in each):
+        return "{" + ",".join(map(str, each)) + "}"
+    texts = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in each]
+    return '{"' + '","'.join(texts) + '"}'
 
 
 def join_by_hash() -> None:
