@@ -172,7 +172,8 @@ class Comparison:
     ) -> list[Appointment]:
         """Live, proven appointments that start in the window and were not listed, `before` being when the
         reading began: what was booked since cannot have been listed. Believed only after a complete listing,
-        and even then it is no more than a reason to ask for each.
+        and even then it is no more than a reason to ask for each. Of more than `limit`, any: so that each has
+        its turn in one run or another.
         """
         listed = f"SELECT 1 FROM {_TABLE} b WHERE b.uid = appointments.calcom_booking_uid"  # noqa: S608
         rows = Appointment.objects.filter(
@@ -183,7 +184,7 @@ class Comparison:
             starts_at__lt=end,
             updated_at__lt=before,
         ).extra(where=[f"NOT EXISTS ({listed})"])  # noqa: S610 - nothing in it comes from outside
-        return self._there(list, rows.order_by("starts_at")[:limit])
+        return self._there(list, rows.order_by("?")[:limit])
 
     def _there(self, run: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Where the temporary table is."""

@@ -12,6 +12,7 @@ half done: each repair is its own transaction.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -434,8 +435,10 @@ class _Run:
             status__in=PROVEN_STATUSES,
             calcom_booking_uid__isnull=False,
             starts_at__lt=self.now - PAST,
-        ).order_by("starts_at")[:MOST_FETCHED]
-        for appointment in [*window, *overdue]:
+        ).order_by("?")[:MOST_FETCHED]
+        missing = [*window, *overdue]
+        random.shuffle(missing)
+        for appointment in missing:
             if self.fetched >= MOST_FETCHED:
                 self._problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
                 break

@@ -218,6 +218,19 @@ def test_other_spellings_of_the_same_instant_are_equal(company):
     assert comparison.seen == 3
 
 
+def test_of_more_missing_than_one_run_asks_about_each_has_its_turn(company):
+    mirror(company, numbers=iter(range(1, 7)))
+    seen: set[str | None] = set()
+    with Comparison(company=company, now=NOW) as comparison:
+        for _run in range(80):
+            missing = comparison.not_listed(
+                start=FIRST, end=FIRST + dt.timedelta(days=1), before=timezone.now(), limit=2
+            )
+            assert len({row.pk for row in missing}) == 2
+            seen.update(row.calcom_booking_uid for row in missing)
+    assert seen == {uid(n) for n in range(1, 7)}
+
+
 def test_a_run_reads_whole_pages_and_repairs_what_is_deep_inside_them(company):
     count = 1_900
     alone = (1, 700, 1_900)
