@@ -184,7 +184,9 @@ class Comparison:
             starts_at__lt=end,
             updated_at__lt=before,
         ).extra(where=[f"NOT EXISTS ({listed})"])  # noqa: S610 - nothing in it comes from outside
-        return self._there(list, rows.order_by("?")[:limit])
+        # Their ids first: a hash of whole rows does not fit into memory.
+        ids = self._there(list, rows.order_by("?").values_list("pk", flat=True)[:limit])
+        return list(Appointment.objects.filter(pk__in=ids))
 
     def _there(self, run: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Where the temporary table is."""
