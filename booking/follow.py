@@ -130,6 +130,9 @@ def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str
     former = {*former_uids, row.calcom_booking_uid or "", booking.rescheduled_from_uid} - {"", booking.uid}
     for uid in sorted(former):
         FormerUid.objects.get_or_create(uid=uid, defaults={"appointment": row, "replaced_at": now})
+    if booking.uid != row.calcom_booking_uid:
+        # A host has confirmed it again after it was moved away.
+        FormerUid.objects.filter(uid=booking.uid, appointment=row).delete()
 
 
 def _write(row: Appointment, stored: dict[str, Any], *, now: datetime) -> None:

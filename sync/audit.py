@@ -15,6 +15,7 @@ from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet
 from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from calls.models import Call
 from customers.models import Company
+from sync import links
 
 NAMED = 20
 
@@ -51,11 +52,16 @@ def _calls_whose_flags_disagree(company: Company, now: datetime) -> QuerySet[Cal
     )
 
 
+def _calls_pointing_at_nothing(company: Company, now: datetime) -> QuerySet[Call]:
+    return links.pointing_at_nothing(company)
+
+
 def _appointments_without_backlink(company: Company, now: datetime) -> QuerySet[Appointment]:
-    # A call in which two things were booked points at the latest of them.
-    return Appointment.objects.filter(
-        company=company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
-    )
+    return links.without_backlink(company)
+
+
+def _appointments_without_call(company: Company, now: datetime) -> QuerySet[Appointment]:
+    return links.without_call(company)
 
 
 def _live_without_uid(company: Company, now: datetime) -> QuerySet[Appointment]:
@@ -98,7 +104,9 @@ def _rows_across_companies(company: Company, now: datetime) -> QuerySet[Appointm
 CHECKS: dict[str, Callable[[Company, datetime], QuerySet[Model]]] = {
     "confirmed_call_without_appointment": _confirmed_calls_without_appointment,
     "call_flags_disagree": _calls_whose_flags_disagree,
+    "call_points_at_nothing": _calls_pointing_at_nothing,
     "appointment_without_backlink": _appointments_without_backlink,
+    "appointment_without_call": _appointments_without_call,
     "live_appointment_without_uid": _live_without_uid,
     "duplicate_idempotency_key": _duplicate_keys,
     "duplicate_calcom_uid": _duplicate_uids,

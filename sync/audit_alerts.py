@@ -20,7 +20,9 @@ Type = SyncFailure.Type
 TYPES = {
     "confirmed_call_without_appointment": Type.CALL_DESYNC,
     "call_flags_disagree": Type.CALL_DESYNC,
+    "call_points_at_nothing": Type.CALL_DESYNC,
     "appointment_without_backlink": Type.CALL_DESYNC,
+    "appointment_without_call": Type.CALL_DESYNC,
     "live_appointment_without_uid": Type.ORPHANED_LOCAL,
     "duplicate_idempotency_key": Type.DUPLICATE_BOOKING,
     "duplicate_calcom_uid": Type.DUPLICATE_BOOKING,

@@ -27,7 +27,7 @@ from booking.calcom.errors import CalcomMisconfigured
 from booking.connection import client_for
 from calls.models import Call
 from customers.models import Company
-from sync import backfill_rows
+from sync import backfill_rows, links
 from sync.long_lists import join_by_hash
 from sync.lost_appointments import (
     CouldNotAsk,
@@ -102,6 +102,8 @@ def backfill(
     `progress` is told how many of how many calls were looked at. Raises DatabaseError when the database is
     out of reach; what was done until then stays.
     """
+    if not dry_run:
+        links.let_go_of_deleted(company)
     turn = NoTurn() if dry_run else Turn(f"backfill:{company.slug}", lasts=LEASE, renewed_after=RENEWED_AFTER)
     report = Report()
     run = BackfillRun(company, since=since, dry_run=dry_run, turn=turn, report=report, progress=progress)

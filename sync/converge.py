@@ -99,12 +99,7 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
     match = Match(company=company, booking=booking, kinship=Kinship.UNASSIGNED, former_uids=tuple(former))
     if appointment is not None:
         match = replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
-        if _points_elsewhere(match) and _stands(appointment.calcom_booking_uid, client, deadline):
-            if not _stands(booking.uid, client, deadline):
-                # It was fetched before it was moved, and the move is mirrored already.
-                return replace(match, kinship=Kinship.OVERTAKEN)
-            return replace(match, kinship=Kinship.TWIN)
-        return match
+        return _beside_its_successor(match, client, deadline) if _points_elsewhere(match) else match
     attempt = attempt_of(company, booking)
     if attempt is not None:
         return replace(match, kinship=Kinship.OF_ATTEMPT, attempt=attempt)
@@ -194,11 +189,24 @@ def _appointment_of(company: Company, uids: list[str], *, number: int | None = N
 
 
 def _points_elsewhere(match: Match) -> bool:
-    """A host can confirm a booking again that was moved away: then it stands beside what it became."""
     row, booking = match.appointment, match.booking
-    if row is None or not (row.is_live and booking.is_active):
+    if row is None or not (row.calcom_booking_uid and booking.is_active):
         return False
     return row.calcom_booking_uid not in {booking.uid, *match.former_uids, booking.rescheduled_from_uid}
+
+
+def _beside_its_successor(match: Match, client: CalcomClient, deadline: Deadline) -> Match:
+    """It is shown as active, and our row is at what it was moved to. That may be an old view of it; but a
+    host can also confirm a booking again that was moved away, and then it stands, alone or beside the other.
+    """
+    row, booking = match.appointment, match.booking
+    successor = row.calcom_booking_uid if row is not None else None
+    if not _stands(booking.uid, client, deadline):
+        return replace(match, kinship=Kinship.OVERTAKEN)
+    if _stands(successor, client, deadline):
+        return replace(match, kinship=Kinship.TWIN)
+    # The successor does not stand any more, so this is what the row goes on as.
+    return replace(match, former_uids=(*match.former_uids, successor or ""))
 
 
 def _stands(uid: str | None, client: CalcomClient, deadline: Deadline) -> bool:

@@ -26,7 +26,7 @@ import structlog
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from booking import completer, database_errors, failures, follow, gone, mirror
+from booking import completer, database_errors, failures, follow, gone, lookup
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -34,7 +34,7 @@ from booking.connection import client_for
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from sync import converge, healing
+from sync import converge, healing, links
 from sync.compare import Comparison, Difference, Gap
 from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
@@ -361,9 +361,9 @@ class _Run:
             client=self.client,
             deadline=Deadline.after(ASK_SECONDS),
         )
-        if match.appointment is None or not follow.differences(
-            match.appointment, match.booking, now=self.now
-        ):
+        if match.kinship is Kinship.OVERTAKEN or match.appointment is None:
+            return
+        if not follow.differences(match.appointment, match.booking, now=self.now):
             return
         types = SyncFailure.Type
         otherwise = types.STATUS_MISMATCH if gap is Gap.STATUS else types.TIME_MISMATCH
@@ -383,7 +383,9 @@ class _Run:
         before = _both_sides(match)
         done = self._converge(match)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
-            self._leave(repair, match, otherwise=otherwise)
+            # A worker that was told of it may have followed meanwhile.
+            if not _is_mirrored(self.company, match.booking, now=self.now):
+                self._leave(repair, match, otherwise=otherwise)
         elif done.appointment is not None:
             healing.record(
                 repair,
@@ -514,9 +516,9 @@ class _Run:
             uid = failure.calcom_booking_id
             if uid not in equal and uid not in inactive and self.fetched < MOST_FETCHED:
                 booking = self._fetch(uid)
-                if booking is None or not (booking.is_active or booking.rescheduled_to_uid):
+                if booking is None or not booking.is_active:
                     inactive.add(uid)
-                elif _is_mirrored(self.company, booking, now=self.now):
+                if booking is not None and self._has_been_followed(booking):
                     equal.add(uid)
             doubts_existence = failure.failure_type in (
                 types.ORPHANED_CALCOM,
@@ -528,17 +530,30 @@ class _Run:
             elif uid in inactive and doubts_existence:
                 self._close(failure, "The booking does not stand at Cal.com any more.")
 
+    def _has_been_followed(self, booking: Booking) -> bool:
+        """Where it is now, after all its moves, it is here too."""
+        try:
+            end, _ = lookup.end_of_chain(booking, client=self.client, deadline=Deadline.after(ASK_SECONDS))
+        except BookingNotFound:
+            return False
+        return _is_mirrored(self.company, end, now=self.now)
+
     def _close(self, failure: SyncFailure, note: str) -> None:
-        self.report.closed += SyncFailure.objects.filter(pk=failure.pk, status__in=OPEN_STATUSES).update(
-            status=SyncFailure.Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note
-        )
+        self.report.closed += failures.resolve(SyncFailure.objects.filter(pk=failure.pk), note=note)
 
     def _link_calls(self) -> None:
         """Calls and appointments that do not point at each other."""
-        unlinked = Appointment.objects.filter(
-            company=self.company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
-        ).select_related("company", "customer", "service", "call")
-        for appointment in unlinked[:MOST_FETCHED]:
+        if not self.dry_run:
+            links.let_go_of_deleted(self.company)
+        wrong = (links.without_backlink, links.without_call, links.with_wrong_flags)
+        rows = [
+            appointment
+            for of in wrong
+            for appointment in of(self.company).select_related("company", "customer", "service", "call")[
+                :MOST_FETCHED
+            ]
+        ]
+        for appointment in rows:
             if self.dry_run or not self.permission.take(Repair.LINK):
                 self._count(self.report.would_heal, Repair.LINK)
                 self._problem(
@@ -547,7 +562,7 @@ class _Run:
                 continue
             now = timezone.now()
             with transaction.atomic():
-                mirror.link_call(appointment, now=now)
+                links.mend(appointment, now=now)
                 healing.record(
                     Repair.LINK,
                     company=self.company,
@@ -626,11 +641,7 @@ def _linked_since(company: Company) -> int:
     rows = SyncFailure.objects.filter(
         company=company, status__in=OPEN_STATUSES, subject__startswith=CALL, call__isnull=False
     ).exclude(call__booking_confirmed=True, call__appointment=None)
-    return SyncFailure.objects.filter(pk__in=list(rows.values_list("pk", flat=True))).update(
-        status=SyncFailure.Status.RESOLVED,
-        resolved_at=timezone.now(),
-        resolution_notes="Call and appointment point at each other.",
-    )
+    return failures.resolve(rows, note="Call and appointment point at each other.")
 
 
 def _is_mirrored(company: Company, booking: Booking, *, now: datetime) -> bool:

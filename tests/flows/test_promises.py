@@ -7,16 +7,21 @@ import hashlib
 import hmac
 import json
 import sqlite3
+import threading
 import time
 
 import pytest
-from django.db import connection
+from django.db import connection, connections, transaction
 from django.test import Client
+from django.utils import timezone
 
-from booking.models import Appointment, SyncFailure
+from booking import follow
+from booking.calcom.objects import read_booking
+from booking.calcom.simulator.payloads import booking_json
+from booking.models import Appointment, BookingAttempt, SyncFailure
 from booking.models.sync_failure import OPEN_STATUSES
 from booking.provisioning import provision
-from calls.models import WebhookEvent
+from calls.models import Call, WebhookEvent
 from calls.retell import signature
 from sync.reconcile import reconcile
 from tests.flows.conftest import make_salon
@@ -259,3 +264,104 @@ def test_who_hears_that_it_was_changed_meanwhile_can_cancel_it_with_the_same_wor
     )
     assert caller.ask("cancel_appointment").code == "not_found"
     assert caller.ask("cancel_appointment").code == "cancelled"
+
+
+def test_an_appointment_that_lost_its_call_is_found_and_linked(salon, phone, run_manage):
+    booked = phone().book(at(10))
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE appointments SET call_id = NULL")
+    assert run_manage("audit", "--json").returncode == 1
+    run_manage("backfill", "--json")
+    run_manage("reconcile", "--json")
+    appointment = Appointment.objects.get(calcom_booking_uid=booked.uid)
+    assert appointment.call is not None
+    assert appointment.call.appointment_id == appointment.pk
+
+
+def test_flags_that_disagree_are_set_right(salon, phone, run_manage):
+    phone().book(at(10))
+    Call.objects.update(booking_confirmed=False)
+    run_manage("reconcile", "--json")
+    run_manage("backfill", "--json")
+    assert Call.objects.get().booking_confirmed
+    assert run_manage("audit", "--json").returncode == 0
+
+
+def test_a_call_whose_appointment_was_deleted_by_hand_is_backfilled(salon, phone, run_manage):
+    booked = phone().book(at(10))
+    delete_the_rows_of(booked.body["appointment"]["id"])
+    assert run_manage("audit", "--json").returncode == 1
+    report = json.loads(run_manage("backfill", "--json").stdout)
+    assert (report["found"], report["created"]) == (1, 1), report
+
+
+def test_a_move_that_the_worker_mirrored_first_opens_no_failure_that_stays(salon, calcom, phone):
+    if connection.vendor == "sqlite":
+        pytest.skip("the other connection must wait for one row")
+    uid = phone().book(at(10)).uid
+    moved = calcom.web_reschedule(uid, at(12), silent=True)
+    locked = threading.Event()
+
+    def the_worker() -> None:
+        """Has the row in hand when the reconciliation comes to it."""
+        try:
+            with transaction.atomic():
+                row = Appointment.objects.select_for_update().get()
+                locked.set()
+                for _ in range(200):
+                    time.sleep(0.05)
+                    with connection.cursor() as cursor:
+                        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                        if cursor.fetchone()[0]:
+                            break
+                follow.follow(
+                    row,
+                    booking=read_booking(booking_json(moved)),
+                    former_uids=[uid],
+                    now=timezone.now(),
+                )
+        finally:
+            connections.close_all()
+
+    worker = threading.Thread(target=the_worker)
+    worker.start()
+    locked.wait(5)
+    reconcile(salon)
+    worker.join()
+    assert Appointment.objects.get().calcom_booking_uid == moved.uid
+    reconcile(salon, full=True)
+    left = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+    assert not left, [str(failure) for failure in left]
+    assert not BookingAttempt.objects.exclude(state="succeeded")
+
+
+def test_a_ticket_about_an_orphan_goes_on_with_it_when_it_is_moved(salon, calcom):
+    """One open failure per problem; it closes itself when its gap is gone."""
+    claim = {"attempt_id": "11111111-2222-4333-8444-555555555555", "company": salon.slug}
+    orphan = calcom.web_book("open", start=at(10), metadata=claim, silent=True)
+    reconcile(salon, full=True)
+    assert SyncFailure.objects.filter(status__in=OPEN_STATUSES).count() == 1
+    moved = calcom.web_reschedule(orphan.uid, at(12), silent=True)
+    reconcile(salon, full=True)
+    reconcile(salon, full=True)
+    left = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+    assert [failure.calcom_booking_id for failure in left] == [moved.uid]
+
+
+def test_a_moved_booking_that_is_confirmed_again_after_its_successor_was_cancelled_is_not_lost(
+    salon, calcom, phone, verdict
+):
+    """At Cal.com terminal states are not terminal: confirming a booking that was moved away revives it."""
+    uid = phone().book(at(10)).uid
+    successor = calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
+    reconcile(salon, full=True)
+    calcom.web_cancel(successor.uid, silent=True)
+    calcom.web_confirm(uid, silent=True)
+    for _ in range(2):
+        reconcile(salon, full=True)
+    mirrored = Appointment.objects.filter(calcom_booking_uid=uid, status__in=("scheduled", "confirmed"))
+    named = SyncFailure.objects.filter(status__in=OPEN_STATUSES, calcom_booking_id=uid)
+    assert mirrored.exists() or named.exists(), [
+        (failure.failure_type, failure.calcom_booking_id) for failure in SyncFailure.objects.all()
+    ]
+    verdict()

@@ -1,0 +1,65 @@
+"""Calls and appointments that do not point at each other as they should: which, and how they are mended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from booking import mirror
+from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
+from calls.models import Call
+from customers.models import Company
+
+Status = Appointment.Status
+
+
+def without_backlink(company: Company) -> QuerySet[Appointment]:
+    """Their call points at nothing. (A call in which two things were booked points at the latest of them.)"""
+    return Appointment.objects.filter(
+        company=company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
+    )
+
+
+def without_call(company: Company) -> QuerySet[Appointment]:
+    """A call points at them, and they at none."""
+    pointing = Call.objects.filter(company=company, appointment=OuterRef("pk"))
+    return Appointment.objects.filter(Exists(pointing), company=company, call=None)
+
+
+def with_wrong_flags(company: Company) -> QuerySet[Appointment]:
+    """Their call points at them and says that nothing was booked."""
+    denied = Q(call__appointment_made=False) | Q(call__booking_confirmed=False)
+    rows = Appointment.objects.filter(denied, company=company, call__appointment=F("pk"))
+    return rows.exclude(status__in=(Status.PENDING, Status.FAILED))
+
+
+def pointing_at_nothing(company: Company) -> QuerySet[Call]:
+    """Only SQLite lets that be, where somebody deletes rows in its own shell."""
+    there = Appointment.objects.filter(pk=OuterRef("appointment_id"))
+    return Call.objects.filter(~Exists(there), company=company, appointment_id__isnull=False)
+
+
+def mend(appointment: Appointment, *, now: datetime) -> None:
+    if appointment.call is None:
+        pointing = Call.objects.filter(company=appointment.company_id, appointment=appointment)
+        appointment.call = pointing.order_by("-pk").first()
+        Appointment.objects.filter(pk=appointment.pk, call=None).update(call=appointment.call, updated_at=now)
+    mirror.link_call(appointment, now=now)
+
+
+def let_go_of_deleted(company: Company) -> None:
+    """Do what a database does when an appointment is deleted, where SQLite's own shell has not: it knows of
+    no foreign keys unless it is told.
+    """
+    if connection.vendor != "sqlite":
+        return
+    there = Appointment.objects.filter(pk=OuterRef("appointment_id"))
+    with transaction.atomic():
+        pointing_at_nothing(company).update(appointment=None)
+        SyncFailure.objects.filter(~Exists(there), company=company, appointment_id__isnull=False).update(
+            appointment=None
+        )
+        BookingAttempt.objects.filter(~Exists(there), company=company).delete()
+        FormerUid.objects.filter(~Exists(there)).delete()
