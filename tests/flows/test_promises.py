@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import hmac
 import json
@@ -20,13 +19,11 @@ from booking.calcom.objects import read_booking
 from booking.calcom.simulator.payloads import booking_json
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from booking.models.sync_failure import OPEN_STATUSES
-from booking.provisioning import provision
 from calls.models import Call, WebhookEvent
 from calls.retell import signature
 from sync.reconcile import reconcile
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
-from tests.servers.processes import database_url
 
 
 def deliver(company, body):
@@ -66,26 +63,6 @@ def delete_the_rows_of(appointment_id):
         cursor.execute("DELETE FROM appointments WHERE id = %s", [appointment_id])
 
 
-# --- No false no (invariant 3)
-
-
-@pytest.mark.parametrize("operation", ["reschedule", "cancel"])
-def test_an_appointment_whose_change_is_unknown_is_not_said_to_stand_at_its_old_time(
-    calcom, phone, operation
-):
-    caller = phone()
-    caller.book(at(10))
-    calcom.faults.timeout_after_commit(operation=operation)
-    if operation == "cancel":
-        assert caller.ask("cancel_appointment").code == "checking"
-    else:
-        assert caller.ask("reschedule_appointment", new_start=at(12).isoformat()).code == "checking"
-    answer = caller.ask("list_appointments")
-    standing = {booking.uid for booking in calcom.active_bookings()}
-    for told in answer.body.get("appointments", []):
-        assert told["calcom_booking_uid"] in standing, answer.body["say"]
-
-
 def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone):
     caller = phone()
     booked = caller.book(at(10))
@@ -95,78 +72,10 @@ def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone
     assert again.code != "slot_taken", again.body["say"]
 
 
-def test_a_time_that_is_free_is_in_the_slots_of_the_hours_asked_for(calcom, phone):
-    answer = phone().ask(
-        "check_availability", service="haircut", **{"from": at(14).isoformat(), "to": at(16).isoformat()}
-    )
-    starts = [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["slots"]]
-    assert at(14) in starts
-    assert all(at(14) <= start <= at(16) for start in starts)
-
-
-def test_a_day_is_not_cut_off_without_a_word(calcom, phone):
-    answer = phone().ask("check_availability", service="haircut", date=at(10).date().isoformat())
-    starts = [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["slots"]]
-    assert at(14) in starts or answer.body.get("more"), f"{len(starts)} slots, the last at {starts[-1]}"
-
-
-# --- Commands
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("command", ["reconcile", "backfill", "audit", "sync_services"])
-def test_a_command_that_finds_no_database_could_not_do_its_work(run_manage, command):
-    away = {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:9/none", "ENVIRONMENT": "development"}
-    ended = run_manage(command, "--json", env=away)
-    assert ended.returncode == 2, ended.stderr[-300:]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_wrong_setting_ends_a_command_with_2(run_manage):
-    assert run_manage("audit", "--json", env={"ANSWER_BUDGET_SECONDS": "soon"}).returncode == 2
-
-
-def test_the_database_url_is_read_from_a_file(salon, run_manage, tmp_path):
-    (tmp_path / "url").write_text(database_url())
-    ended = run_manage(
-        "audit",
-        "--json",
-        env={
-            "DATABASE_URL": "",
-            "DATABASE_URL_FILE": str(tmp_path / "url"),
-            "VAR_DIR": str(tmp_path / "var"),
-            "ENVIRONMENT": "development",
-        },
-    )
-    assert ended.returncode == 0, ended.stderr[-300:]
-    assert "salon" in json.loads(ended.stdout)["companies"]
-
-
-def test_with_json_a_refusal_is_one_object_too(salon, run_manage):
-    ended = run_manage("reconcile", "--company", "nope", "--json")
+def test_with_json_a_refusal_is_one_object_too(salon, manage_here):
+    ended = manage_here("reconcile", "--company", "nope", "--json")
     assert ended.returncode == 2
     assert isinstance(json.loads(ended.stdout), dict)
-
-
-def test_numbers_written_as_texts_change_nothing_the_second_time(calcom, transactional_db):
-    company = make_salon(calcom)
-    content = {
-        "companies": [
-            {
-                "slug": company.slug,
-                "services": [{"slug": "haircut", "duration_minutes": "30", "calcom_event_type_id": "1"}],
-            }
-        ]
-    }
-    provision(content)
-    _, changes = provision(content)
-    assert not changes.updated
-
-
-# --- Links
-
-
-# --- Deliveries
 
 
 def test_a_delivery_that_names_only_the_booking_id_is_followed(salon, calcom, phone, work):
@@ -210,27 +119,6 @@ def test_a_booking_of_an_event_type_that_two_companies_have_is_no_failure(salon,
     assert not SyncFailure.objects.filter(company=other, status__in=OPEN_STATUSES)
 
 
-def test_malformed_json_is_400_at_every_door(salon):
-    for path in ("events", "inbound", "functions/list_services"):
-        assert post_to_retell_door(salon, path, b"{no json").status_code == 400, path
-
-
-# --- Log
-
-
-def test_the_line_of_a_function_request_tells_its_answer(phone, caplog):
-    with caplog.at_level("INFO"):
-        assert phone().book(at(10)).code == "booked"
-    lines = [str(record.msg) for record in caplog.records if "request_finished" in str(record.msg)]
-    assert any("'booked'" in line for line in lines), lines
-
-
-# --- Failures
-
-
-# --- A person at the web page is faster than the answer to our create
-
-
 def test_a_booking_that_is_moved_while_it_is_being_answered_is_not_called_unbooked(
     calcom, phone, work, settle_later, salon
 ):
@@ -266,32 +154,32 @@ def test_who_hears_that_it_was_changed_meanwhile_can_cancel_it_with_the_same_wor
     assert caller.ask("cancel_appointment").code == "cancelled"
 
 
-def test_an_appointment_that_lost_its_call_is_found_and_linked(salon, phone, run_manage):
+def test_an_appointment_that_lost_its_call_is_found_and_linked(salon, phone, manage_here):
     booked = phone().book(at(10))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE appointments SET call_id = NULL")
-    assert run_manage("audit", "--json").returncode == 1
-    run_manage("backfill", "--json")
-    run_manage("reconcile", "--json")
+    assert manage_here("audit", "--json").returncode == 1
+    manage_here("backfill", "--json")
+    manage_here("reconcile", "--json")
     appointment = Appointment.objects.get(calcom_booking_uid=booked.uid)
     assert appointment.call is not None
     assert appointment.call.appointment_id == appointment.pk
 
 
-def test_flags_that_disagree_are_set_right(salon, phone, run_manage):
+def test_flags_that_disagree_are_set_right(salon, phone, manage_here):
     phone().book(at(10))
     Call.objects.update(booking_confirmed=False)
-    run_manage("reconcile", "--json")
-    run_manage("backfill", "--json")
+    manage_here("reconcile", "--json")
+    manage_here("backfill", "--json")
     assert Call.objects.get().booking_confirmed
-    assert run_manage("audit", "--json").returncode == 0
+    assert manage_here("audit", "--json").returncode == 0
 
 
-def test_a_call_whose_appointment_was_deleted_by_hand_is_backfilled(salon, phone, run_manage):
+def test_a_call_whose_appointment_was_deleted_by_hand_is_backfilled(salon, phone, manage_here):
     booked = phone().book(at(10))
     delete_the_rows_of(booked.body["appointment"]["id"])
-    assert run_manage("audit", "--json").returncode == 1
-    report = json.loads(run_manage("backfill", "--json").stdout)
+    assert manage_here("audit", "--json").returncode == 1
+    report = json.loads(manage_here("backfill", "--json").stdout)
     assert (report["found"], report["created"]) == (1, 1), report
 
 

@@ -273,7 +273,8 @@ def test_a_key_that_retell_does_not_accept_is_said_without_the_key(
 ) -> None:
     retell.key = "another"
     ran = push()
-    assert (ran.status, ran.out) == (2, "")
+    assert ran.status == 2
+    assert json.loads(ran.out) == {"error": "Retell does not accept the API key of salon."}
     assert "does not accept the API key of salon" in ran.err
     Company.objects.update(retell_api_key="")
     assert "has no Retell API key" in push().err
@@ -286,7 +287,7 @@ def test_standard_output_holds_the_file_and_nothing_else(branch: Branch, run_man
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["retellLlmData"]["general_prompt"]
     assert NUMBER in ran.stderr
-    unknown = run_manage("retell_agent", "--company", "nobody", "--json", env=env)
+    unknown = run_manage("retell_agent", "--company", "nobody", env=env)
     assert (unknown.returncode, unknown.stdout) == (2, "")
 
 
@@ -379,7 +380,8 @@ def test_what_a_failed_push_left_undone_is_done_by_the_next_and_once(
 ) -> None:
     retell.fail(request_)
     failed = push()
-    assert (failed.status, failed.out) == (2, "")
+    assert failed.status == 2
+    assert "Run this again" in json.loads(failed.out)["error"]
     assert "Run this again" in failed.err
     assert push().status == 0
     assert (len(retell.agents), len(retell.llms)) == (1, 1)

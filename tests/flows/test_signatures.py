@@ -286,20 +286,12 @@ def test_a_company_that_is_no_longer_active_is_not_there(calcom, salon, endpoint
 NO_JSON = [b"", b"{", b"\xff\xfe", b'{"event": "call_ended"} x', FAR_TOO_DEEP]
 
 
-@at_each(EVENTS, FUNCTIONS, CALCOM)
+@at_each(*ENDPOINTS)
 @pytest.mark.parametrize("body", NO_JSON, ids=["empty", "broken", "no text", "more behind", "too deep"])
 def test_a_signed_body_that_is_no_json_is_a_bad_request(calcom, salon, endpoint, body):
     assert knock(endpoint, salon, body=body).status_code == 400
     assert_nothing_is_stored(calcom)
     assert not RefusedDelivery.objects.exists()
-
-
-@pytest.mark.parametrize("body", NO_JSON, ids=["empty", "broken", "no text", "more behind", "too deep"])
-def test_a_call_that_rings_is_answered_whatever_its_body_says(salon, body):
-    """Anything but 200 would cost the caller seconds of ringing, or the call."""
-    response = knock(INBOUND, salon, body=body)
-    assert was_let_in(INBOUND, response)
-    assert response.json()["call_inbound"]["dynamic_variables"]["caller_known"] == "false"
 
 
 @at_each(*ENDPOINTS)
