@@ -27,6 +27,7 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import completer, database_errors, failures, follow, gone, lookup
+from booking.calcom.client import Page
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -51,7 +52,7 @@ FUTURE = timedelta(days=400)
 FULL_EVERY = timedelta(hours=23)
 # A full sweep of so few pages costs nothing worth saving.
 FEW_REQUESTS = 8
-PAGES_PER_BATCH = 20
+PAGES_PER_BATCH = 30
 # Cal.com allows 120 a minute and key; callers come first.
 PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
 AT_ONCE = 30  # what an hour usually brings need not wait
@@ -274,6 +275,7 @@ class _Run:
             self.report.seen = comparison.seen
             wanted = {d.uid for d in differences if d.gap is Gap.WITHOUT_ROW}
             self._heal(differences, _find(wanted, kept))
+            del kept  # no memory is held for it while the next one is read
             self.progress(comparison.seen)
 
     # --- what differs
@@ -659,17 +661,17 @@ def _both_sides(match: Match) -> dict[str, Any]:
 
 
 def _in_batches(
-    pages: Iterator[list[dict[str, Any]]], *, read: Callable[[list[dict[str, Any]]], None]
+    pages: Iterator[Page], *, read: Callable[[list[dict[str, Any]]], None]
 ) -> Iterator[list[bytes]]:
-    """Several pages at a time, each read at once and kept as JSON: as objects they would be in the way of
-    everything else. What was read before an error counts: it comes first, then the error.
+    """Several pages at a time, each read at once and kept as the JSON it came in: as objects they would be in
+    the way of everything else. What was read before an error counts: it comes first, then the error.
     """
     kept: list[bytes] = []
     broken: CalcomError | None = None
     try:
         for page in pages:
-            read(page)
-            kept.append(orjson.dumps(page))
+            read(page.bookings)
+            kept.append(page.raw)
             if len(kept) == PAGES_PER_BATCH:
                 yield kept
                 kept = []
@@ -681,7 +683,7 @@ def _in_batches(
 
 
 def _compared(
-    pages: Iterator[list[dict[str, Any]]], comparison: Comparison
+    pages: Iterator[Page], comparison: Comparison
 ) -> Iterator[tuple[list[Difference], list[bytes]]]:
     """What differs, batch by batch, and the pages to find it in. While a batch is compared, the next one is
     read; what was read before an error comes first here too.
@@ -694,6 +696,7 @@ def _compared(
             waiting = comparison.compare(), kept
             if compared is not None:
                 yield compared[0].result(), compared[1]
+                compared = None
     except CalcomError as error:
         broken = error
     if waiting is not None:
@@ -705,5 +708,5 @@ def _compared(
 def _find(uids: set[str], kept: list[bytes]) -> dict[str, dict[str, Any]]:
     if not uids:
         return {}
-    bookings = (booking for page in kept for booking in orjson.loads(page))
+    bookings = (booking for page in kept for booking in orjson.loads(page)["data"])
     return {booking["uid"]: booking for booking in bookings if booking["uid"] in uids}

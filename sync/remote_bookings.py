@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from booking.calcom.client import PAGE, READ_SECONDS, CalcomClient
+from booking.calcom.client import PAGE, READ_SECONDS, CalcomClient, Decode, json_of
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured, CalcomUnavailable
 from booking.calcom.objects import Booking
@@ -53,6 +53,7 @@ class PacedClient(CalcomClient):
         *,
         version: str,
         read: Callable[[Any], T],
+        decode: Decode = json_of,
         params: dict[str, str] | None = None,
         seconds_each: float = READ_SECONDS,
         deadline: Deadline,
@@ -67,6 +68,7 @@ class PacedClient(CalcomClient):
                 path,
                 version=version,
                 read=read,
+                decode=decode,
                 params=params,
                 seconds_each=seconds_each,
                 deadline=Deadline.after(PATIENCE_SECONDS),

@@ -54,6 +54,31 @@ BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minut
 T = TypeVar("T")
 
 
+def json_of(response: requests.Response) -> Any:
+    try:
+        body = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        raise Unreadable("not JSON") from None
+    if not isinstance(body, dict) or "data" not in body:
+        raise Unreadable("no data")
+    return body
+
+
+def json_and_bytes(response: requests.Response) -> tuple[Any, bytes]:
+    return json_of(response), response.content
+
+
+Decode = Callable[[requests.Response], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some bookings of a listing as Cal.com's objects, and the answer they came in."""
+
+    bookings: list[dict[str, Any]]
+    raw: bytes
+
+
 @dataclass(frozen=True)
 class CalcomClient:
     """One company's view of Cal.com. Cheap to build; connections are shared by the process and kept alive."""
@@ -108,7 +133,7 @@ class CalcomClient:
         seen: set[str] = set()
         for page in self.list_pages(deadline=deadline, **filters):
             try:
-                bookings = [read_booking(item) for item in page]
+                bookings = [read_booking(item) for item in page.bookings]
             except Unreadable as error:
                 raise CalcomUnavailable(f"Cal.com's answer is unreadable: {error}.") from None
             for booking in bookings:
@@ -121,7 +146,7 @@ class CalcomClient:
         *,
         deadline: Deadline,
         **filters: str | int | datetime,
-    ) -> Iterator[list[dict[str, Any]]]:
+    ) -> Iterator[Page]:
         """The same page by page, as Cal.com's objects, for whoever reads more of them than is worth checking
         one by one: each has a uid. Raises CalcomError; the pages before are then only a part.
         """
@@ -131,12 +156,13 @@ class CalcomClient:
                 "/bookings",
                 params={**query, "take": str(PAGE), "skip": str(number * PAGE)},
                 version=BOOKINGS,
-                read=_bookings_in,
+                decode=json_and_bytes,
+                read=_page_in,
                 seconds_each=PAGE_SECONDS,
                 deadline=deadline,
             )
             yield page
-            if len(page) < PAGE:
+            if len(page.bookings) < PAGE:
                 return
         raise CalcomUnavailable(f"The listing did not end within {MAX_PAGES} pages.")
 
@@ -198,7 +224,7 @@ class CalcomClient:
             raise OutcomeUnknown(f"No whole answer from Cal.com ({error}).") from None
         _raise_for_status(response, changing=True)
         try:
-            return read(_json(response))
+            return read(json_of(response))
         except Unreadable as error:
             raise OutcomeUnknown(
                 f"Cal.com answered {response.status_code} with something unreadable: {error}.",
@@ -213,6 +239,7 @@ class CalcomClient:
         *,
         version: str,
         read: Callable[[Any], T],
+        decode: Decode = json_of,
         params: dict[str, str] | None = None,
         seconds_each: float = READ_SECONDS,
         deadline: Deadline,
@@ -226,6 +253,7 @@ class CalcomClient:
                     path,
                     version=version,
                     read=read,
+                    decode=decode,
                     params=params,
                     deadline=deadline.at_most(seconds_each),
                 )
@@ -246,6 +274,7 @@ class CalcomClient:
         *,
         version: str,
         read: Callable[[Any], T],
+        decode: Decode,
         params: dict[str, str] | None,
         deadline: Deadline,
     ) -> T:
@@ -255,7 +284,7 @@ class CalcomClient:
             raise CalcomUnavailable(f"Cal.com could not be asked ({error}).") from None
         _raise_for_status(response, changing=False)
         try:
-            return read(_json(response))
+            return read(decode(response))
         except Unreadable as error:
             raise CalcomUnavailable(
                 f"Cal.com's answer is unreadable: {error}.",
@@ -336,28 +365,19 @@ def _message_of(response: requests.Response) -> tuple[str, bool]:
     return f"HTTP {response.status_code} without a message", False
 
 
-def _json(response: requests.Response) -> Any:
-    try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        raise Unreadable("not JSON") from None
-    if not isinstance(body, dict) or "data" not in body:
-        raise Unreadable("no data")
-    return body
-
-
 def _booking_in(body: dict[str, Any]) -> Booking:
     return read_booking(body["data"])
 
 
-def _bookings_in(body: dict[str, Any]) -> list[dict[str, Any]]:
+def _page_in(answer: tuple[dict[str, Any], bytes]) -> Page:
+    body, raw = answer
     # A version header unknown to the server is answered in the form of an old version, filters ignored.
     page = body["data"]
     if not isinstance(page, list) or "pagination" not in body:
         raise Unreadable("not the listing of API version " + BOOKINGS)
     if not all(isinstance(item, dict) and isinstance(item.get("uid"), str) for item in page):
         raise Unreadable("a booking without uid")
-    return page
+    return Page(bookings=page, raw=raw)
 
 
 def _slots_in(body: dict[str, Any]) -> list[datetime]:

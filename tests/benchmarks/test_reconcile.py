@@ -26,7 +26,7 @@ from django.db import connection
 from django.utils import timezone
 
 from booking import follow
-from booking.calcom.client import PAGE
+from booking.calcom.client import PAGE, Page
 from booking.calcom.objects import read_booking
 from booking.models import Appointment
 from customers.models import Company
@@ -138,9 +138,9 @@ def compare(company: Company, pages: Sequence[bytes], *, first: dt.datetime) -> 
     return found | {row.calcom_booking_uid or "" for row in missing}
 
 
-def parsed(pages: Sequence[bytes]) -> Iterator[list[dict[str, Any]]]:
+def parsed(pages: Sequence[bytes]) -> Iterator[Page]:
     for page in pages:
-        yield orjson.loads(page)["data"]
+        yield Page(bookings=orjson.loads(page)["data"], raw=page)
 
 
 def bare(company: Company, pages: Sequence[bytes]) -> set[str]:
@@ -181,7 +181,7 @@ WHERE b.uid IS NULL
 def one_by_one(company: Company, pages: Sequence[bytes], *, count: int) -> None:
     """The obvious way: for each booking its row, and a look at the two."""
     now = timezone.now()
-    for item in (item for page in parsed(pages[: count // PAGE]) for item in page):
+    for item in (item for page in parsed(pages[: count // PAGE]) for item in page.bookings):
         booking = read_booking(item)
         row = Appointment.objects.filter(company=company, calcom_booking_uid=booking.uid).first()
         if row is not None:

@@ -14,6 +14,7 @@ import pytest
 from django.utils import timezone
 
 from booking import follow
+from booking.calcom.client import Page
 from booking.calcom.objects import read_booking
 from booking.models import Appointment
 from customers.models import Company
@@ -91,7 +92,7 @@ def mirror(company: Company, *, numbers: Iterator[int], **values: Any) -> None:
     Appointment.objects.bulk_create(rows, batch_size=500)
 
 
-def found_in(comparison: Comparison, pages: Iterator[list[dict[str, Any]]]) -> list[Difference]:
+def found_in(comparison: Comparison, pages: Iterator[Page]) -> list[Difference]:
     found: list[Difference] = []
     for _kept in reconcile._in_batches(pages, read=comparison.add):
         found += comparison.differences()
@@ -117,9 +118,10 @@ def test_every_difference_is_found_where_it_is_and_nowhere_else(company):
         **dict.fromkeys(ends, ENDED),
     }
 
-    def pages() -> Iterator[list[dict[str, Any]]]:
+    def pages() -> Iterator[Page]:
         for page in listed():
-            yield [{**booking, **changed.get(booking["uid"], {})} for booking in page]
+            bookings = [{**booking, **changed.get(booking["uid"], {})} for booking in page]
+            yield Page(bookings=bookings, raw=orjson.dumps({"data": bookings}))
 
     with Comparison(company=company, now=NOW) as comparison:
         found = found_in(comparison, pages())
