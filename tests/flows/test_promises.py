@@ -8,6 +8,7 @@ import json
 import sqlite3
 import threading
 import time
+import uuid
 
 import pytest
 from django.db import connection, connections, transaction
@@ -70,6 +71,18 @@ def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone
     again = caller.book(at(10))
     assert calcom.booking(booked.uid).is_active
     assert again.code != "slot_taken", again.body["say"]
+
+
+def test_anothers_booking_that_carries_our_key_is_not_ones_own(calcom, salon, phone):
+    """Metadata is what whoever books on the web sends along."""
+    caller = phone()
+    booked = caller.book(at(10))
+    copied = dict(calcom.booking(booked.uid).metadata) | {"attempt_id": str(uuid.uuid4())}
+    calcom.web_cancel(booked.uid, silent=True)
+    delete_the_rows_of(booked.body["appointment"]["id"])
+    strangers = calcom.web_book("open", start=at(10), metadata=copied, silent=True)
+    assert caller.book(at(10)).code == "slot_taken"
+    assert calcom.booking(strangers.uid).is_active
 
 
 def test_with_json_a_refusal_is_one_object_too(salon, manage_here):
