@@ -24,6 +24,7 @@ from booking.models import (
     Appointment,
     BookingAttempt,
     FormerUid,
+    Service,
     SyncFailure,
 )
 from calls.models import FunctionCall
@@ -69,6 +70,8 @@ class _World:
             for failure in self.failures
             if failure.calcom_booking_id
         }
+        services = Service.objects.filter(company=company)
+        self.event_types = dict(services.values_list("slug", "calcom_event_type_id"))
         self.named_appointments = {failure.appointment_id for failure in self.failures}
 
     def breaches(self) -> Iterator[Breach]:
@@ -171,6 +174,9 @@ class _World:
             booking = mine.get((said.call.retell_call_id, wanted))
             if booking is not None and booking.uid in said_yes:
                 continue  # found out later, and said
+            named = self.event_types.get(str(said.arguments.get("service", "")))
+            if booking is not None and named not in (None, booking.event_type_id):
+                continue  # another service of theirs is at that time
             if booking is not None and not self._is_named_booking(booking):
                 yield Breach("no false no", f"function call {said.pk} said {said.code} of {booking.uid}")
 

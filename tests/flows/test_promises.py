@@ -266,3 +266,13 @@ def test_a_moved_booking_that_is_confirmed_again_after_its_successor_was_cancell
         (failure.failure_type, failure.calcom_booking_id) for failure in SyncFailure.objects.all()
     ]
     verdict()
+
+
+def test_a_no_about_one_service_is_not_false_because_another_stands_at_that_time(calcom, phone, verdict):
+    caller = phone()
+    caller.book(at(10), service="colour")
+    calcom.web_book("open", start=at(12), silent=True)
+    assert caller.book(at(12), service="haircut").code == "slot_taken"
+    calcom.web_reschedule(Appointment.objects.get(status="scheduled").calcom_booking_uid, at(12))
+    reconcile(caller.company, full=True)
+    verdict()
