@@ -117,6 +117,8 @@ def _is_stale(
     proven by the uids, and nothing else can replace what stands.
     """
     if booking.uid != row.calcom_booking_uid:
+        if not booking.is_active and FormerUid.objects.filter(uid=booking.uid, appointment=row).exists():
+            return True  # the row has been there before, and has gone on to what stands
         lineage = {*former_uids, booking.rescheduled_from_uid}
         return bool(row.calcom_booking_uid) and row.calcom_booking_uid not in lineage
     seen, mirrored = booking.updated_at or booking.created_at, row.calcom_updated_at

@@ -156,6 +156,21 @@ def test_a_callback_asked_for_again_is_a_replay(phone):
     assert caller.ask("request_callback", reason="Price").body["replayed"]
 
 
+def test_late_news_of_the_cancelled_successor_takes_nothing_back(salon, calcom, phone, work, verdict):
+    uid = phone().book(at(10)).uid
+    successor = calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
+    reconcile(salon, full=True)
+    calcom.web_cancel(successor.uid, silent=True)
+    calcom.web_confirm(uid, silent=True)
+    reconcile(salon, full=True)
+    for trigger in ("BOOKING_CANCELLED", "BOOKING_RESCHEDULED"):
+        deliver(salon, {"triggerEvent": trigger, "payload": {"uid": successor.uid}})
+        work()
+        row = Appointment.objects.get()
+        assert (row.calcom_booking_uid, row.is_live) == (uid, True)
+    verdict()
+
+
 def test_who_hears_that_it_was_changed_meanwhile_can_cancel_it_with_the_same_words(calcom, phone):
     caller = phone()
     uid = caller.book(at(10)).uid
