@@ -117,15 +117,22 @@ def _is_stale(
     proven by the uids, and nothing else can replace what stands.
     """
     if booking.uid != row.calcom_booking_uid:
-        if not booking.is_active and FormerUid.objects.filter(uid=booking.uid, appointment=row).exists():
-            return True  # the row has been there before, and has gone on to what stands
-        lineage = {*former_uids, booking.rescheduled_from_uid}
+        lineage = {*former_uids}
+        if not has_been_at(row, booking.uid):
+            lineage.add(booking.rescheduled_from_uid)
         return bool(row.calcom_booking_uid) and row.calcom_booking_uid not in lineage
     seen, mirrored = booking.updated_at or booking.created_at, row.calcom_updated_at
     if seen is None or mirrored is None or seen > mirrored:
         return False
     takes_back = row.status == Status.NO_SHOW and not booking.is_no_show and booking.status == "accepted"
     return seen < mirrored or (takes_back and not knows_of_absence)
+
+
+def has_been_at(row: Appointment, uid: str) -> bool:
+    """Whether the row was this booking once, and has gone on: also back to the one it was moved from, where a
+    host has confirmed that again.
+    """
+    return FormerUid.objects.filter(uid=uid, appointment=row).exists()
 
 
 def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str], *, now: datetime) -> None:

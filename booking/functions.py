@@ -231,8 +231,8 @@ def _is_within(slot: datetime, asked: Mapping[str, Any]) -> bool:
         return True
     if isinstance(earliest, datetime) and slot < earliest:
         return False
-    if not isinstance(latest, datetime) or (isinstance(earliest, datetime) and latest < earliest):
-        return True  # an end before the beginning says nothing
+    if not isinstance(latest, datetime) or (isinstance(earliest, datetime) and latest <= earliest):
+        return True  # an end that is not after the beginning says nothing
     return slot <= latest
 
 

@@ -56,7 +56,7 @@ def settle_created(
         "status": STATUS.get(booking.status, Appointment.Status.SCHEDULED),
         "starts_at": booking.start,
         "ends_at": booking.end,
-        "idempotency_key": _key_at(appointment, booking.start),
+        "idempotency_key": key_at(appointment, booking.start),
         "calcom_booking_uid": booking.uid,
         "calcom_booking_id": booking.id,
         "calcom_sync_status": Appointment.SyncStatus.SYNCED,
@@ -97,7 +97,7 @@ def settle_created(
     return appointment
 
 
-def _key_at(appointment: Appointment, starts_at: datetime) -> str | None:
+def key_at(appointment: Appointment, starts_at: datetime) -> str | None:
     if starts_at == appointment.starts_at or not (appointment.customer_id and appointment.service_id):
         return appointment.idempotency_key
     return idempotency.booking_key(
@@ -121,6 +121,13 @@ def link_call(appointment: Appointment, *, now: datetime) -> None:
         customer=appointment.customer,
         booking_details=_details_of(appointment),
         updated_at=now,
+    )
+
+
+def confirm_call(call: Call, *, now: datetime) -> None:
+    """The flags of a call that points at its appointment."""
+    Call.objects.filter(pk=call.pk, appointment__isnull=False).update(
+        appointment_made=True, booking_confirmed=True, updated_at=now
     )
 
 

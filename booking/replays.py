@@ -35,6 +35,8 @@ _PROVEN = Select(
         pk=Given("id"),
         company=Given("company"),
         starts_at=Given("starts_at"),
+        # Moved away and back again it is another booking there, with another uid.
+        calcom_booking_uid=Given("calcom_booking_uid"),
         status__in=PROVEN_STATUSES,
     ).only("pk")
 )
@@ -82,14 +84,24 @@ def _promise_stands(before: FunctionCall) -> bool:
         # Without arguments it is the only one there is; if there is another by now, that one is meant.
         return _is_cancelled(promised.get("id") or 0, before) and not _booked_since(before)
     return start is not None and _PROVEN.exists(
-        id=promised.get("id") or 0, company=before.company_id, starts_at=start
+        id=promised.get("id") or 0,
+        company=before.company_id,
+        starts_at=start,
+        calcom_booking_uid=promised.get("calcom_booking_uid"),
     )
 
 
 def _is_still_noted(before: FunctionCall) -> bool:
-    return CallbackRequest.objects.filter(
+    """It is open, and says what was said then: a later wish in the same call is written over it."""
+    if before.call_id is None:
+        return False
+    later = FunctionCall.objects.filter(
+        call=before.call_id, name=before.name, answered_at__gt=before.answered_at
+    )
+    noted = CallbackRequest.objects.filter(
         call=before.call_id, status=CallbackRequest.Status.OPEN, kind=CallbackRequest.Kind.WANTED
-    ).exists()
+    )
+    return noted.exists() and not later.exists()
 
 
 def _is_cancelled(appointment_id: int, before: FunctionCall) -> bool:

@@ -7,7 +7,7 @@ contradicts itself is asked for again in words; nothing here raises.
 
 from __future__ import annotations
 
-from datetime import time
+import re
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -79,6 +79,10 @@ class DayField(SpokenField):
             raise serializers.ValidationError(str(error.reason)) from None
 
 
+# As a time of day that was written, in whatever zone; not as an offset.
+_MIDNIGHT = re.compile(r"(?<![\d:+\-])00:00(?::00(?:\.0+)?)?(?![\d:])")
+
+
 class PeriodBoundField(DayField):
     """A day, or an instant where a time of day is said. Midnight is what a model adds when it means a day."""
 
@@ -89,7 +93,7 @@ class PeriodBoundField(DayField):
             instant = parse_instant(data, zone=zone, now=self.context["now"])
         except InvalidInstant:
             return day
-        return day if instant.astimezone(zone).time() == time.min else instant
+        return day if _MIDNIGHT.search(str(data)) else instant
 
 
 class PartOfDayField(SpokenField):

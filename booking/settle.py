@@ -208,8 +208,10 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
     try:
         if _is_somebody_elses(booking.uid, attempt):
             return _uid_is_taken(attempt, booking)
+        # A person may have moved it to where the same caller has the same thing booked already.
+        keys = {attempt.idempotency_key, mirror.key_at(attempt.appointment, booking.start)}
         twin = Appointment.objects.filter(
-            idempotency_key=attempt.idempotency_key, status__in=LIVE_STATUSES
+            idempotency_key__in=keys - {None}, status__in=LIVE_STATUSES
         ).exclude(pk=attempt.appointment_id)
         if not twin.exists():
             return None

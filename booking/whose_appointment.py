@@ -12,13 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from booking import attempts, catalogue, completer, instants
 from booking.calcom.errors import CalcomUnavailable
 from booking.conversation import Conversation
-from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
+from booking.models import (
+    OPEN_STATES,
+    OPEN_STATUSES,
+    PROVEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    SyncFailure,
+)
 from calls import call_record
 
 LATELY = timedelta(days=1)
@@ -42,10 +49,18 @@ def unclear(conversation: Conversation) -> set[int]:
     "you have this one" is true.
     """
     until = conversation.deadline.less(UNDERSTANDING_SECONDS)
+    # Of two that stand for one intention a person decides which is meant; until then the other one is told.
+    decided_by_a_person = SyncFailure.objects.filter(
+        appointment=OuterRef("appointment"),
+        status__in=OPEN_STATUSES,
+        failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
+    )
     open_ones = BookingAttempt.objects.filter(
-        appointment__in=_of_caller(conversation), appointment__starts_at__gt=conversation.now,
+        ~Exists(decided_by_a_person),
+        appointment__in=_of_caller(conversation),
+        appointment__starts_at__gt=conversation.now,
         state__in=OPEN_STATES,
-    ).select_related("appointment__service", "appointment__customer", "company", "call")  # fmt: skip
+    ).select_related("appointment__service", "appointment__customer", "company", "call")
     tries = 0
     while True:
         found = list(open_ones.all())

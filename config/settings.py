@@ -318,10 +318,10 @@ RETELL_BASE_URL = env.url("RETELL_BASE_URL", default="https://api.retellai.com")
 
 # Deliveries ------------------------------------------------------------------------------------------------
 # How long the bodies of webhooks are kept. That they came is kept for ever.
+WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
 # Of 19. Workers and long commands get a tenth of what a web process gets while both want all of it, and
 # everything otherwise.
 BACKGROUND_NICENESS = env.integer("BACKGROUND_NICENESS", default=10, minimum=0)
-WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
 
 # Telling people --------------------------------------------------------------------------------------------
 ALERT_EMAIL = env.text("ALERT_EMAIL")

@@ -79,6 +79,7 @@ class Comparison:
         try:
             self._there(_make_table)
         except BaseException:
+            self._there(connection.close)
             self._thread.shutdown()
             raise
         return self

@@ -12,7 +12,7 @@ left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -111,14 +111,16 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
         if call is not None:
             return replace(match, kinship=Kinship.LOST, service=service, call=call)
         return replace(match, kinship=Kinship.UNKNOWN_CLAIM)
-    if service is not None and not _is_of_another_company(company, booking):
+    if service is not None and not _is_of_another_company(company, [booking.uid, *former]):
         return replace(match, kinship=Kinship.ELSEWHERE, service=service)
     return match
 
 
-def _is_of_another_company(company: Company, booking: Booking) -> bool:
+def _is_of_another_company(company: Company, uids: Sequence[str]) -> bool:
     """Two companies may share an event type, and whoever hears of the booking first has it."""
-    return Appointment.objects.filter(calcom_booking_uid=booking.uid).exclude(company=company).exists()
+    theirs = Appointment.objects.filter(calcom_booking_uid__in=uids).exclude(company=company)
+    once_theirs = FormerUid.objects.filter(uid__in=uids).exclude(appointment__company=company)
+    return theirs.exists() or once_theirs.exists()
 
 
 def converge(
@@ -192,7 +194,10 @@ def _points_elsewhere(match: Match) -> bool:
     row, booking = match.appointment, match.booking
     if row is None or not (row.calcom_booking_uid and booking.is_active):
         return False
-    return row.calcom_booking_uid not in {booking.uid, *match.former_uids, booking.rescheduled_from_uid}
+    lineage = {booking.uid, *match.former_uids}
+    if not follow.has_been_at(row, booking.uid):
+        lineage.add(booking.rescheduled_from_uid)
+    return row.calcom_booking_uid not in lineage
 
 
 def _beside_its_successor(match: Match, client: CalcomClient, deadline: Deadline) -> Match:
@@ -201,19 +206,21 @@ def _beside_its_successor(match: Match, client: CalcomClient, deadline: Deadline
     """
     row, booking = match.appointment, match.booking
     successor = row.calcom_booking_uid if row is not None else None
-    if not _stands(booking.uid, client, deadline):
+    now_shown = _fetched(booking.uid, client, deadline)
+    if now_shown is None or not now_shown.is_active:
         return replace(match, kinship=Kinship.OVERTAKEN)
-    if _stands(successor, client, deadline):
+    became = _fetched(successor or "", client, deadline)
+    if became is not None and lookup.end_of_chain(became, client=client, deadline=deadline)[0].is_active:
         return replace(match, kinship=Kinship.TWIN)
     # The successor does not stand any more, so this is what the row goes on as.
     return replace(match, former_uids=(*match.former_uids, successor or ""))
 
 
-def _stands(uid: str | None, client: CalcomClient, deadline: Deadline) -> bool:
+def _fetched(uid: str, client: CalcomClient, deadline: Deadline) -> Booking | None:
     try:
-        return bool(uid) and client.get_booking(uid or "", deadline=deadline).is_active
+        return client.get_booking(uid, deadline=deadline) if uid else None
     except BookingNotFound:
-        return False
+        return None
 
 
 def _origin_of(uid: str, *, client: CalcomClient, deadline: Deadline) -> str:

@@ -25,7 +25,8 @@ def without_backlink(company: Company) -> QuerySet[Appointment]:
 def without_call(company: Company) -> QuerySet[Appointment]:
     """A call points at them, and they at none."""
     pointing = Call.objects.filter(company=company, appointment=OuterRef("pk"))
-    return Appointment.objects.filter(Exists(pointing), company=company, call=None)
+    rows = Appointment.objects.filter(Exists(pointing), company=company, call=None)
+    return rows.exclude(status__in=(Status.PENDING, Status.FAILED))
 
 
 def with_wrong_flags(company: Company) -> QuerySet[Appointment]:
@@ -46,7 +47,11 @@ def mend(appointment: Appointment, *, now: datetime) -> None:
         pointing = Call.objects.filter(company=appointment.company_id, appointment=appointment)
         appointment.call = pointing.order_by("-pk").first()
         Appointment.objects.filter(pk=appointment.pk, call=None).update(call=appointment.call, updated_at=now)
-    mirror.link_call(appointment, now=now)
+    if appointment.call is not None and appointment.call.appointment_id is not None:
+        # It points there already, and knows more about its booking than we do.
+        mirror.confirm_call(appointment.call, now=now)
+    else:
+        mirror.link_call(appointment, now=now)
 
 
 def let_go_of_deleted(company: Company) -> None:

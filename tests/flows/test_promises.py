@@ -18,7 +18,7 @@ from django.utils import timezone
 from booking import follow
 from booking.calcom.objects import read_booking
 from booking.calcom.simulator.payloads import booking_json
-from booking.models import Appointment, BookingAttempt, SyncFailure
+from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from booking.models.sync_failure import OPEN_STATUSES
 from calls.models import Call, WebhookEvent
 from calls.retell import signature
@@ -291,3 +291,105 @@ def test_a_no_about_one_service_is_not_false_because_another_stands_at_that_time
     calcom.web_reschedule(Appointment.objects.get(status="scheduled").calcom_booking_uid, at(12))
     reconcile(caller.company, full=True)
     verdict()
+
+
+def test_of_two_that_are_confirmed_again_the_row_stays_with_the_first(salon, calcom, phone):
+    uid = phone().book(at(10)).uid
+    successor = calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
+    reconcile(salon, full=True)
+    calcom.web_cancel(successor.uid, silent=True)
+    calcom.web_confirm(uid, silent=True)
+    reconcile(salon, full=True)
+    calcom.web_confirm(successor.uid, silent=True)
+    for _ in range(2):
+        reconcile(salon, full=True)
+        assert Appointment.objects.get().calcom_booking_uid == uid
+    left = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+    assert [failure.failure_type for failure in left] == ["duplicate_booking"]
+
+
+def test_a_booking_confirmed_again_does_not_replace_a_successor_that_moved_on(salon, calcom, phone, work):
+    uid = phone().book(at(10)).uid
+    second = calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
+    reconcile(salon, full=True)
+    calcom.web_confirm(uid, silent=True)
+    third = calcom.web_reschedule(second.uid, at(14), by_owner=True, silent=True)
+    deliver(salon, {"triggerEvent": "BOOKING_CREATED", "payload": {"uid": uid}})
+    deliver(salon, {"triggerEvent": "BOOKING_RESCHEDULED", "payload": {"uid": third.uid}})
+    work()
+    assert Appointment.objects.get().calcom_booking_uid == third.uid
+
+
+def test_a_callback_that_is_wanted_as_at_first_again_is_no_replay(phone):
+    caller = phone()
+    for when in ("tomorrow at 10", "Friday afternoon", "tomorrow at 10"):
+        assert caller.ask("request_callback", reason="Price", preferred_time=when).code == "callback_noted"
+        assert CallbackRequest.objects.get().preferred_time == when
+
+
+def test_a_link_that_is_mended_keeps_what_the_call_knows(salon, calcom, phone):
+    calcom.web_book("open", start=at(10))
+    reconcile(salon, full=True)
+    phone().ask("list_services")
+    Appointment.objects.update(customer=None)
+    Call.objects.update(
+        appointment=Appointment.objects.get(),
+        booking_confirmed=True,
+        appointment_made=True,
+        booking_details={"said": "by the call"},
+    )
+    before = Call.objects.values("customer", "booking_details").get()
+    reconcile(salon, full=True)
+    assert Appointment.objects.get().call is not None
+    assert Call.objects.values("customer", "booking_details").get() == before
+
+
+def test_a_call_is_not_confirmed_by_what_has_failed(salon, calcom, phone):
+    phone().book(at(10))
+    failed = Appointment.objects.get()
+    calcom.web_cancel(failed.calcom_booking_uid, silent=True)
+    Appointment.objects.update(call=None, status="failed", calcom_booking_uid=None)
+    Call.objects.update(booking_confirmed=False, appointment_made=False, appointment=failed)
+    reconcile(salon, full=True)
+    assert not Call.objects.get().booking_confirmed
+
+
+def test_a_move_of_what_another_company_has_is_that_companys(salon, calcom):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    reconcile(salon, full=True)
+    moved = calcom.web_reschedule(booking.uid, at(12), silent=True)
+    reconcile(other, full=True)
+    reconcile(salon, full=True)
+    row = Appointment.objects.get()
+    assert (row.company, row.calcom_booking_uid) == (salon, moved.uid)
+    assert not SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+
+
+def test_what_a_person_moved_onto_the_callers_other_booking_is_not_cancelled(
+    salon, calcom, phone, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    caller = phone()
+    assert caller.book(at(14)).code == "booked"
+    calcom.faults.timeout_after_commit()
+    assert caller.book(at(10)).code == "checking"
+    by_start = {booking.start: booking for booking in calcom.active_bookings()}
+    calcom.web_cancel(by_start[at(14)].uid, silent=True)
+    moved = calcom.web_reschedule(by_start[at(10)].uid, at(14), silent=True)
+    calcom.web_confirm(by_start[at(14)].uid, silent=True)
+    settle_later()
+    assert calcom.booking(moved.uid).is_active
+    left = SyncFailure.objects.filter(status__in=OPEN_STATUSES, calcom_booking_id=moved.uid)
+    assert "duplicate_booking" in {failure.failure_type for failure in left}
+    assert len(caller.ask("list_appointments").body["appointments"]) == 1
+
+
+def test_moved_away_and_back_is_told_with_the_uid_it_has_now(calcom, phone):
+    caller = phone()
+    first = caller.book(at(10)).uid
+    for hour in (12, 10):
+        assert caller.ask("reschedule_appointment", new_start=at(hour).isoformat()).code == "rescheduled"
+    again = caller.book(at(10))
+    assert (again.code, calcom.booking(again.uid).is_active) == ("booked", True)
+    assert again.uid != first
