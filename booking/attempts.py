@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from booking import idempotency
@@ -31,7 +31,7 @@ from customers.statements import Given, Select
 
 State = BookingAttempt.State
 
-POLL_SECONDS = (0.03, 0.05, 0.1, 0.2)
+_PAUSES = (0.03, 0.05, 0.1, 0.2)  # seconds
 
 _NEAR = Select(
     lambda: (
@@ -206,8 +206,20 @@ def take_write_lock(attempt: BookingAttempt, *, lock: str, deadline: Deadline) -
             )
         if deadline.remaining == 0:
             return False
-        time.sleep(POLL_SECONDS[min(tries, len(POLL_SECONDS) - 1)])
+        give_way(tries)
         tries += 1
+
+
+def give_way(tries: int) -> None:
+    """A moment for whoever is at work on the same thing: a longer one each time it is tried."""
+    time.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+
+
+def still_open(attempts: QuerySet[BookingAttempt]) -> QuerySet[BookingAttempt]:
+    """Those of which nobody knows yet how they end, with what it takes to find out."""
+    return attempts.filter(state__in=OPEN_STATES).select_related(
+        "appointment__service", "appointment__customer", "company", "call"
+    )
 
 
 def finish(

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from booking import (
@@ -246,15 +247,12 @@ def _join(appointment: Appointment, intention: Intention, *, deadline: Deadline)
     until = deadline.less(_reserve())
     tries = 0
     while appointment.status == Appointment.Status.PENDING:
-        attempt = _open_attempt(appointment)
-        if attempt is not None and completer.may_take_over(attempt, now=timezone.now()):
-            with suppress(CalcomUnavailable):
-                completer.settle_attempt(attempt, deadline=deadline.less(0.3))
+        if completer.settle_abandoned(_still_open(appointment), deadline=deadline.less(0.3)):
             appointment.refresh_from_db()
             break
         if until.remaining == 0:
             break
-        time.sleep(attempts.POLL_SECONDS[min(tries, len(attempts.POLL_SECONDS) - 1)])
+        attempts.give_way(tries)
         tries += 1
         appointment.refresh_from_db()
     return _standing(appointment, intention, deadline=deadline)
@@ -294,23 +292,16 @@ def _settle_change(appointment: Appointment, *, deadline: Deadline) -> bool:
     """Whether it is known that the appointment stands as it does here: False while it is being moved or
     cancelled, or nobody knows how that went.
     """
-    attempt = _open_attempt(appointment)
-    if attempt is None:
+    open_ones = list(_still_open(appointment))
+    if not open_ones:
         return True
-    if completer.may_take_over(attempt, now=timezone.now()):
-        with suppress(CalcomUnavailable):
-            completer.settle_attempt(attempt, deadline=deadline.less(0.3))
+    completer.settle_abandoned(open_ones, deadline=deadline.less(0.3))
     appointment.refresh_from_db()
-    return _open_attempt(appointment) is None
+    return not _still_open(appointment).exists()
 
 
-def _open_attempt(appointment: Appointment) -> BookingAttempt | None:
-    return (
-        appointment.attempts.filter(state__in=(State.CLAIMED, State.UNKNOWN))
-        .select_related("appointment__service", "appointment__customer", "company", "call")
-        .order_by("-id")
-        .first()
-    )
+def _still_open(appointment: Appointment) -> QuerySet[BookingAttempt]:
+    return attempts.still_open(appointment.attempts.all())
 
 
 # --- The claim is ours: ask Cal.com
@@ -474,11 +465,11 @@ def _own_move_to(intention: Intention) -> BookingAttempt | None:
     moves = BookingAttempt.objects.filter(
         company=intention.company,
         kind=BookingAttempt.Kind.RESCHEDULE,
-        state__in=(State.CLAIMED, State.UNKNOWN),
         appointment__customer=intention.customer,
         appointment__service=intention.service,
-    ).select_related("appointment__service", "appointment__customer", "company", "call")
-    return next((move for move in moves if change_outcome.wanted_start(move) == intention.starts_at), None)
+    )
+    open_ones = attempts.still_open(moves)
+    return next((m for m in open_ones if change_outcome.wanted_start(m) == intention.starts_at), None)
 
 
 def _after_own_move(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -235,16 +234,12 @@ def _claim(change: Change) -> BookingAttempt | None:
 
 def _wait_for_others(change: Change, *, until: Deadline, deadline: Deadline, tries: int) -> bool:
     """False: there is no time left to wait."""
-    open_ones = change.appointment.attempts.filter(state__in=OPEN_STATES).order_by("-id")
-    attempt = open_ones.select_related("appointment__service", "company", "call").first()
-    if attempt is not None and completer.may_take_over(attempt, now=timezone.now()):
-        with suppress(CalcomUnavailable):
-            completer.settle_attempt(attempt, deadline=deadline.less(0.3))
-        if open_ones.exists():
-            return False  # it cannot be found out yet
+    open_ones = attempts.still_open(change.appointment.attempts.all())
+    if completer.settle_abandoned(open_ones, deadline=deadline.less(0.3)) and open_ones.all().exists():
+        return False  # it cannot be found out yet
     if until.remaining == 0:
         return False
-    time.sleep(attempts.POLL_SECONDS[min(tries, len(attempts.POLL_SECONDS) - 1)])
+    attempts.give_way(tries)
     return True
 
 

@@ -13,6 +13,8 @@ is undone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -99,6 +101,18 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
 def may_take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
     """Whether nobody else can be busy with it."""
     return attempt.state in OPEN_STATES and attempt.lease_expires_at <= now
+
+
+def settle_abandoned(open_ones: Iterable[BookingAttempt], *, deadline: Deadline) -> bool:
+    """Look for those that nobody is busy with; False if somebody is with all of them. Where Cal.com cannot be
+    asked they are as unknown afterwards as before.
+    """
+    now = timezone.now()
+    abandoned = [attempt for attempt in open_ones if may_take_over(attempt, now=now)]
+    with suppress(CalcomUnavailable):
+        for attempt in abandoned:
+            settle_attempt(attempt, deadline=deadline)
+    return bool(abandoned)
 
 
 def settle_attempt(

@@ -7,19 +7,14 @@ very call. A withheld number has only the latter.
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from booking import attempts, catalogue, completer, instants
-from booking.calcom.errors import CalcomUnavailable
 from booking.conversation import Conversation
 from booking.models import (
-    OPEN_STATES,
     OPEN_STATUSES,
     PROVEN_STATUSES,
     Appointment,
@@ -55,26 +50,17 @@ def unclear(conversation: Conversation) -> set[int]:
         status__in=OPEN_STATUSES,
         failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
     )
-    open_ones = BookingAttempt.objects.filter(
+    theirs = BookingAttempt.objects.filter(
         ~Exists(decided_by_a_person),
         appointment__in=_of_caller(conversation),
         appointment__starts_at__gt=conversation.now,
-        state__in=OPEN_STATES,
-    ).select_related("appointment__service", "appointment__customer", "company", "call")
+    )
     tries = 0
-    while True:
-        found = list(open_ones.all())
-        if not found or until.remaining == 0:
+    while (found := list(attempts.still_open(theirs))) and until.remaining:
+        if completer.settle_abandoned(found, deadline=until):
+            found = list(attempts.still_open(theirs))
             break
-        abandoned = [each for each in found if completer.may_take_over(each, now=timezone.now())]
-        if abandoned:
-            with suppress(CalcomUnavailable):
-                for attempt in abandoned:
-                    completer.settle_attempt(attempt, deadline=until)
-            found = list(open_ones.all())
-            break
-        # Somebody else waits for Cal.com's answer.
-        time.sleep(attempts.POLL_SECONDS[min(tries, len(attempts.POLL_SECONDS) - 1)])
+        attempts.give_way(tries)  # somebody else waits for Cal.com's answer
         tries += 1
     return {attempt.appointment_id for attempt in found}
 
