@@ -17,7 +17,6 @@ from django.utils.dateparse import parse_datetime
 from booking import attempts, availability, failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound
 from booking.calcom.objects import Booking
 from booking.models import Appointment, BookingAttempt
 
@@ -50,9 +49,8 @@ def is_as_asked(attempt: BookingAttempt, answer: Booking) -> bool:
 
 def look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> Seen:
     """Changes nothing. Raises CalcomError if Cal.com could not be asked, which says nothing."""
-    try:
-        target = client.get_booking(attempt.target_uid, deadline=deadline)
-    except BookingNotFound:
+    target = client.find_booking(attempt.target_uid, deadline=deadline)
+    if target is None:
         return Seen(is_done=False, booking=None)
     end, former = lookup.end_of_chain(target, client=client, deadline=deadline)
     if attempt.kind == Kind.CANCEL:

@@ -8,7 +8,7 @@ with a new uid, here it is the same promise at another time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,7 +61,7 @@ def follow(
     appointment: Appointment,
     *,
     booking: Booking,
-    former_uids: Sequence[str] = (),
+    former_uids: Collection[str] = (),
     knows_of_absence: bool = True,
     now: datetime,
 ) -> Followed:
@@ -109,7 +109,7 @@ def follow(
 def _is_stale(
     row: Appointment,
     booking: Booking,
-    former_uids: Sequence[str],
+    former_uids: Collection[str],
     *,
     knows_of_absence: bool,
 ) -> bool:
@@ -117,10 +117,7 @@ def _is_stale(
     proven by the uids, and nothing else can replace what stands.
     """
     if booking.uid != row.calcom_booking_uid:
-        lineage = {*former_uids}
-        if not has_been_at(row, booking.uid):
-            lineage.add(booking.rescheduled_from_uid)
-        return bool(row.calcom_booking_uid) and row.calcom_booking_uid not in lineage
+        return bool(row.calcom_booking_uid) and not is_what_became_of(row, booking, former_uids)
     seen, mirrored = booking.updated_at or booking.created_at, row.calcom_updated_at
     if seen is None or mirrored is None or seen > mirrored:
         return False
@@ -128,14 +125,19 @@ def _is_stale(
     return seen < mirrored or (takes_back and not knows_of_absence)
 
 
-def has_been_at(row: Appointment, uid: str) -> bool:
-    """Whether the row was this booking once, and has gone on: also back to the one it was moved from, where a
-    host has confirmed that again.
-    """
-    return FormerUid.objects.filter(uid=uid, appointment=row).exists()
+def is_what_became_of(row: Appointment, booking: Booking, former_uids: Collection[str]) -> bool:
+    """Whether the booking is the row's, or what the row's was moved to."""
+    if row.calcom_booking_uid in (booking.uid, *former_uids):
+        return True
+    if row.calcom_booking_uid != booking.rescheduled_from_uid:
+        return False
+    # Where a host has confirmed the first one again, the row has gone back to it: it was at this one before.
+    return not FormerUid.objects.filter(uid=booking.uid, appointment=row).exists()
 
 
-def _remember_uids(row: Appointment, booking: Booking, former_uids: Sequence[str], *, now: datetime) -> None:
+def _remember_uids(
+    row: Appointment, booking: Booking, former_uids: Collection[str], *, now: datetime
+) -> None:
     former = {*former_uids, row.calcom_booking_uid or "", booking.rescheduled_from_uid} - {"", booking.uid}
     for uid in sorted(former):
         FormerUid.objects.get_or_create(uid=uid, defaults={"appointment": row, "replaced_at": now})

@@ -26,7 +26,6 @@ from booking.attempts import Intention
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
-    BookingNotFound,
     CalcomError,
     CalcomUnavailable,
     OutcomeUnknown,
@@ -107,13 +106,9 @@ def recreate(
 
 def prove_absent(appointment: Appointment, *, client: CalcomClient, deadline: Deadline) -> None:
     """Have Cal.com show that no booking of this appointment stands. Raises CannotRecreate, CalcomError."""
-    if appointment.calcom_booking_uid:
-        try:
-            client.get_booking(appointment.calcom_booking_uid, deadline=deadline)
-        except BookingNotFound:
-            pass
-        else:
-            raise CannotRecreate("Cal.com knows the booking of this appointment.")
+    uid = appointment.calcom_booking_uid
+    if uid and client.find_booking(uid, deadline=deadline) is not None:
+        raise CannotRecreate("Cal.com knows the booking of this appointment.")
     for attempt in appointment.attempts.filter(kind=BookingAttempt.Kind.CREATE).order_by("-pk")[:5]:
         attempt.appointment = appointment
         for booking in lookup.find_created(attempt, client=client, deadline=deadline):

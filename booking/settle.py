@@ -33,6 +33,7 @@ from booking import (
     event_types,
     failures,
     idempotency,
+    known_uids,
     lookup,
     lost_attempts,
     mirror,
@@ -42,7 +43,7 @@ from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
-from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 from booking.outcomes import Code
 from booking.ownership import Asked, Judgement, Layer, Verdict
 from customers.database import drop_dead_connections
@@ -155,11 +156,7 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
 
 def _is_somebody_elses(uid: str, attempt: BookingAttempt) -> bool:
     """Whether another appointment is, or was, this booking."""
-    others = Appointment.objects.exclude(pk=attempt.appointment_id)
-    return (
-        others.filter(calcom_booking_uid=uid).exists()
-        or FormerUid.objects.filter(uid=uid).exclude(appointment=attempt.appointment_id).exists()
-    )
+    return any(each.appointment != attempt.appointment_id for each in known_uids.holders([uid]))
 
 
 def _store(
@@ -254,10 +251,7 @@ def report_twin(attempt: BookingAttempt, booking: Booking) -> None:
 
 def is_known(uid: str, *, company_id: int) -> bool:
     """Whether an appointment of the company is, or was, this booking."""
-    return (
-        Appointment.objects.filter(company=company_id, calcom_booking_uid=uid).exists()
-        or FormerUid.objects.filter(uid=uid, appointment__company=company_id).exists()
-    )
+    return any(each.company == company_id for each in known_uids.holders([uid]))
 
 
 def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:

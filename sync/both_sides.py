@@ -15,7 +15,7 @@ from typing import Any
 from booking import failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound, CalcomError
+from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, SyncFailure
@@ -166,12 +166,8 @@ def compare(appointment: Appointment | None, booking: Booking | None, *, now: da
 def _ask(
     uid: str, attempt: BookingAttempt | None, *, client: CalcomClient, deadline: Deadline
 ) -> Booking | None:
-    if uid:
-        try:
-            return client.get_booking(uid, deadline=deadline)
-        except BookingNotFound:
-            pass
-    if attempt is None:
-        return None
+    booking = client.find_booking(uid, deadline=deadline) if uid else None
+    if booking is not None or attempt is None:
+        return booking
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     return found[0] if found else None

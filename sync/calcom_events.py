@@ -11,11 +11,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from booking import availability, completer, twins
-from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.deliveries import ENDINGS, Hint, read_hint
-from booking.calcom.errors import BookingNotFound
-from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment
 from calls import deliveries
@@ -43,7 +40,7 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
     if not uid:
         deliveries.finish(event, status=Status.IGNORED, note="It names no booking that could be asked for.")
         return
-    booking = _fetch(uid, client=client, deadline=deadline)
+    booking = client.find_booking(uid, deadline=deadline)
     still_being_written = now < event.received_at + WRITTEN_WITHIN
     if booking is None:
         if still_being_written:
@@ -97,11 +94,3 @@ def _uid_of(hint: Hint, company_id: int) -> str:
         if known:
             return known
     return hint.rescheduled_from_uid
-
-
-def _fetch(uid: str, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
-    """None: Cal.com says that there is no such booking."""
-    try:
-        return client.get_booking(uid, deadline=deadline)
-    except BookingNotFound:
-        return None

@@ -20,10 +20,9 @@ from enum import StrEnum
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from booking import availability, completer, failures, follow, imports, lookup
+from booking import availability, completer, failures, follow, imports, known_uids, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound
 from booking.calcom.objects import Booking
 from booking.models import (
     OPEN_STATES,
@@ -99,7 +98,14 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
     match = Match(company=company, booking=booking, kinship=Kinship.UNASSIGNED, former_uids=tuple(former))
     if appointment is not None:
         match = replace(match, kinship=Kinship.MIRRORED, appointment=appointment)
-        return _beside_its_successor(match, client, deadline) if _points_elsewhere(match) else match
+        successor = appointment.calcom_booking_uid
+        if (
+            successor
+            and booking.is_active
+            and not follow.is_what_became_of(appointment, booking, match.former_uids)
+        ):
+            return _beside(successor, match, client, deadline)
+        return match
     attempt = attempt_of(company, booking)
     if attempt is not None:
         return replace(match, kinship=Kinship.OF_ATTEMPT, attempt=attempt)
@@ -118,9 +124,7 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
 
 def _is_of_another_company(company: Company, uids: Sequence[str]) -> bool:
     """Two companies may share an event type, and whoever hears of the booking first has it."""
-    theirs = Appointment.objects.filter(calcom_booking_uid__in=uids).exclude(company=company)
-    once_theirs = FormerUid.objects.filter(uid__in=uids).exclude(appointment__company=company)
-    return theirs.exists() or once_theirs.exists()
+    return any(each.company != company.pk for each in known_uids.holders(uids))
 
 
 def converge(
@@ -190,44 +194,23 @@ def _appointment_of(company: Company, uids: list[str], *, number: int | None = N
     return found
 
 
-def _points_elsewhere(match: Match) -> bool:
-    row, booking = match.appointment, match.booking
-    if row is None or not (row.calcom_booking_uid and booking.is_active):
-        return False
-    lineage = {booking.uid, *match.former_uids}
-    if not follow.has_been_at(row, booking.uid):
-        lineage.add(booking.rescheduled_from_uid)
-    return row.calcom_booking_uid not in lineage
-
-
-def _beside_its_successor(match: Match, client: CalcomClient, deadline: Deadline) -> Match:
+def _beside(successor: str, match: Match, client: CalcomClient, deadline: Deadline) -> Match:
     """It is shown as active, and our row is at what it was moved to. That may be an old view of it; but a
     host can also confirm a booking again that was moved away, and then it stands, alone or beside the other.
     """
-    row, booking = match.appointment, match.booking
-    successor = row.calcom_booking_uid if row is not None else None
-    now_shown = _fetched(booking.uid, client, deadline)
+    now_shown = client.find_booking(match.booking.uid, deadline=deadline)
     if now_shown is None or not now_shown.is_active:
         return replace(match, kinship=Kinship.OVERTAKEN)
-    became = _fetched(successor or "", client, deadline)
+    became = client.find_booking(successor, deadline=deadline)
     if became is not None and lookup.end_of_chain(became, client=client, deadline=deadline)[0].is_active:
         return replace(match, kinship=Kinship.TWIN)
     # The successor does not stand any more, so this is what the row goes on as.
-    return replace(match, former_uids=(*match.former_uids, successor or ""))
-
-
-def _fetched(uid: str, client: CalcomClient, deadline: Deadline) -> Booking | None:
-    try:
-        return client.get_booking(uid, deadline=deadline) if uid else None
-    except BookingNotFound:
-        return None
+    return replace(match, former_uids=(*match.former_uids, successor))
 
 
 def _origin_of(uid: str, *, client: CalcomClient, deadline: Deadline) -> str:
-    try:
-        return client.get_booking(uid, deadline=deadline).rescheduled_from_uid
-    except BookingNotFound:
-        return ""
+    booking = client.find_booking(uid, deadline=deadline)
+    return booking.rescheduled_from_uid if booking is not None else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -245,10 +245,7 @@ class _Run:
     def _fetch(self, uid: str) -> Booking | None:
         """None: Cal.com says that there is no such booking."""
         self.fetched += 1
-        try:
-            return self.client.get_booking(uid, deadline=Deadline.after(ASK_SECONDS))
-        except BookingNotFound:
-            return None
+        return self.client.find_booking(uid, deadline=Deadline.after(ASK_SECONDS))
 
     def _read_and_heal(self, comparison: Comparison) -> None:
         self._sweep(comparison, afterUpdatedAt=self.since, sortUpdatedAt="asc")

@@ -186,9 +186,8 @@ class RemoteBookings:
         if uid in self._missing:
             return None
         if uid not in self._shown:
-            try:
-                booking = self._client.get_booking(uid, deadline=Deadline.after(PATIENCE_SECONDS))
-            except BookingNotFound:
+            booking = self._client.find_booking(uid, deadline=Deadline.after(PATIENCE_SECONDS))
+            if booking is None:
                 self._missing.add(uid)
                 return None
             self._remember(booking)

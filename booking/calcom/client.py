@@ -124,6 +124,13 @@ class CalcomClient:
         """
         return self.ask(f"/bookings/{uid}", version=BOOKINGS, read=_booking_in, deadline=deadline)
 
+    def find_booking(self, uid: str, *, deadline: Deadline) -> Booking | None:
+        """The same, None where Cal.com says that there is no such booking. Raises CalcomError."""
+        try:
+            return self.get_booking(uid, deadline=deadline)
+        except BookingNotFound:
+            return None
+
     def list_bookings(self, *, deadline: Deadline, **filters: str | int | datetime) -> Iterator[Booking]:
         """https://cal.com/docs/api-reference/v2/bookings/get-all-bookings
 

@@ -1,0 +1,22 @@
+"""Whose booking a uid is, or was before it was moved: in every company, because Cal.com's uids are unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from booking.models import Appointment, FormerUid
+
+
+@dataclass(frozen=True)
+class Holder:
+    appointment: int
+    company: int
+
+
+def holders(uids: Iterable[str]) -> list[Holder]:
+    """The appointments that are, or were, one of these bookings."""
+    uids = list(uids)
+    now = Appointment.objects.filter(calcom_booking_uid__in=uids).order_by().values_list("pk", "company")
+    once = FormerUid.objects.filter(uid__in=uids).values_list("appointment", "appointment__company")
+    return [Holder(*row) for row in now.union(once)]
