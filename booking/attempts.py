@@ -27,7 +27,7 @@ from calls.models import Call
 from customers import statements
 from customers.models import Branch, Company, Customer
 from customers.names import same_person
-from customers.statements import Given, Select
+from customers.statements import Change, Given, Select
 
 State = BookingAttempt.State
 
@@ -116,7 +116,6 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
         sync_attempt_count=1,
         last_sync_attempted_at=now,
     )
-    statements.insert(appointment)
     attempt_id = uuid.uuid4()
     attempt = BookingAttempt(
         uuid=attempt_id,
@@ -130,7 +129,7 @@ def _claim(intention: Intention, *, now: datetime, take_lock: bool) -> Claim:
         write_lock=slot_lock(intention) if take_lock else None,
         lease_expires_at=lease_end(now),
     )
-    statements.insert(attempt)
+    statements.insert_both(appointment, attempt, link="appointment")
     return Claim(attempt=attempt, appointment=appointment)
 
 
@@ -222,7 +221,12 @@ def still_open(attempts: QuerySet[BookingAttempt]) -> QuerySet[BookingAttempt]:
     )
 
 
-def finish(
+def finish(attempt: BookingAttempt, **how: Any) -> bool:
+    """Move an attempt to a final state: see `finishing`. False: somebody else has finished it."""
+    return bool(finishing(attempt, **how).make())
+
+
+def finishing(
     attempt: BookingAttempt,
     *,
     state: BookingAttempt.State,
@@ -230,20 +234,20 @@ def finish(
     now: datetime,
     from_states: tuple[BookingAttempt.State, ...] = OPEN_STATES,
     **fields: Any,
-) -> bool:
-    """Move an attempt to a final state. False: somebody else has finished it."""
-    return bool(
-        statements.update(
-            BookingAttempt,
-            {"id": attempt.pk, "state": from_states},
-            state=state,
-            told=told,
-            write_lock=None,
-            finished_at=now,
-            updated_at=now,
+) -> Change:
+    """What moves an attempt to a final state, if it still is in one of `from_states`."""
+    return Change(
+        BookingAttempt,
+        {"id": attempt.pk, "state": from_states},
+        {
+            "state": state,
+            "told": told,
+            "write_lock": None,
+            "finished_at": now,
+            "updated_at": now,
             **_sent(attempt),
             **fields,
-        )
+        },
     )
 
 

@@ -18,9 +18,9 @@ from django.utils import timezone
 from booking import alerts
 from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from calls.models import Call
-from customers import statements
 from customers.masking import mask_text
 from customers.models import Company
+from customers.statements import Change
 
 Type = SyncFailure.Type
 Status = SyncFailure.Status
@@ -93,6 +93,13 @@ def close_failures(
     """Close the open rows of problems that are gone, except those of the types in `but`; returns how many
     there were.
     """
+    return closing(company_id=company_id, subjects=subjects, note=note, but=but).make()
+
+
+def closing(
+    *, company_id: int, subjects: Collection[str], note: str, but: Collection[SyncFailure.Type] = ()
+) -> Change:
+    """What closes them."""
     where: dict[str, Any] = {
         "company": company_id,
         "subject": tuple(subjects),
@@ -100,13 +107,8 @@ def close_failures(
     }
     if but:
         where["failure_type"] = tuple(each for each in Type if each not in but)
-    return statements.update(
-        SyncFailure,
-        where,
-        status=Status.RESOLVED,
-        resolved_at=timezone.now(),
-        resolution_notes=note,
-    )
+    values = {"status": Status.RESOLVED, "resolved_at": timezone.now(), "resolution_notes": note}
+    return Change(SyncFailure, where, values)
 
 
 def resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:

@@ -19,6 +19,7 @@ from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
 from customers import statements
+from customers.statements import Change
 
 # Cal.com's words → ours, for a booking that was just made. `accepted` is as good as it gets there.
 STATUS = {
@@ -64,36 +65,39 @@ def settle_created(
         "last_sync_attempted_at": now,
         "updated_at": now,
     }
-    with transaction.atomic():
-        # The attempt first, as everywhere: two that settle at once must not wait for each other.
-        finished = attempts.finish(
+    # The attempt first, as everywhere: two that settle at once must not wait for each other.
+    deciding = (
+        attempts.finishing(
             attempt,
             state=BookingAttempt.State.SUCCEEDED,
             told=told,
             now=now,
             from_states=ADOPTABLE,
             **attempt_fields,
-        )
-        changed = finished and statements.update(
+        ),
+        Change(
             Appointment,
             {"id": appointment.pk, "status": (Appointment.Status.PENDING, Appointment.Status.FAILED)},
-            **stored,
-        )
-        if not changed:
+            stored,
+        ),
+    )
+    # What else a booking puts in order, `booking.gone` finds.
+    gaps_are_closed = failures.closing(
+        company_id=attempt.company_id,
+        subjects=failures.subjects_of(attempt, uid=booking.uid),
+        note="Settled: the booking is at Cal.com and here.",
+    )
+    with transaction.atomic():
+        if not statements.update_in_turn(
+            deciding, (*_linking(appointment, stored, now=now), gaps_are_closed)
+        ):
             raise MovedOn
         if booking.rescheduled_from_uid:
             FormerUid.objects.get_or_create(
                 uid=booking.rescheduled_from_uid, defaults={"appointment": appointment}
             )
-        for name, value in stored.items():
-            setattr(appointment, name, value)
-        link_call(appointment, now=now)
-        # What else a booking puts in order, `booking.gone` finds.
-        failures.close_failures(
-            company_id=attempt.company_id,
-            subjects=failures.subjects_of(attempt, uid=booking.uid),
-            note="Settled: the booking is at Cal.com and here.",
-        )
+    for name, value in stored.items():
+        setattr(appointment, name, value)
     return appointment
 
 
@@ -110,18 +114,23 @@ def key_at(appointment: Appointment, starts_at: datetime) -> str | None:
 
 def link_call(appointment: Appointment, *, now: datetime) -> None:
     """Point the call back at its appointment, with what it takes to rebuild it should it ever be lost."""
+    for change in _linking(appointment, {}, now=now):
+        change.make()
+
+
+def _linking(appointment: Appointment, stored: Mapping[str, Any], *, now: datetime) -> list[Change]:
+    """The same as a change: none without a call. `stored` is what the appointment is about to become."""
     if appointment.call_id is None:
-        return
-    statements.update(
-        Call,
-        {"id": appointment.call_id},
-        appointment=appointment,
-        appointment_made=True,
-        booking_confirmed=True,
-        customer=appointment.customer,
-        booking_details=_details_of(appointment),
-        updated_at=now,
-    )
+        return []
+    values = {
+        "appointment": appointment,
+        "appointment_made": True,
+        "booking_confirmed": True,
+        "customer": appointment.customer,
+        "booking_details": _details_of(appointment, stored),
+        "updated_at": now,
+    }
+    return [Change(Call, {"id": appointment.call_id}, values)]
 
 
 def confirm_call(call: Call, *, now: datetime) -> None:
@@ -131,20 +140,22 @@ def confirm_call(call: Call, *, now: datetime) -> None:
     )
 
 
-def _details_of(appointment: Appointment) -> dict[str, Any]:
+def _details_of(appointment: Appointment, stored: Mapping[str, Any]) -> dict[str, Any]:
     service = appointment.service
     customer = appointment.customer
+    starts_at: datetime = stored.get("starts_at", appointment.starts_at)
+    ends_at: datetime = stored.get("ends_at", appointment.ends_at)
     return {
         "service": service.slug if service else None,
         "service_id": appointment.service_id,
-        "start": appointment.starts_at.isoformat(),
-        "end": appointment.ends_at.isoformat(),
+        "start": starts_at.isoformat(),
+        "end": ends_at.isoformat(),
         "attendee": {
             "name": appointment.attendee_name,
             "phone": customer.phone if customer else None,
             "email": appointment.attendee_email,
         },
-        "uid": appointment.calcom_booking_uid,
+        "uid": stored.get("calcom_booking_uid", appointment.calcom_booking_uid),
     }
 
 
@@ -168,7 +179,7 @@ def link_calls(pairs: Mapping[int, int], *, now: datetime) -> list[int]:
             call = Call.objects.filter(pk=call_id, company=appointment.company_id, appointment=None)
             stored: dict[str, Any] = {"customer": appointment.customer} if appointment.customer_id else {}
             if call.filter(Q(booking_details__isnull=True) | Q(booking_details=None)).exists():
-                stored["booking_details"] = _details_of(appointment)
+                stored["booking_details"] = _details_of(appointment, {})
             if call.update(
                 appointment=appointment,
                 appointment_made=True,

@@ -11,22 +11,38 @@ no signals and know neither expressions nor lookups other than equality.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.query import get_related_populators
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 # PostgreSQL's word for it, until the end of the transaction: outside of one, that is of its statement.
 _NOT_SYNCED = "set_config('synchronous_commit', 'off', true)"
 
+
+# Values that both databases take as they are, if they are of this very type (or None). The field converts any
+# other.
+_AS_IT_IS: dict[type[Field[Any, Any]], type] = {
+    models.BigAutoField: int,
+    models.BooleanField: bool,
+    models.CharField: str,
+    models.EmailField: str,
+    models.ForeignKey: int,
+    models.IntegerField: int,
+    models.BigIntegerField: int,
+    models.PositiveIntegerField: int,
+    models.PositiveSmallIntegerField: int,
+    models.SlugField: str,
+    models.TextField: str,
+}
 
 _SELECTS: list[Select[Any]] = []
 
@@ -51,10 +67,40 @@ class Given(Expression):
         return "%s", [self]
 
 
+class _Column:
+    """A field that is written or compared: how its values get to the database."""
+
+    def __init__(self, field: Any) -> None:
+        self.field = field
+        self.attname = field.attname
+        self.fills_in = type(field).pre_save is not Field.pre_save  # a moment of its own, for instance
+        self.as_it_is = _AS_IT_IS.get(type(field))
+
+    def of(self, row: Model, connection: BaseDatabaseWrapper) -> Any:
+        """What is stored of a new row."""
+        if self.fills_in:
+            return self.to_store(self.field.pre_save(row, True), connection)
+        return self.to_store(getattr(row, self.attname), connection)
+
+    def to_store(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if value is None or type(value) is self.as_it_is:
+            return value
+        if isinstance(value, Model):
+            value = value.pk
+        return self.field.get_db_prep_save(value, connection)
+
+    def to_compare(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if value is None or type(value) is self.as_it_is:
+            return value
+        if isinstance(value, Model):
+            value = value.pk
+        return self.field.get_db_prep_value(value, connection)
+
+
 @dataclass(frozen=True)
 class _Compiled:
     sql: str
-    parameters: list[tuple[str | None, Any]]  # the name of a given value and its field, or None and the value
+    parameters: list[tuple[str | None, Any]]  # a given one's name and column, or None and the value
     converters: list[tuple[int, list[Callable[..., Any]], Any]]
     model: type[Model]
     names: list[str]
@@ -94,12 +140,10 @@ class Select(Generic[M]):
         compiled = self._compiled
         connection = connections[DEFAULT_DB_ALIAS]
         parameters = [
-            value if name is None else value.get_db_prep_value(given[name], connection)
+            value if name is None else value.to_compare(given[name], connection)
             for name, value in compiled.parameters
         ]
-        with connection.cursor() as cursor:
-            cursor.execute(compiled.sql, parameters)
-            rows: list[Any] = cursor.fetchall()
+        rows = _run(connection, compiled.sql, parameters, _fetch)
         if not compiled.converters:
             return rows
         return [_converted(row, compiled.converters, connection) for row in rows]
@@ -117,7 +161,7 @@ class Select(Generic[M]):
         return _Compiled(
             sql=sql,
             parameters=[
-                (p.name, _field(queryset.model, p.of)) if isinstance(p, Given) else (None, p)
+                (p.name, _Column(_field(queryset.model, p.of))) if isinstance(p, Given) else (None, p)
                 for p in parameters
             ],
             converters=[
@@ -160,63 +204,164 @@ def insert(row: Model, *, unless_there: bool = False, may_be_lost: bool = False)
     """
     connection = connections[DEFAULT_DB_ALIAS]
     in_a_hurry = may_be_lost and not connection.in_atomic_block
-    sql, fields = _insert(type(row), connection.vendor, unless_there, in_a_hurry)
-    values = [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields]
-    with connection.cursor() as cursor, _unsynced(cursor, connection.vendor if in_a_hurry else ""):
-        cursor.execute(sql, values)
-        returned = cursor.fetchall()
+    sql, columns = _insert(type(row), connection.vendor, unless_there, in_a_hurry)
+    values = [column.of(row, connection) for column in columns]
+    returned = _run(connection, sql, values, _fetch, in_a_hurry=in_a_hurry)
     if not returned:
         return False
-    row.pk = returned[0][0]
-    row._state.adding = False  # noqa: SLF001  (as Model.save does)
-    row._state.db = DEFAULT_DB_ALIAS  # noqa: SLF001
+    _is_stored(row, returned[0][0])
     return True
 
 
-def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = False, **values: Any) -> int:
-    """Change the rows whose fields equal those of `where` (a tuple: one of them), and say how many that
-    were. `may_be_lost`: as for an insert.
-    """
-    if () in where.values():
-        return 0  # one of none
+def insert_both(parent: Model, child: Model, *, link: str) -> None:
+    """Store two new rows, the second with its foreign key `link` to the first. Both or none."""
     connection = connections[DEFAULT_DB_ALIAS]
-    in_a_hurry = may_be_lost and not connection.in_atomic_block
-    shape = tuple((name, len(asked) if isinstance(asked, tuple) else 0) for name, asked in where.items())
-    sql, changed, compared = _update(model, shape, tuple(values))
-    if in_a_hurry and connection.vendor == "postgresql":
-        sql += f" RETURNING {_NOT_SYNCED}"
-    parameters = [
-        field.get_db_prep_save(_plain(value), connection)
-        for field, value in zip(changed, values.values(), strict=True)
-    ]
-    for field, asked in zip(compared, where.values(), strict=True):
-        parts = asked if isinstance(asked, tuple) else (asked,)
-        parameters += [field.get_db_prep_value(_plain(part), connection) for part in parts]
-    with connection.cursor() as cursor, _unsynced(cursor, connection.vendor if in_a_hurry else ""):
-        cursor.execute(sql, parameters)
-        return int(cursor.rowcount)
-
-
-def _plain(value: Any) -> Any:
-    return value.pk if isinstance(value, Model) else value
-
-
-@contextmanager
-def _unsynced(cursor: Any, vendor: str) -> Iterator[None]:
-    if vendor != "sqlite":
-        yield
+    if connection.vendor != "postgresql":
+        with transaction.atomic():
+            insert(parent)
+            setattr(child, link, parent)
+            insert(child)
         return
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    try:
-        yield
-    finally:
-        cursor.execute("PRAGMA synchronous=FULL")
+    sql, columns, linked = _insert_both(type(parent), type(child), link)
+    values = [column.of(parent, connection) for column in columns]
+    values += [column.of(child, connection) for column in linked]
+    ((child_pk, parent_pk),) = _run(connection, sql, values, _fetch)
+    _is_stored(parent, parent_pk)
+    setattr(child, link, parent)
+    _is_stored(child, child_pk)
+
+
+def _is_stored(row: Model, pk: Any) -> None:
+    row.pk = pk
+    row._state.adding = False  # noqa: SLF001  (as Model.save does)
+    row._state.db = DEFAULT_DB_ALIAS  # noqa: SLF001
+
+
+@dataclass(frozen=True)
+class Change:
+    """An update that may be made: of the rows whose fields equal those of `where` (a tuple: one of them)."""
+
+    model: type[Model]
+    where: dict[str, Any]
+    values: dict[str, Any]
+
+    def make(self, *, may_be_lost: bool = False) -> int:
+        """Returns how many rows that were. `may_be_lost`: as for an insert."""
+        if self.is_of_none:
+            return 0
+        connection = connections[DEFAULT_DB_ALIAS]
+        in_a_hurry = may_be_lost and not connection.in_atomic_block
+        sql, columns = _update(*self.shape)
+        if in_a_hurry and connection.vendor == "postgresql":
+            sql += f" RETURNING {_NOT_SYNCED}"
+        return _run(connection, sql, self.parameters(columns, connection), _count, in_a_hurry=in_a_hurry)
+
+    @property
+    def is_of_none(self) -> bool:
+        return () in self.where.values()  # one of none
+
+    @property
+    def shape(self) -> _Shape:
+        """What decides about the text of the statement."""
+        compared = tuple(
+            (name, len(asked) if isinstance(asked, tuple) else 0) for name, asked in self.where.items()
+        )
+        return self.model, compared, tuple(self.values)
+
+    def parameters(self, columns: list[_Column], connection: BaseDatabaseWrapper) -> list[Any]:
+        changed, compared = columns[: len(self.values)], columns[len(self.values) :]
+        parameters = [
+            column.to_store(value, connection)
+            for column, value in zip(changed, self.values.values(), strict=True)
+        ]
+        for column, asked in zip(compared, self.where.values(), strict=True):
+            parts = asked if isinstance(asked, tuple) else (asked,)
+            parameters += [column.to_compare(part, connection) for part in parts]
+        return parameters
+
+
+_Shape = tuple[type[Model], tuple[tuple[str, int], ...], tuple[str, ...]]
+
+
+def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = False, **values: Any) -> int:
+    """Make one change, and say how many rows it was of."""
+    return Change(model, where, values).make(may_be_lost=may_be_lost)
+
+
+def update_in_turn(deciding: Sequence[Change], following: Sequence[Change]) -> bool:
+    """Make the deciding changes one after the other, each only if the one before it has found a row; if all
+    of them have, also the following ones. False if one has not: then roll back. Each is of another table.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    following = [change for change in following if not change.is_of_none]
+    if connection.vendor != "postgresql":
+        if not all(change.make() for change in deciding):
+            return False
+        for change in following:
+            change.make()
+        return True
+    # In one statement: a caller waits for one way there and back.
+    sql, columns = _update_in_turn(
+        tuple(change.shape for change in deciding), tuple(change.shape for change in following)
+    )
+    parameters = [
+        parameter
+        for change, its in zip([*deciding, *following], columns, strict=True)
+        for parameter in change.parameters(its, connection)
+    ]
+    ((decided,),) = _run(connection, sql, parameters, _fetch)
+    return bool(decided)
+
+
+# Where psycopg's own cursor stands in each of its connections: what it has learned of the values it keeps.
+_CURSOR = "slotkeeper_cursor"
+
+
+def _fetch(cursor: Any) -> list[Any]:
+    rows: list[Any] = cursor.fetchall()
+    return rows
+
+
+def _count(cursor: Any) -> int:
+    return int(cursor.rowcount)
+
+
+def _run(
+    connection: BaseDatabaseWrapper,
+    sql: str,
+    parameters: list[Any],
+    read: Callable[[Any], T],
+    *,
+    in_a_hurry: bool = False,
+) -> T:
+    """What `read` makes of the cursor that has run the statement. Raises Django's DatabaseError."""
+    if connection.vendor == "postgresql" and not (connection.execute_wrappers or connection.queries_logged):
+        # Nobody listens. What Django's cursor does beside that costs as much as the statement's own way
+        # there and back.
+        connection.ensure_connection()
+        connection.validate_no_broken_transaction()
+        driver: Any = connection.connection
+        with connection.wrap_database_errors:
+            cursor = vars(driver).get(_CURSOR)
+            if cursor is None:
+                cursor = vars(driver)[_CURSOR] = driver.cursor()
+            return read(cursor.execute(sql, parameters, prepare=True))
+    unsynced = in_a_hurry and connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        if unsynced:
+            cursor.execute("PRAGMA synchronous=NORMAL")
+        try:
+            cursor.execute(sql, parameters)
+            return read(cursor)
+        finally:
+            if unsynced:
+                cursor.execute("PRAGMA synchronous=FULL")
 
 
 @lru_cache(maxsize=64)
 def _insert(
     model: type[Model], vendor: str, unless_there: bool, in_a_hurry: bool
-) -> tuple[str, list[Field[Any, Any]]]:
+) -> tuple[str, list[_Column]]:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
     options = _options(model)
     fields = [field for field in options.concrete_fields if not field.primary_key]
@@ -227,20 +372,54 @@ def _insert(
     values = ", ".join(["%s"] * len(fields))
     conflict = "ON CONFLICT DO NOTHING " if unless_there else ""
     sql = f"INSERT INTO {quote(options.db_table)} ({columns}) VALUES ({values}) {conflict}"  # noqa: S608
-    return f"{sql}RETURNING {returning}", fields
+    return f"{sql}RETURNING {returning}", [_Column(field) for field in fields]
+
+
+@lru_cache(maxsize=8)
+def _insert_both(
+    parent: type[Model], child: type[Model], link: str
+) -> tuple[str, list[_Column], list[_Column]]:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    first, columns = _insert(parent, "postgresql", False, False)
+    options = _options(child)
+    fields = [field for field in options.concrete_fields if not field.primary_key]
+    to_parent = options.get_field(link)
+    key = f"(SELECT {quote(_options(parent).pk.column)} FROM parent)"  # noqa: S608  (names, no values)
+    names = ", ".join(quote(field.column) for field in fields)
+    values = ", ".join(key if field is to_parent else "%s" for field in fields)
+    sql = (
+        f"WITH parent AS ({first}) INSERT INTO {quote(options.db_table)} ({names}) VALUES ({values})"  # noqa: S608
+        f" RETURNING {quote(options.pk.column)}, {quote(to_parent.column)}"
+    )
+    return sql, columns, [_Column(field) for field in fields if field is not to_parent]
 
 
 @lru_cache(maxsize=256)
 def _update(
     model: type[Model], where: tuple[tuple[str, int], ...], names: tuple[str, ...]
-) -> tuple[str, list[Field[Any, Any]], list[Field[Any, Any]]]:
+) -> tuple[str, list[_Column]]:
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
-    changed = [_field(model, name) for name in names]
-    compared = [_field(model, name) for name, _ in where]
-    assigned = ", ".join(f"{quote(field.column)} = %s" for field in changed)
+    changed = [_Column(_field(model, name)) for name in names]
+    compared = [_Column(_field(model, name)) for name, _ in where]
+    assigned = ", ".join(f"{quote(column.field.column)} = %s" for column in changed)
     conditions = " AND ".join(
-        f"{quote(field.column)} " + (f"IN ({', '.join(['%s'] * count)})" if count else "= %s")
-        for field, (_, count) in zip(compared, where, strict=True)
+        f"{quote(column.field.column)} " + (f"IN ({', '.join(['%s'] * count)})" if count else "= %s")
+        for column, (_, count) in zip(compared, where, strict=True)
     )
     table = quote(_options(model).db_table)
-    return f"UPDATE {table} SET {assigned} WHERE {conditions}", changed, compared  # noqa: S608  (names, no values)
+    return f"UPDATE {table} SET {assigned} WHERE {conditions}", [*changed, *compared]  # noqa: S608
+
+
+@lru_cache(maxsize=32)
+def _update_in_turn(
+    deciding: tuple[_Shape, ...], following: tuple[_Shape, ...]
+) -> tuple[str, list[list[_Column]]]:
+    parts, columns = [], []
+    last = len(deciding) - 1
+    for number, shape in enumerate((*deciding, *following)):
+        sql, its = _update(*shape)
+        if number:
+            sql += f" AND EXISTS (SELECT 1 FROM change_{min(number - 1, last)})"  # noqa: S608
+        parts.append(f"change_{number} AS ({sql} RETURNING 1)")
+        columns.append(its)
+    return f"WITH {', '.join(parts)} SELECT EXISTS (SELECT 1 FROM change_{last})", columns  # noqa: S608

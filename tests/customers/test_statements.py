@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.forms.models import model_to_dict
 from django.test.utils import CaptureQueriesContext
@@ -296,3 +296,128 @@ def test_an_update_takes_rows_for_their_ids():
 def test_one_of_none_is_nobody():
     factories.CompanyFactory()
     assert statements.update(Company, {"slug": ()}, name="Nobody") == 0
+
+
+# --- Two rows, and several changes
+
+
+def new_claim() -> tuple[Appointment, BookingAttempt]:
+    template = factories.BookingAttemptFactory()
+    appointment = template.appointment
+    BookingAttempt.objects.all().delete()
+    Appointment.objects.all().delete()
+    appointment.pk = template.pk = None
+    template.appointment = None
+    return appointment, template
+
+
+def test_two_rows_are_stored_as_the_orm_stores_them():
+    appointment, attempt = new_claim()
+    statements.insert_both(appointment, attempt, link="appointment")
+
+    assert BookingAttempt.objects.select_related("appointment").get() == attempt
+    assert Appointment.objects.get() == appointment
+    assert attempt.appointment == appointment
+    assert attempt.appointment_id == appointment.pk
+    for row, stored_row in (
+        (appointment, Appointment.objects.get()),
+        (attempt, BookingAttempt.objects.get()),
+    ):
+        assert model_to_dict(row) == model_to_dict(stored_row)
+    appointment.save()  # it knows that it is stored
+    assert Appointment.objects.count() == 1
+
+
+@pytest.mark.parametrize("at_fault", ["parent", "child"])
+def test_of_two_rows_both_are_stored_or_none(at_fault):
+    other = factories.BookingAttemptFactory(write_lock="held")
+    Appointment.objects.filter(pk=other.appointment_id).update(calcom_booking_uid="bk_1")
+    appointment = Appointment.objects.get()
+    appointment.pk, appointment.idempotency_key = None, str(uuid.uuid4())
+    appointment.calcom_booking_uid = "bk_1" if at_fault == "parent" else "bk_2"
+    attempt = BookingAttempt.objects.get()
+    attempt.pk, attempt.uuid = None, uuid.uuid4()
+    attempt.write_lock = "held" if at_fault == "child" else None
+
+    with pytest.raises(IntegrityError):
+        statements.insert_both(appointment, attempt, link="appointment")
+
+    assert Appointment.objects.count() == 1
+    assert BookingAttempt.objects.count() == 1
+
+
+@pytest.mark.parametrize("missing", [None, 0, 1])
+def test_changes_are_made_in_turn(missing):
+    attempt = factories.BookingAttemptFactory()
+    appointment = attempt.appointment
+    call = factories.CallFactory(company=attempt.company)
+    deciding = [
+        statements.Change(BookingAttempt, {"id": 0 if missing == 0 else attempt.pk}, {"told": "yes"}),
+        statements.Change(Appointment, {"id": 0 if missing == 1 else appointment.pk}, {"notes": "new"}),
+    ]
+    following = [
+        statements.Change(Company, {"slug": ()}, {"name": "Nobody"}),
+        statements.Change(SyncFailure, {"company": attempt.company, "subject": ("a", "b")}, {"subject": "c"}),
+        statements.Change(Call, {"id": call.pk}, {"appointment_made": True}),
+    ]
+
+    assert statements.update_in_turn(deciding, following) == (missing is None)
+
+    for row in (attempt, appointment, call):
+        row.refresh_from_db()
+    # Those before the one that finds no row are made: whoever asks rolls back.
+    assert attempt.told == ("" if missing == 0 else "yes")
+    assert appointment.notes == ("new" if missing is None else "")
+    assert call.appointment_made == (missing is None)
+
+
+def test_a_change_that_is_refused_takes_the_others_back():
+    attempt = factories.BookingAttemptFactory()
+    factories.AppointmentFactory(company=attempt.company, calcom_booking_uid="bk_1")
+    deciding = [
+        statements.Change(BookingAttempt, {"id": attempt.pk}, {"told": "yes"}),
+        statements.Change(Appointment, {"id": attempt.appointment_id}, {"calcom_booking_uid": "bk_1"}),
+    ]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        statements.update_in_turn(deciding, [])
+    attempt.refresh_from_db()
+    assert attempt.told == ""
+
+
+# --- With and without a listener
+
+
+def test_a_statement_says_the_same_whether_or_not_somebody_listens():
+    company = factories.CompanyFactory()
+    select = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id")))
+    unheard = select.first(endpoint_id=company.endpoint_id)
+    with CaptureQueriesContext(connection) as heard_by:
+        heard = select.first(endpoint_id=company.endpoint_id)
+    assert len(heard_by) == 1
+    assert model_to_dict(unheard) == model_to_dict(heard) == model_to_dict(company)
+
+
+def test_a_broken_transaction_runs_nothing_more():
+    company = factories.CompanyFactory()
+    select = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id")))
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        with pytest.raises(transaction.TransactionManagementError):
+            select.first(endpoint_id=company.endpoint_id)
+
+
+def test_a_database_that_hangs_up_is_an_error_of_djangos():
+    select = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id")))
+    if connection.vendor != "postgresql":
+        pytest.skip("there is nobody to hang up")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (process,) = cursor.fetchone()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [process])
+    other.close()
+    with pytest.raises(OperationalError):
+        select.first(endpoint_id=uuid.uuid4())
+    connection.close()
+    assert select.first(endpoint_id=uuid.uuid4()) is None
