@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from calls import deliveries
 from calls.call_record import branch_of
 from calls.models import Call, WebhookEvent
 from calls.retell.call_snapshot import CallSnapshot, read_call
 from calls.retell.payloads import read_json, storable
+from customers import statements
 from customers.models import Company
 
 STARTED, ENDED, ANALYZED = "call_started", "call_ended", "call_analyzed"
@@ -41,31 +42,37 @@ def work(event: WebhookEvent) -> None:
 
 def apply(*, company: Company, event: str, snapshot: CallSnapshot) -> Call:
     """Record the call if it is new, and fill in. `snapshot.call_id` must be known."""
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         call = _locked(company, snapshot)
-        changes = _changes(call, event, snapshot)
-        for name, value in changes.items():
-            setattr(call, name, value)
-        if call.branch_id is None:
-            call.branch = branch_of(call, company)
-            if call.branch is not None:
-                changes["branch"] = call.branch
+        if call is None:
+            call = Call(company=company, retell_call_id=snapshot.call_id or "")
+            _fill_in(call, company, event, snapshot)
+            if statements.insert(call, unless_there=True):
+                return call
+            call = _locked(company, snapshot)  # a function call of it came at the same moment
+            if call is None:
+                raise Call.DoesNotExist
+        changes = _fill_in(call, company, event, snapshot)
         if changes:
             Call.objects.filter(pk=call.pk).update(**changes)
     return call
 
 
-def _locked(company: Company, snapshot: CallSnapshot) -> Call:
-    identity = {"company": company, "retell_call_id": snapshot.call_id or ""}
-    rows = Call.objects.select_for_update(no_key=True).filter(**identity)
-    call = rows.first()
-    if call is not None:
-        return call
-    try:
-        with transaction.atomic():
-            return Call.objects.create(**identity)
-    except IntegrityError:  # a function call of it came at the same moment
-        return rows.get()
+def _locked(company: Company, snapshot: CallSnapshot) -> Call | None:
+    rows = Call.objects.select_for_update(no_key=True)
+    return rows.filter(company=company, retell_call_id=snapshot.call_id or "").first()
+
+
+def _fill_in(call: Call, company: Company, event: str, snapshot: CallSnapshot) -> dict[str, Any]:
+    """Returns what has changed."""
+    changes = _changes(call, event, snapshot)
+    for name, value in changes.items():
+        setattr(call, name, value)
+    if call.branch_id is None:
+        call.branch = branch_of(call, company)
+        if call.branch is not None:
+            changes["branch"] = call.branch
+    return changes
 
 
 def _changes(call: Call, event: str, snapshot: CallSnapshot) -> dict[str, Any]:

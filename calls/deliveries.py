@@ -12,6 +12,7 @@ import hashlib
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import transaction
@@ -173,6 +174,7 @@ def purge(*, before: datetime, limit: int = 5000) -> int:
     return rows.update(body="", headers={})
 
 
-def _change(event: WebhookEvent, **values: object) -> None:
-    if not WebhookEvent.objects.filter(pk=event.pk, status__in=WAITING, due_at=event.due_at).update(**values):
+def _change(event: WebhookEvent, **values: Any) -> None:
+    mine = {"id": event.pk, "status": WAITING, "due_at": event.due_at}
+    if not statements.update(WebhookEvent, mine, **values):
         raise LeaseLost
