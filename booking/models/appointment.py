@@ -41,11 +41,16 @@ class Appointment(models.Model):
         FAILED = "failed", _("failed")
         NOT_SYNCED = "not_synced", _("nothing at Cal.com")
 
-    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="appointments")
+    # No index of its own: others begin with it.
+    company = models.ForeignKey(
+        Company, on_delete=models.PROTECT, db_index=False, related_name="appointments"
+    )
     branch = models.ForeignKey(
         Branch, on_delete=models.PROTECT, null=True, blank=True, related_name="appointments"
     )
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, related_name="appointments")
+    customer = models.ForeignKey(
+        Customer, on_delete=models.PROTECT, null=True, db_index=False, related_name="appointments"
+    )
     service = models.ForeignKey(Service, on_delete=models.PROTECT, null=True, related_name="appointments")
     call = models.ForeignKey(
         Call, on_delete=models.SET_NULL, null=True, blank=True, related_name="appointments"

@@ -40,7 +40,10 @@ class BookingAttempt(models.Model):
         COMPENSATED = "compensated", _("compensated")
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="booking_attempts")
+    # No index of its own: others begin with it.
+    company = models.ForeignKey(
+        Company, on_delete=models.PROTECT, db_index=False, related_name="booking_attempts"
+    )
     appointment = models.ForeignKey(Appointment, on_delete=models.CASCADE, related_name="attempts")
     call = models.ForeignKey(
         Call, on_delete=models.SET_NULL, null=True, blank=True, related_name="booking_attempts"

@@ -31,7 +31,10 @@ class SyncFailure(models.Model):
         RESOLVED = "resolved", _("resolved")
         MANUAL_REVIEW = "manual_review", _("needs a person")
 
-    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="sync_failures")
+    # No index of its own: others begin with it.
+    company = models.ForeignKey(
+        Company, on_delete=models.PROTECT, db_index=False, related_name="sync_failures"
+    )
     appointment = models.ForeignKey(
         Appointment, on_delete=models.SET_NULL, null=True, blank=True, related_name="sync_failures"
     )

@@ -25,7 +25,8 @@ class Call(models.Model):
         NOT_CONNECTED = "not_connected", _("not connected")
         ERROR = "error", _("error")
 
-    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="calls")
+    # No index of its own: others begin with it.
+    company = models.ForeignKey(Company, on_delete=models.PROTECT, db_index=False, related_name="calls")
     retell_call_id = models.CharField(max_length=128)
     branch = models.ForeignKey(Branch, on_delete=models.SET_NULL, null=True, blank=True, related_name="calls")
     customer = models.ForeignKey(

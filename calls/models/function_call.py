@@ -14,7 +14,10 @@ class FunctionCall(models.Model):
     written over; `earlier_answers` keeps when and what was said before.
     """
 
-    company = models.ForeignKey(Company, on_delete=models.PROTECT, related_name="function_calls")
+    # No index of its own: others begin with it.
+    company = models.ForeignKey(
+        Company, on_delete=models.PROTECT, db_index=False, related_name="function_calls"
+    )
     call = models.ForeignKey(
         Call, on_delete=models.CASCADE, null=True, blank=True, related_name="function_calls"
     )
