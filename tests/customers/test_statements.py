@@ -394,6 +394,8 @@ def test_a_statement_says_the_same_whether_or_not_somebody_listens():
     with CaptureQueriesContext(connection) as heard_by:
         heard = select.first(endpoint_id=company.endpoint_id)
     assert len(heard_by) == 1
+    assert unheard is not None
+    assert heard is not None
     assert model_to_dict(unheard) == model_to_dict(heard) == model_to_dict(company)
 
 
