@@ -8,11 +8,14 @@ contradicts itself is asked for again in words; nothing here raises.
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.utils.functional import cached_property
 from rest_framework import serializers
+from rest_framework.utils.serializer_helpers import BindingDict
 
 from booking.instants import InvalidInstant, parse_date, parse_instant, read_part_of_day
 from booking.slot_ids import InvalidSlotId
@@ -148,12 +151,27 @@ class AddressField(SpokenField):
         return address
 
 
-class ListServicesSerializer(serializers.Serializer):
+class ArgumentsSerializer(serializers.Serializer):
+    """Makes its fields once in each thread: that takes longer than to read a request with them."""
+
+    _made = threading.local()
+
+    @cached_property
+    def fields(self) -> BindingDict:
+        made: dict[Any, BindingDict] = vars(self._made)
+        if type(self) not in made:
+            made[type(self)] = super().fields
+        for field in made[type(self)].values():
+            field.parent = self  # whose context tells it the zone and the present
+        return made[type(self)]
+
+
+class ListServicesSerializer(ArgumentsSerializer):
     service = SpokenField(help_text="Slug, name or alias: only this one, with everybody who does it.")
     person = SpokenField(help_text="Only what this person does.")
 
 
-class CheckAvailabilitySerializer(serializers.Serializer):
+class CheckAvailabilitySerializer(ArgumentsSerializer):
     service = SpokenField(help_text="Slug, name or alias. May be left out where there is only one.")
     person = SpokenField(help_text=PERSON)
     date = DayField(help_text="ISO date, or a day as it was said.")
@@ -164,7 +182,7 @@ class CheckAvailabilitySerializer(serializers.Serializer):
         return {**super().get_fields(), "from": PeriodBoundField(), "to": PeriodBoundField()}
 
 
-class BookAppointmentSerializer(serializers.Serializer):
+class BookAppointmentSerializer(ArgumentsSerializer):
     service = SpokenField(help_text="Slug, name or alias.")
     person = SpokenField(help_text=PERSON)
     start = InstantField(help_text="ISO 8601; without an offset it is local to the branch.")
@@ -182,11 +200,11 @@ class NumberField(SpokenField):
         return super().to_internal_value(data).lstrip("#").strip()
 
 
-class ListAppointmentsSerializer(serializers.Serializer):
+class ListAppointmentsSerializer(ArgumentsSerializer):
     pass
 
 
-class _WhichAppointmentSerializer(serializers.Serializer):
+class _WhichAppointmentSerializer(ArgumentsSerializer):
     appointment = NumberField(limit=128, help_text="The id of one of the caller's appointments.")
     service = SpokenField(help_text="Instead of an id: slug, name or alias of what is booked.")
     day = DayField(help_text="Instead of an id: the day on which it is.")
@@ -201,7 +219,7 @@ class CancelAppointmentSerializer(_WhichAppointmentSerializer):
     reason = NotedField(limit=LONGEST_REASON, help_text="Why, in the caller's words.")
 
 
-class RequestCallbackSerializer(serializers.Serializer):
+class RequestCallbackSerializer(ArgumentsSerializer):
     reason = NotedField(limit=LONGEST_REASON, help_text="What it is about.")
     preferred_time = NotedField(help_text="When the caller would like to be called, in their words.")
     phone = PhoneField(help_text="Where the number is withheld, or another one is to be called.")
