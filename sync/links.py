@@ -13,6 +13,8 @@ from calls.models import Call
 from customers.models import Company
 
 Status = Appointment.Status
+# Not proven to have been booked: a call that points at one is not told so.
+NOT_BOOKED = (Status.PENDING, Status.FAILED)
 
 
 def without_backlink(company: Company) -> QuerySet[Appointment]:
@@ -26,14 +28,23 @@ def without_call(company: Company) -> QuerySet[Appointment]:
     """A call points at them, and they at none."""
     pointing = Call.objects.filter(company=company, appointment=OuterRef("pk"))
     rows = Appointment.objects.filter(Exists(pointing), company=company, call=None)
-    return rows.exclude(status__in=(Status.PENDING, Status.FAILED))
+    return rows.exclude(status__in=NOT_BOOKED)
 
 
 def with_wrong_flags(company: Company) -> QuerySet[Appointment]:
     """Their call points at them and says that nothing was booked."""
     denied = Q(call__appointment_made=False) | Q(call__booking_confirmed=False)
     rows = Appointment.objects.filter(denied, company=company, call__appointment=F("pk"))
-    return rows.exclude(status__in=(Status.PENDING, Status.FAILED))
+    return rows.exclude(status__in=NOT_BOOKED)
+
+
+def to_mend(company: Company, *, limit: int) -> list[Appointment]:
+    """All of these, ready for `mend`; at most `limit` of each kind."""
+    return [
+        appointment
+        for wrong in (without_backlink(company), without_call(company), with_wrong_flags(company))
+        for appointment in wrong.select_related("company", "customer", "service", "call")[:limit]
+    ]
 
 
 def pointing_at_nothing(company: Company) -> QuerySet[Call]:

@@ -544,15 +544,7 @@ class _Run:
         """Calls and appointments that do not point at each other."""
         if not self.dry_run:
             links.let_go_of_deleted(self.company)
-        wrong = (links.without_backlink, links.without_call, links.with_wrong_flags)
-        rows = [
-            appointment
-            for of in wrong
-            for appointment in of(self.company).select_related("company", "customer", "service", "call")[
-                :MOST_FETCHED
-            ]
-        ]
-        for appointment in rows:
+        for appointment in links.to_mend(self.company, limit=MOST_FETCHED):
             if self.dry_run or not self.permission.take(Repair.LINK):
                 self._count(self.report.would_heal, Repair.LINK)
                 self._problem(
