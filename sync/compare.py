@@ -109,15 +109,11 @@ class Comparison:
         """
         self._lines.add(page)
 
-    def differences(self) -> list[Difference]:
-        """What differs in what was added since it was asked last: bookings whose appointment says something
-        else, and active ones that have none although they are this company's, by their event type or by an
-        attempt's id.
-        """
-        return self.compare().result()
-
     def compare(self) -> Future[list[Difference]]:
-        """The same, to be waited for later."""
+        """What differs in what was added since it was asked last, to be waited for: bookings whose
+        appointment says something else, and active ones that have none although they are this company's, by
+        their event type or by an attempt's id.
+        """
         batch, lines = self._lines.take()
         return self._thread.submit(self._compare, batch, lines)
 

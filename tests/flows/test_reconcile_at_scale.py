@@ -93,10 +93,7 @@ def mirror(company: Company, *, numbers: Iterator[int], **values: Any) -> None:
 
 
 def found_in(comparison: Comparison, pages: Iterator[Page]) -> list[Difference]:
-    found: list[Difference] = []
-    for _kept in reconcile._in_batches(pages, read=comparison.add):
-        found += comparison.differences()
-    return found
+    return [each for differences, _kept in reconcile._compared(pages, comparison) for each in differences]
 
 
 def test_every_difference_is_found_where_it_is_and_nowhere_else(company):
@@ -165,7 +162,7 @@ def test_the_database_expects_the_status_that_following_would_write(company):
     Appointment.objects.bulk_create(rows.values(), batch_size=500)
     with Comparison(company=company, now=NOW) as comparison:
         comparison.add(shown)
-        found = {difference.uid: difference.gap for difference in comparison.differences()}
+        found = {difference.uid: difference.gap for difference in comparison.compare().result()}
         equal = {
             which for n in range(0, len(rows), 250) for which in comparison.equal_uids([*rows][n : n + 250])
         }
@@ -199,7 +196,7 @@ def test_what_cannot_be_read_is_counted_and_stops_nothing(company):
             for field in ("uid", "status", "start", "end")]  # fmt: skip
     with Comparison(company=company, now=NOW) as comparison:
         comparison.add([*spoilt, *gone, *plain])
-        found = comparison.differences()
+        found = comparison.compare().result()
     assert found == []
     assert comparison.seen + comparison.unreadable == len(spoilt) + len(gone) + len(plain)
     # A uid and a status can be other words than we know; a time is a time.
@@ -216,7 +213,7 @@ def test_other_spellings_of_the_same_instant_are_equal(company):
             booking[name] = dt.datetime.fromisoformat(booking[name]).strftime(spelling)
     with Comparison(company=company, now=NOW) as comparison:
         comparison.add(plain)
-        assert comparison.differences() == []
+        assert comparison.compare().result() == []
     assert comparison.seen == 3
 
 
