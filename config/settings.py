@@ -278,6 +278,9 @@ CELERY_BEAT_SCHEDULER = "sync.beat:LeasedScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 # How long nobody ticks when the Beat that did has died.
 BEAT_LEASE_SECONDS = env.integer("BEAT_LEASE_SECONDS", default=30, minimum=2)
+# Of 19. Workers and long commands get a tenth of what a web process gets while both want all of it, and
+# everything otherwise.
+BACKGROUND_NICENESS = env.integer("BACKGROUND_NICENESS", default=10, minimum=0)
 
 # REST ------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -319,9 +322,6 @@ RETELL_BASE_URL = env.url("RETELL_BASE_URL", default="https://api.retellai.com")
 # Deliveries ------------------------------------------------------------------------------------------------
 # How long the bodies of webhooks are kept. That they came is kept for ever.
 WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
-# Of 19. Workers and long commands get a tenth of what a web process gets while both want all of it, and
-# everything otherwise.
-BACKGROUND_NICENESS = env.integer("BACKGROUND_NICENESS", default=10, minimum=0)
 
 # Telling people --------------------------------------------------------------------------------------------
 ALERT_EMAIL = env.text("ALERT_EMAIL")
