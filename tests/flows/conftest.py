@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
+import orjson
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 
 from booking import completer
@@ -148,3 +151,18 @@ def work() -> Callable[..., work_deliveries.Report]:
         return work_deliveries.work_due(now=timezone.now() + dt.timedelta(seconds=seconds))
 
     return run
+
+
+@pytest.fixture
+def run() -> Callable[..., tuple[int, dict[str, Any]]]:
+    """`reconcile` as ops call it: its exit status and what it reports."""
+
+    def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
+        out = StringIO()
+        try:
+            call_command("reconcile", "--json", *options, stdout=out)
+        except SystemExit as end:
+            return int(str(end.code)), orjson.loads(out.getvalue())
+        return 0, orjson.loads(out.getvalue())
+
+    return reconcile_now

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from io import StringIO
 from typing import Any
 
-import orjson
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -23,21 +20,6 @@ from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 
 Status = Appointment.Status
-
-
-@pytest.fixture
-def run():
-    """The command, as ops call it: its exit status and what it reports."""
-
-    def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
-        out = StringIO()
-        try:
-            call_command("reconcile", "--json", *options, stdout=out)
-        except SystemExit as end:
-            return int(str(end.code)), orjson.loads(out.getvalue())
-        return 0, orjson.loads(out.getvalue())
-
-    return reconcile_now
 
 
 def only(report):

@@ -5,12 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from io import StringIO
-from typing import Any
 
-import orjson
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -48,19 +44,6 @@ def booked(calcom, salon, phone):
     caller = phone()
     assert caller.book(at(10)).code == "booked"
     return caller
-
-
-@pytest.fixture
-def run():
-    def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
-        out = StringIO()
-        try:
-            call_command("reconcile", "--json", *options, stdout=out)
-        except SystemExit as end:
-            return int(str(end.code)), orjson.loads(out.getvalue())
-        return 0, orjson.loads(out.getvalue())
-
-    return reconcile_now
 
 
 def assert_every_active_booking_is_here_or_named(calcom):
