@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 
 from booking.calcom.simulator.control import SimulatorControl
 from customers.models import Company
@@ -47,7 +47,9 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
-        self.say: Callable[[str], Any] = self.stderr.write if options["json"] else self.stdout.write
+        # What is told on the way is no error, so not `self.stderr`, which is bold red on a terminal.
+        self.news = OutputWrapper(sys.stderr) if options["json"] else self.stdout
+        self.say: Callable[[str], Any] = self.news.write
         self.refuse_unsafe_deployment()
         os.umask(0o077)  # the database and the logs hold personal data
         try:
@@ -139,7 +141,7 @@ class Command(BaseCommand):
             demo_keys=demo_keys,
             calcom_base_url=f"{simulator.url}/v2",
         )
-        call_command("provision", str(company_file), stdout=self.stderr)
+        call_command("provision", str(company_file), stdout=self.news)
         company = Company.objects.get(slug=demo_tenant.SLUG)
         if memory.holds_bookings(company):
             # Before the worker runs: the hourly reconcile would report what the simulator has forgotten.
