@@ -186,7 +186,7 @@ def test_what_failed_is_shown_with_its_remedy_and_makes_the_status_1(healthy):
     assert "  FAILED  duration (shave): The service takes 45 minutes" in ran.out
     assert "          → Make the two equal" in ran.out
     assert "  ok      Cal.com key: Cal.com accepts the key." in ran.out
-    assert ran.out.splitlines()[-1].startswith("1 companies:")
+    assert ran.out.splitlines()[-1].startswith("1 company: ")
 
 
 def test_what_could_not_be_checked_makes_the_status_2(healthy, calcom):

@@ -50,9 +50,11 @@ class Command(OpsCommand):
         self._show_findings("installation", report["installation"])
         for slug, findings in report["companies"].items():
             self._show_findings(slug, findings)
+        number = len(report["companies"])
         self.stdout.write(
-            f"{len(report['companies'])} companies: {report['ok']} ok, {report['warning']} warnings, "
-            f"{report['failed']} failed, {report['could_not_check']} could not be checked."
+            f"{number} {'company' if number == 1 else 'companies'}: "
+            f"{report['ok']} ok, {report['warning']} warnings, {report['failed']} failed, "
+            f"{report['could_not_check']} could not be checked."
         )
 
     def _show_findings(self, whose: str, findings: Iterable[dict[str, Any]]) -> None:
