@@ -91,7 +91,7 @@ class ListedLines:
         for booking in page:
             try:
                 line = self._line(booking)
-            except (ValueError, OverflowError, TypeError):  # the last: a list or an object for a word
+            except (ValueError, TypeError):  # the last: a list or an object for a word
                 self.unreadable += 1
             else:
                 self._lines.append(line)
@@ -164,7 +164,7 @@ def _is_usual(text: str) -> bool:
 # Appointments begin when others end, and those of several people at the same times.
 @lru_cache(maxsize=4096)
 def _spelled(text: str) -> str:
-    """This instant in a spelling that the database reads too. Raises ValueError, TypeError, OverflowError."""
+    """This instant in a spelling that the database reads too. Raises ValueError, TypeError."""
     if _USUAL_INSTANT(text):
         datetime.fromisoformat(text)  # there is no 30 February
         return text

@@ -85,7 +85,10 @@ def read_instant(value: Any) -> datetime:
         raise Unreadable("not a time") from None
     if instant.tzinfo is None:
         raise Unreadable("a time without an offset")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:  # the last evening of the year 9999, west of Greenwich
+        raise Unreadable("a time beyond all years") from None
 
 
 def read_booking(data: Any) -> Booking:

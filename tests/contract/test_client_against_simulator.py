@@ -58,6 +58,18 @@ def test_a_booking_is_read_with_the_fields_we_use(calcom, client):
     assert client.get_booking(booking.uid, deadline=soon()).uid == booking.uid
 
 
+# In UTC each of these is in a year that no datetime has.
+@pytest.mark.parametrize("instant", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00.000+05:00"])
+def test_a_time_beyond_all_years_is_as_unreadable_as_no_time(calcom, client, instant):
+    calcom.faults.add("create", patch={"start": instant})
+    with pytest.raises(OutcomeUnknown):
+        client.create_booking(request(calcom), deadline=soon())
+    (booking,) = calcom.bookings
+    calcom.faults.add("get", patch={"createdAt": instant, "updatedAt": instant})
+    shown = client.get_booking(booking.uid, deadline=soon())
+    assert (shown.uid, shown.created_at, shown.updated_at) == (booking.uid, None, None)
+
+
 @pytest.mark.parametrize("kind", ["html", "empty", "not_json", "list", "truncated"])
 def test_a_success_that_cannot_be_read_is_an_unknown_outcome(calcom, client, kind):
     calcom.faults.unreadable_answer(kind)
