@@ -14,7 +14,7 @@ import time_machine
 from django.test import Client
 from django.utils import timezone
 
-from booking.models import Appointment
+from booking.models import Appointment, Service
 from calls.models import Call, FunctionCall
 from calls.retell import signature
 from customers.models import Company, Customer
@@ -573,4 +573,34 @@ def test_a_slot_of_a_service_that_was_switched_off_since_is_not_booked(calcom, p
     answer = phone().ask("book_appointment", slot_id=slot["slot_id"], customer_name="Anna Weber")
     assert answer.body["success"] is False
     assert not posts(calcom)
+    verdict()
+
+
+@pytest.mark.parametrize("function", ["list_services", "list_appointments"])
+def test_what_is_read_again_and_has_not_changed_is_a_replay(phone, verdict, function):
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    first, second, third = (caller.ask(function) for _ in range(3))
+    assert first.code == "ok"
+    assert first.body["replayed"] is False
+    assert second.body == third.body == {**first.body, "replayed": True}
+    assert phone().ask(function).body == first.body  # another call's question is no repetition
+    verdict()
+
+
+def test_what_is_read_again_and_has_changed_is_told_as_it_is_now(phone, salon, verdict):
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    services, theirs = caller.ask("list_services"), caller.ask("list_appointments")
+    Service.objects.filter(company=salon, slug="shave").update(is_active=False)
+    assert caller.ask("cancel_appointment").code == "cancelled"
+    fewer, nothing = caller.ask("list_services"), caller.ask("list_appointments")
+    assert [fewer.body["replayed"], nothing.body["replayed"]] == [False, False]
+    gone = {service["slug"] for service in services.body["services"]} - {
+        service["slug"] for service in fewer.body["services"]
+    }
+    assert gone == {"shave"}
+    assert len(theirs.body["appointments"]) == 1
+    assert nothing.body["appointments"] == []
+    assert caller.ask("list_appointments").body == {**nothing.body, "replayed": True}
     verdict()
