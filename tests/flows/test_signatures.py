@@ -106,6 +106,7 @@ def knock(
     header: str | None = "",
     endpoint_id: object = None,
     slash: str = "",
+    accept: str | None = None,
 ) -> Any:
     """Rightly signed, unless a header is given; None sends none."""
     body = endpoint.body if body is None else body
@@ -115,7 +116,10 @@ def knock(
         f"/hooks/{endpoint_id or company.endpoint_id}{endpoint.path}{slash}",
         data=body,
         content_type="application/json",
-        headers={} if header is None else {endpoint.header: header},
+        headers={
+            **({} if header is None else {endpoint.header: header}),
+            **({} if accept is None else {"Accept": accept}),
+        },
     )
 
 
@@ -328,6 +332,34 @@ def test_what_is_stored_is_what_was_signed_byte_for_byte(salon, endpoint):
     assert event.body.encode() == body
     kept = json.dumps(event.headers).lower()
     assert "signature" not in kept
+
+
+# --- Whatever form the sender would like to be answered in --------------------------------------------------
+
+
+@at_each(*ENDPOINTS)
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml", "application/json;q=0, text/*", "", "/", "text/html;;", "é"]
+)
+def test_nothing_is_lost_for_the_form_the_sender_would_like(salon, endpoint, accept):
+    """An answer in another form, or a 406, is none to a machine that reads JSON."""
+    refused = [
+        (knock(endpoint, salon, header=None, accept=accept), 401),
+        (knock(endpoint, salon, body=b"{", accept=accept), 400),
+        (knock(endpoint, salon, body=_padded(endpoint, LONGEST_BODY + 1), accept=accept), 413),
+        (knock(endpoint, salon, endpoint_id=uuid.uuid4(), accept=accept), 404),
+    ]
+    for response, status in refused:
+        assert response.status_code == status
+        assert response["Content-Type"] == "application/json"
+        assert response.json()["detail"]
+    response = knock(endpoint, salon, accept=accept)
+    assert was_let_in(endpoint, response)
+    if endpoint in STORING:
+        assert response.content == b""
+    else:
+        assert response["Content-Type"] == "application/json"
+        assert response.json()
 
 
 # --- Refusals are counted -----------------------------------------------------------------------------------
