@@ -150,6 +150,37 @@ def test_a_booking_that_is_moved_while_it_is_being_answered_is_not_called_unbook
     assert Appointment.objects.get(status="scheduled").calcom_booking_uid == standing.uid
 
 
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_a_booking_that_is_moved_out_of_sight_while_it_is_being_answered_is_looked_for_later(
+    calcom, phone, settle_later, verdict, status
+):
+    """Where it is now cannot be asked for: it is neither stored where it was nor called unbooked."""
+    moved = []
+    calcom.faults.add(
+        "create",
+        call={
+            "after_commit": lambda exchange: moved.append(
+                calcom.web_reschedule(exchange.booking.uid, at(12), silent=True)
+            )
+        },
+    )
+    calcom.faults.add("get", status=status, body={"message": "not now"}, times=None)
+    assert phone().book(at(10)).code == "checking"
+    attempt = BookingAttempt.objects.get()
+    assert (attempt.state, attempt.told) == ("unknown", "checking")
+    assert Appointment.objects.get().status == "pending"
+    assert not SyncFailure.objects.exists()
+    verdict()
+    calcom.faults.clear()
+    settle_later(seconds=60)
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.starts_at, row.status) == (moved[0].uid, at(12), "scheduled")
+    assert Call.objects.get().appointment == row
+    assert len(calcom.requests("create")) == 1
+    assert not calcom.requests("cancel")
+    verdict()
+
+
 def test_a_callback_asked_for_again_is_a_replay(phone):
     caller = phone()
     assert not caller.ask("request_callback", reason="Price").body["replayed"]
