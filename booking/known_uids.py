@@ -17,6 +17,8 @@ class Holder:
 def holders(uids: Iterable[str]) -> list[Holder]:
     """The appointments that are, or were, one of these bookings."""
     uids = list(uids)
-    now = Appointment.objects.filter(calcom_booking_uid__in=uids).order_by().values_list("pk", "company")
-    once = FormerUid.objects.filter(uid__in=uids).values_list("appointment", "appointment__company")
-    return [Holder(*row) for row in now.union(once)]
+    # Without their order, which SQLite allows in nothing that is united.
+    now = Appointment.objects.order_by().filter(calcom_booking_uid__in=uids)
+    once = FormerUid.objects.order_by().filter(uid__in=uids)
+    rows = now.values_list("pk", "company").union(once.values_list("appointment", "appointment__company"))
+    return [Holder(*row) for row in rows]
