@@ -24,6 +24,7 @@ from calls.models import Call, WebhookEvent
 from calls.retell import signature
 from sync.reconcile import reconcile
 from tests.flows.conftest import make_salon
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
 
 
@@ -71,6 +72,35 @@ def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone
     again = caller.book(at(10))
     assert calcom.booking(booked.uid).is_active
     assert again.code != "slot_taken", again.body["say"]
+
+
+def test_ones_own_booking_whose_rows_were_lost_is_not_cancelled_when_it_cannot_be_stored(
+    calcom, phone, settle_later, verdict
+):
+    """What proves it to be the caller's is enough to keep it, and not enough to cancel it."""
+    caller = phone()
+    booked = caller.book(at(10))
+    BookingAttempt.objects.all().delete()
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.all().delete()
+    with refusals() as refusing:
+        refusing.add("appointments", "UPDATE", when="NEW.status = 'scheduled'", text="refused")
+        assert caller.book(at(10)).code == "checking"
+    assert not calcom.requests("cancel")
+    assert calcom.booking(booked.uid).is_active
+    attempt = BookingAttempt.objects.get()
+    assert (attempt.state, attempt.told) == ("unknown", "checking")
+    orphan = SyncFailure.objects.get()
+    assert (orphan.failure_type, orphan.calcom_booking_id) == ("orphaned_calcom", booked.uid)
+    assert orphan.is_open
+    verdict()
+    settle_later()
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.status) == (booked.uid, "scheduled")
+    orphan.refresh_from_db()
+    assert orphan.status == "resolved"
+    assert not calcom.requests("cancel")
+    verdict()
 
 
 def test_anothers_booking_that_carries_our_key_is_not_ones_own(calcom, salon, phone):
