@@ -272,6 +272,34 @@ def test_a_call_whose_appointment_was_deleted_by_hand_is_backfilled(salon, phone
     assert (report["found"], report["created"]) == (1, 1), report
 
 
+def test_what_a_database_shell_has_left_pointing_at_nothing_is_let_go_by_a_reconciliation(
+    salon, calcom, phone, manage_here
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite's own shell deletes what is pointed at")
+    caller = phone()
+    uid = caller.book(at(10)).uid
+    assert caller.ask("reschedule_appointment", new_start=at(12).isoformat()).code == "rescheduled"
+    row = Appointment.objects.get()
+    calcom.erase(row.calcom_booking_uid)
+    calcom.erase(uid)
+    assert manage_here("reconcile", "--json").returncode == 1
+    assert SyncFailure.objects.get().appointment == row
+    delete_the_rows_of(row.pk)
+    assert dangling() == {"calls", "booking_attempts", "appointment_former_uids", "sync_failures"}
+    manage_here("reconcile", "--json", "--dry-run")
+    assert len(dangling()) == 4, "a dry run changes nothing"
+    manage_here("reconcile", "--json")
+    assert not dangling()
+    assert SyncFailure.objects.get(failure_type="call_desync").call == Call.objects.get()
+
+
+def dangling():
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA foreign_key_check")
+        return {table for table, *_ in cursor.fetchall()}
+
+
 def test_a_move_that_the_worker_mirrored_first_opens_no_failure_that_stays(salon, calcom, phone):
     if connection.vendor == "sqlite":
         pytest.skip("the other connection must wait for one row")
