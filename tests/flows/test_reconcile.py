@@ -126,6 +126,48 @@ def test_what_happened_on_the_web_unheard_is_followed(calcom, salon, phone, run,
     verdict()
 
 
+# As a booking was shown before it was moved.
+NOT_MOVED = {"patch": {"status": "accepted"}, "remove": ["rescheduledToUid"]}
+
+
+def test_a_listing_that_is_older_than_a_move_of_ours_changes_and_reports_nothing(
+    calcom, salon, phone, run, verdict
+):
+    caller = phone()
+    caller.book(at(10))
+    assert caller.ask("reschedule_appointment", new_start=at(12).isoformat()).code == "rescheduled"
+    before = list(Appointment.objects.values())
+    calcom.faults.add("list", times=None, **NOT_MOVED)
+    status, report = run()
+    assert (status, only(report)["seen"], only(report)["healed"]) == (0, 4, {})
+    assert list(Appointment.objects.values()) == before
+    assert not SyncFailure.objects.exists()
+    assert not AuditEntry.objects.exists()
+    verdict()
+
+
+def test_a_booking_that_a_worker_follows_while_it_is_asked_for_is_left_to_the_worker(
+    calcom, salon, phone, announced, run, work, verdict
+):
+    uid = phone().book(at(10)).uid
+
+    def meanwhile(*_args: object) -> None:
+        calcom.web_reschedule(uid, at(12))
+        work()
+        seen.extend(Appointment.objects.values())
+        connection.close()
+
+    seen: list[Any] = []
+    calcom.faults.add("list", patch={"end": at(11).isoformat()})
+    calcom.faults.add("get", path_contains=uid, call={"received": meanwhile}, **NOT_MOVED)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {})
+    assert seen[0]["starts_at"] == at(12)
+    assert list(Appointment.objects.values()) == seen
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
 def test_a_booking_that_vanished_is_a_ticket_and_never_made_again(calcom, salon, phone, run, verdict):
     phone().book(at(10))
     row = Appointment.objects.get()
