@@ -79,8 +79,8 @@ class Comparison:
         try:
             self._there(_make_table)
         except BaseException:
-            self._there(connection.close)
-            self._thread.shutdown()
+            with self._thread:
+                self._there(_close)
             raise
         return self
 
@@ -203,6 +203,11 @@ def _make_table() -> None:
         cursor.execute(f"CREATE INDEX listed_batch ON {_TABLE} (batch)")
         if not on_postgres:
             cursor.execute(f"CREATE INDEX listed_uid ON {_TABLE} (uid)")
+
+
+def _close() -> None:
+    # A function of its own: `connection.close`, looked up by whoever hands it over, would be that thread's.
+    connection.close()
 
 
 def _drop_table() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -539,3 +541,57 @@ def test_the_cursor_stays_where_it_was_when_pages_moved_while_they_were_read(cal
     run()
     assert last_run().cursor != before
     verdict()
+
+
+# --- The connection that a comparison has for itself
+
+
+def fail_at_calcom(calcom) -> None:
+    calcom.faults.server_error(commit=False, operation="list", skip=1, times=None)
+
+
+def fail_as_it_is_begun(calcom) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE VIEW listed_bookings AS SELECT 1 AS one")
+
+
+def fail_as_it_compares(calcom) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("nobody ends SQLite's connections but ourselves")
+
+    def end_it(*_args: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND query LIKE '%%listed_bookings%%'"
+            )
+            assert cursor.fetchall() == [(True,)]
+        connection.close()
+
+    calcom.faults.add("list", skip=1, call={"received": end_it})
+
+
+def connections_in_use() -> int:
+    connection.ensure_connection()
+    pool = getattr(connection, "pool", None)
+    if pool is not None:
+        stats: dict[str, int] = pool.get_stats()
+        return stats["pool_size"] - stats["pool_available"]
+    files = [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+    return files.count(os.path.realpath(connection.settings_dict["NAME"]))
+
+
+@pytest.mark.parametrize("fail", [None, fail_at_calcom, fail_as_it_is_begun, fail_as_it_compares])
+def test_a_comparison_leaves_no_connection_open_however_it_ends(calcom, salon, phone, manage_here, fail):
+    phone().book(at(10))
+    before = connections_in_use()
+    if fail is not None:
+        fail(calcom)
+    try:
+        ended = manage_here("reconcile", "--json")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW IF EXISTS listed_bookings")
+    assert ended.returncode == (0 if fail is None else 2)
+    assert connections_in_use() == before
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("comparison")]
