@@ -455,9 +455,9 @@ def test_a_move_of_what_another_company_has_is_that_companys(salon, calcom):
     assert not SyncFailure.objects.filter(status__in=OPEN_STATUSES)
 
 
-def test_what_a_person_moved_onto_the_callers_other_booking_is_not_cancelled(
-    salon, calcom, phone, settle_later, settings
-):
+@pytest.fixture
+def moved_onto_the_other(calcom, phone, settings):
+    """A person has moved a caller's booking, which is unknown here, to where the caller has another one."""
     settings.ANSWER_BUDGET_SECONDS = 3
     caller = phone()
     assert caller.book(at(14)).code == "booked"
@@ -467,11 +467,34 @@ def test_what_a_person_moved_onto_the_callers_other_booking_is_not_cancelled(
     calcom.web_cancel(by_start[at(14)].uid, silent=True)
     moved = calcom.web_reschedule(by_start[at(10)].uid, at(14), silent=True)
     calcom.web_confirm(by_start[at(14)].uid, silent=True)
+    return caller, moved
+
+
+def test_what_a_person_moved_onto_the_callers_other_booking_is_not_cancelled(
+    calcom, moved_onto_the_other, settle_later
+):
+    caller, moved = moved_onto_the_other
     settle_later()
     assert calcom.booking(moved.uid).is_active
     left = SyncFailure.objects.filter(status__in=OPEN_STATUSES, calcom_booking_id=moved.uid)
     assert "duplicate_booking" in {failure.failure_type for failure in left}
     assert len(caller.ask("list_appointments").body["appointments"]) == 1
+
+
+def test_a_twin_that_is_met_when_the_time_of_grace_is_over_is_one_ticket_that_a_person_can_close(
+    salon, calcom, moved_onto_the_other, settle_later, admin_user
+):
+    _caller, moved = moved_onto_the_other
+    for minutes in (1, 10, 30):
+        settle_later(seconds=minutes * 60)
+    reconcile(salon, full=True)
+    twin = SyncFailure.objects.get()
+    assert (twin.failure_type, twin.calcom_booking_id) == ("duplicate_booking", moved.uid)
+    assert twin.is_open
+    SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    settle_later(seconds=7200)
+    assert not SyncFailure.objects.filter(status__in=OPEN_STATUSES).exists()
+    assert calcom.booking(moved.uid).is_active
 
 
 def test_moved_away_and_back_is_told_with_the_uid_it_has_now(calcom, phone):
