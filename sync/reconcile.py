@@ -16,7 +16,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -29,7 +28,7 @@ from django.utils import timezone
 from booking import completer, database_errors, failures, follow, gone, lookup
 from booking.calcom.client import Page
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured
+from booking.calcom.errors import BookingNotFound, CalcomError
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
@@ -41,6 +40,7 @@ from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
 from sync.models import ReconciliationRun
 from sync.pace import Pace
+from sync.reconcile_report import Report, Tickets, both_sides
 from sync.remote_bookings import PacedClient
 from sync.turn import NoTurn, Turn
 
@@ -63,34 +63,6 @@ Scope = ReconciliationRun.Scope
 Outcome = ReconciliationRun.Outcome
 
 logger = structlog.get_logger(__name__)
-
-
-@dataclass
-class Report:
-    """What one run of one company found. `healed` and `would_heal` count by repair; `left` are the sync
-    failures that are open afterwards.
-    """
-
-    company: str
-    scope: str
-    is_dry_run: bool
-    outcome: str = Outcome.RUNNING
-    error: str = ""
-    seen: int = 0
-    unreadable: int = 0
-    ended: int = 0
-    in_flight: int = 0
-    requests: int = 0
-    opened: int = 0
-    closed: int = 0
-    left: int = 0
-    healed: dict[str, int] = field(default_factory=dict)
-    would_heal: dict[str, int] = field(default_factory=dict)
-    problems: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        return self.outcome == Outcome.COMPLETE
 
 
 def reconcile(
@@ -148,6 +120,7 @@ class _Run:
         self.report = Report(
             company=company.slug, scope=Scope.FULL if self.is_full else Scope.CHANGES, is_dry_run=dry_run
         )
+        self.tickets = Tickets(company, self.report, dry_run=dry_run)
         self.permission = Permission(company, now=now)
         own_key = company.calcom_reconcile_api_key
         per_minute = PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED
@@ -219,7 +192,8 @@ class _Run:
         except CalcomError as error:
             report.error = error.message
             report.outcome = Outcome.PARTIAL if report.seen else Outcome.FAILED
-            self._report_access(error)
+            logger.error("reconcile.could_not_ask", company=report.company, error=type(error).__name__)
+            self.tickets.report_access(error)
         self._link_calls()
         if not self.dry_run:
             report.closed += gone.close_gone()
@@ -297,7 +271,7 @@ class _Run:
         except completer.InFlight:
             self.report.in_flight += 1
         except BookingNotFound:
-            self._open(
+            self.tickets.open(
                 SyncFailure.Type.ORPHANED_LOCAL,
                 uid=uid,
                 message="The booking was moved to one that Cal.com does not know.",
@@ -307,7 +281,7 @@ class _Run:
         except DatabaseError as error:
             if database_errors.is_away(error):
                 raise
-            self._open(
+            self.tickets.open(
                 SyncFailure.Type.SCHEMA_ERROR,
                 uid=uid,
                 message=f"The booking could not be stored: {database_errors.describe(error)}",
@@ -342,12 +316,12 @@ class _Run:
 
     def _ask_a_person(self, match: Match) -> None:
         if self.dry_run:
-            self._problem(
+            self.tickets.problem(
                 converge.TICKETS[match.kinship], match.booking.uid, f"would report: {match.kinship}"
             )
             return
         done = self._converge(match)
-        self._count_failure(done.failure, uid=match.booking.uid)
+        self.tickets.count(done.failure, uid=match.booking.uid)
 
     def _differs(self, uid: str, gap: Gap) -> None:
         """One of our rows says something else. What was listed may be old by now: the booking is fetched."""
@@ -374,12 +348,12 @@ class _Run:
         if self.dry_run:
             self._count(self.report.would_heal, repair)
             if otherwise is not None:
-                self._problem(otherwise, match.booking.uid, f"would {repair}")
+                self.tickets.problem(otherwise, match.booking.uid, f"would {repair}")
             return
         if not self.permission.take(repair):
             self._leave(repair, match, otherwise=otherwise)
             return
-        before = _both_sides(match)
+        before = both_sides(match)
         done = self._converge(match)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
             # A worker that was told of it may have followed meanwhile.
@@ -395,29 +369,24 @@ class _Run:
                 now=timezone.now(),
             )
             self._count(self.report.healed, repair)
-        self._count_failure(done.failure, uid=match.booking.uid)
+        self.tickets.count(done.failure, uid=match.booking.uid)
 
     def _converge(self, match: Match) -> Converged:
         deadline = Deadline.after(ASK_SECONDS)
         return converge.converge(match, client=self.client, deadline=deadline, now=timezone.now())
-
-    def _count_failure(self, failure: SyncFailure | None, *, uid: str) -> None:
-        if failure is not None:
-            self.report.opened += failure.occurrences == 1
-            self._problem(SyncFailure.Type(failure.failure_type), uid, failure.error_message)
 
     def _leave(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         self._count(self.report.would_heal, repair)
         if otherwise is None:
             return
         row = match.appointment
-        self._open(
+        self.tickets.open(
             otherwise,
             # The row's own, so that a gap that moves on stays one problem.
             uid=(row and row.calcom_booking_uid) or match.booking.uid,
             message=f"Both sides differ: repairing that ({repair}) is off, at its limit, or did not help.",
             appointment=row or (match.attempt.appointment if match.attempt else None),
-            details=_both_sides(match),
+            details=both_sides(match),
         )
 
     # --- what is not listed
@@ -441,7 +410,7 @@ class _Run:
         random.shuffle(missing)
         for appointment in missing:
             if self.fetched >= MOST_FETCHED:
-                self._problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
+                self.tickets.problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
                 break
             uid = appointment.calcom_booking_uid or ""
             self._alone(uid, partial(self._missing, appointment, uid))
@@ -457,7 +426,7 @@ class _Run:
         """Cal.com was asked by the uid and says there is none."""
         uid = appointment.calcom_booking_uid or ""
         if appointment.ends_at > self.now:
-            self._open(
+            self.tickets.open(
                 SyncFailure.Type.ORPHANED_LOCAL,
                 uid=uid,
                 message="Cal.com does not know the booking of this appointment any more.",
@@ -525,9 +494,9 @@ class _Run:
                 types.FOREIGN_BOOKING,
             )
             if uid in equal and failure.failure_type != types.DUPLICATE_BOOKING:
-                self._close(failure, "Both sides are equal again.")
+                self.tickets.close(failure, "Both sides are equal again.")
             elif uid in inactive and doubts_existence:
-                self._close(failure, "The booking does not stand at Cal.com any more.")
+                self.tickets.close(failure, "The booking does not stand at Cal.com any more.")
 
     def _has_been_followed(self, booking: Booking) -> bool:
         """Where it is now, after all its moves, it is here too."""
@@ -537,9 +506,6 @@ class _Run:
             return False
         return _is_mirrored(self.company, end, now=self.now)
 
-    def _close(self, failure: SyncFailure, note: str) -> None:
-        self.report.closed += failures.resolve(SyncFailure.objects.filter(pk=failure.pk), note=note)
-
     def _link_calls(self) -> None:
         """Calls and appointments that do not point at each other."""
         if not self.dry_run:
@@ -547,7 +513,7 @@ class _Run:
         for appointment in links.to_mend(self.company, limit=MOST_FETCHED):
             if self.dry_run or not self.permission.take(Repair.LINK):
                 self._count(self.report.would_heal, Repair.LINK)
-                self._problem(
+                self.tickets.problem(
                     SyncFailure.Type.CALL_DESYNC, appointment.calcom_booking_uid or "", "would link"
                 )
                 continue
@@ -565,88 +531,23 @@ class _Run:
             self._count(self.report.healed, Repair.LINK)
         lost = Call.objects.filter(company=self.company, booking_confirmed=True, appointment=None)
         for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_FETCHED]:
-            self._open(
+            self.tickets.open(
                 SyncFailure.Type.CALL_DESYNC,
                 message="The call says that something was booked, and its appointment is not there.",
                 call=call,
                 details={},
             )
         if not self.dry_run:
-            self.report.closed += _linked_since(self.company)
-
-    def _open(
-        self,
-        failure_type: SyncFailure.Type,
-        *,
-        message: str,
-        details: dict[str, Any],
-        uid: str = "",
-        appointment: Appointment | None = None,
-        call: Call | None = None,
-    ) -> None:
-        self._problem(failure_type, uid, message)
-        if self.dry_run:
-            return
-        subject = failures.about_booking(uid) if uid else f"{CALL}{call.retell_call_id if call else ''}"
-        failure = failures.open_failure(
-            company=self.company,
-            failure_type=failure_type,
-            subject=subject,
-            message=message,
-            appointment=appointment,
-            call=call or (appointment.call if appointment else None),
-            uid=uid,
-            details=details,
-            needs_person=True,
-            is_standing=True,
-        )
-        self.report.opened += failure.occurrences == 1
-
-    def _report_access(self, error: CalcomError) -> None:
-        """A key that Cal.com refuses is a ticket; Cal.com being down for an hour is not."""
-        logger.error("reconcile.could_not_ask", company=self.company.slug, error=type(error).__name__)
-        if self.dry_run or not isinstance(error, CalcomMisconfigured):
-            return
-        failure = failures.open_failure(
-            company=self.company,
-            failure_type=SyncFailure.Type.CONFIG_ERROR,
-            subject=failures.ACCESS,
-            message=f"Cal.com refuses to show bookings: {error.message}",
-            details={"status": error.status},
-            needs_person=True,
-        )
-        self.report.opened += failure.occurrences == 1
-
-    def _problem(self, failure_type: SyncFailure.Type, uid: str, what: str) -> None:
-        self.report.problems.append({"type": str(failure_type), "uid": uid, "what": what})
+            self.tickets.close_linked()
 
     @staticmethod
     def _count(counts: dict[str, int], repair: Repair) -> None:
         counts[str(repair)] = counts.get(str(repair), 0) + 1
 
 
-CALL = "call:"
-
-
-def _linked_since(company: Company) -> int:
-    rows = SyncFailure.objects.filter(
-        company=company, status__in=OPEN_STATUSES, subject__startswith=CALL, call__isnull=False
-    ).exclude(call__booking_confirmed=True, call__appointment=None)
-    return failures.resolve(rows, note="Call and appointment point at each other.")
-
-
 def _is_mirrored(company: Company, booking: Booking, *, now: datetime) -> bool:
     row = Appointment.objects.filter(company=company, calcom_booking_uid=booking.uid).first()
     return row is not None and not follow.differences(row, booking, now=now)
-
-
-def _both_sides(match: Match) -> dict[str, Any]:
-    booking, row = match.booking, match.appointment
-    theirs = {"status": booking.status, "start": booking.start.isoformat(), "end": booking.end.isoformat()}
-    if row is None:
-        return {"calcom": theirs}
-    ours = {"status": row.status, "start": row.starts_at.isoformat(), "end": row.ends_at.isoformat()}
-    return {"calcom": theirs, "local": ours}
 
 
 def _in_batches(
