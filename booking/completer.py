@@ -271,26 +271,12 @@ def _adopt(
     deadline: Deadline,
     now: datetime,
 ) -> None:
-    began = timezone.now()
     settlement = settle.settle_found(attempt, found=found, client=client, deadline=deadline, answering=False)
     if settlement.result in (Result.GONE, Result.WRONG, Result.UNDONE):
         _tell_a_person(attempt)
-    elif settlement.result is Result.OPEN and _was_reported_as_twin(attempt, found[0], since=began):
-        pass  # that is why it is not settled, and one ticket says so
     elif settlement.result in (Result.NOT_STORED, Result.OPEN) and now >= give_up_at(attempt):
         why = "The booking stands at Cal.com and can still not be settled here."
         compensation.report_orphan(attempt, booking=found[0], why=why)
-
-
-def _was_reported_as_twin(attempt: BookingAttempt, booking: Booking, *, since: datetime) -> bool:
-    """Whether this look did. Its ticket may be closed: then a person has said that both may stand."""
-    reported = SyncFailure.objects.filter(
-        company=attempt.company_id,
-        failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
-        subject=failures.about_booking(booking.uid),
-        last_seen_at__gte=since,
-    )
-    return reported.exists()
 
 
 def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime) -> None:

@@ -60,6 +60,7 @@ class Result(StrEnum):
     WRONG = "wrong"  # ours, but not what was asked for: cancelled at Cal.com
     UNDONE = "undone"  # ours, but impossible to store: cancelled at Cal.com
     NOT_STORED = "not_stored"  # ours and right, but the database is away; the claimed row still tells
+    TWIN = "twin"  # a second booking for one intention; a ticket says so, and nothing is touched
     OPEN = "open"  # still to be settled; a failure is open where a person may be needed
 
 
@@ -215,7 +216,7 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
     except DatabaseError:
         return None
     report_twin(attempt, booking)
-    return Settlement(Result.OPEN, attempt.appointment)
+    return Settlement(Result.TWIN, attempt.appointment)
 
 
 def _uid_is_taken(attempt: BookingAttempt, booking: Booking) -> Settlement:
