@@ -189,7 +189,7 @@ else:
         },
         "server_side_binding": True,
         # Set 0 behind a pooler in transaction mode that cannot carry prepared statements.
-        "prepare_threshold": env.integer("DATABASE_PREPARE_THRESHOLD", default=5, minimum=0) or None,
+        "prepare_threshold": env.integer("DATABASE_PREPARE_THRESHOLD", default=2, minimum=0) or None,
         "connect_timeout": 5,
         # A database machine that vanished without a word is given up after seconds, not after TCP's quarter
         # of an hour.

@@ -345,7 +345,7 @@ def _run(
             cursor = vars(driver).get(_CURSOR)
             if cursor is None:
                 cursor = vars(driver)[_CURSOR] = driver.cursor()
-            return read(cursor.execute(sql, parameters, prepare=True))
+            return read(cursor.execute(sql, parameters))
     unsynced = in_a_hurry and connection.vendor == "sqlite"
     with connection.cursor() as cursor:
         if unsynced:
