@@ -110,8 +110,8 @@ def gone(serving: Serving, *, seconds: float = 15) -> bool:
 
 
 def complete(serving: Serving, *, seconds: float = 15) -> bool:
-    """Two web workers and their parent, two of Celery's pool with parent and Beat, Valkey, guardian, serve. Who
-    is ready to answer need not have all of Celery's beside it yet.
+    """Two web workers and their parent, two of Celery's pool with parent and Beat, Valkey, guardian, serve.
+    Who is ready to answer need not have all of Celery's beside it yet.
     """
     deadline = time.monotonic() + seconds
     while len(serving.processes()) < 9:
