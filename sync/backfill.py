@@ -28,7 +28,7 @@ from booking.connection import client_for
 from calls.models import Call
 from customers.models import Company
 from sync import backfill_rows, links
-from sync.long_lists import join_by_hash
+from sync.long_lists import join_by_hash, read_by_index
 from sync.lost_appointments import (
     CouldNotAsk,
     Create,
@@ -169,8 +169,9 @@ class BackfillRun:
         ends = chunk.aggregate(first=Min("pk"), last=Max("pk"))
         if ends["first"] is None:
             return {}, {}, set()
-        lost = set(chunk.values_list("pk", flat=True))
-        best = best_by_call(company=self.company, first=ends["first"], last=ends["last"])
+        lost = set(chunk.order_by().values_list("pk", flat=True))
+        with read_by_index():
+            best = best_by_call(company=self.company, first=ends["first"], last=ends["last"])
         pairs = {call_id: pk for call_id, pk in best.items() if call_id in lost}
         by = dict.fromkeys(pairs, "call")
         claimed: set[int] = set()
@@ -201,12 +202,13 @@ class BackfillRun:
     def _load_standing(self, calls: Sequence[LostCall]) -> StandingAppointments:
         details = [call.details for call in calls if call.details is not None]
         standing = StandingAppointments()
-        standing.load_named(
-            uids={each.uid for each in details if each.uid},
-            numbers={each.number for each in details if each.number is not None},
-            company=self.company,
-        )
-        standing.load_of_customers(calls, company=self.company)
+        with read_by_index():
+            standing.load_named(
+                uids={each.uid for each in details if each.uid},
+                numbers={each.number for each in details if each.number is not None},
+                company=self.company,
+            )
+            standing.load_of_customers(calls, company=self.company)
         return standing
 
     def _link(self, pairs: dict[int, int], *, by: dict[int, str], claimed: set[int]) -> None:

@@ -6,10 +6,11 @@ empty one, and goes through it once for every value.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import BooleanField, Field, Model, Q
 from django.db.models.expressions import RawSQL
 
@@ -39,6 +40,24 @@ def array(values: Iterable[object]) -> str:
         return "{" + ",".join(map(str, each)) + "}"
     texts = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in each]
     return '{"' + '","'.join(texts) + '"}'
+
+
+@contextmanager
+def read_by_index() -> Iterator[None]:
+    """Reading with long lists. On PostgreSQL it is a transaction, and must be short.
+
+    A statement is planned each time for the list it is given. After a few rounds PostgreSQL would rather plan
+    it once for all, and a list that it does not know beforehand is gone through for every row. (For writing
+    that must not be said: each check of a foreign key would be planned anew, too.)
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic():
+        join_by_hash()
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        yield
 
 
 def join_by_hash() -> None:

@@ -28,7 +28,7 @@ from customers.models import Branch, Company
 from customers.names import same_person
 from customers.placeholders import clean_text
 from sync.backfill_rows import NewAppointment
-from sync.long_lists import any_of
+from sync.long_lists import any_of, read_by_index
 from sync.lost_calls import KnownCustomer, LostCall
 from sync.remote_bookings import Found, RemoteBookings
 from sync.standing_appointments import NEAR, Standing, StandingAppointments
@@ -128,7 +128,8 @@ class LostAppointments:
                 decisions.append(found)
         # Whom the booking names comes first, then the first call.
         cases.sort(key=lambda case: (not case.is_owner, case.call.at, case.call.pk))
-        facts = _Facts(cases, company=self.company)
+        with read_by_index():
+            facts = _Facts(cases, company=self.company)
         decisions += [self._decide(case, facts) for case in cases]
         return decisions
 

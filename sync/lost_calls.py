@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from calls.models import Call
 from customers.models import Company, Customer
 from sync.booking_details import Details, NoDetails, Problem, read_details
+from sync.long_lists import any_of, read_by_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,7 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     rows = list(
         calls.values_list("pk", "retell_call_id", "branch_id", at_that_time, "customer_id", "booking_details")
     )
-    ours = Customer.objects.filter(company=company, pk__in=calls.values("customer_id"))
-    customers = {
-        pk: KnownCustomer(pk, name, phone or "")
-        for pk, name, phone in ours.values_list("pk", "name", "phone")
-    }
+    customers = _known_customers({row[4] for row in rows} - {None}, company=company)
     zone = company.zone
     read = []
     for pk, retell_call_id, branch_id, at, customer_id, written in rows:
@@ -87,3 +84,10 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
         )
     read.sort(key=lambda call: (call.at, call.pk))
     return read
+
+
+def _known_customers(ids: set[int], *, company: Company) -> dict[int, KnownCustomer]:
+    with read_by_index():
+        ours = Customer.objects.filter(any_of(Customer, "id", ids), company=company)
+        rows = ours.order_by().values_list("pk", "name", "phone")
+        return {pk: KnownCustomer(pk, name, phone or "") for pk, name, phone in rows}
