@@ -44,7 +44,7 @@ from sync.standing_appointments import Standing, StandingAppointments, best_by_c
 from sync.turn import Busy, LostTurn, NoTurn, Turn
 
 LINKED_AT_ONCE = 10_000
-READ_AT_ONCE = 5_000
+READ_AT_ONCE = 10_000  # 40 pages of Cal.com's listing
 # Asked for one by one, that many are a minute's work that a kill can lose.
 ASKED_AT_ONCE = 60
 LEASE = dt.timedelta(minutes=5)

@@ -22,7 +22,7 @@ LINKED = "backfill.linked"
 CREATED = "backfill.created"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewAppointment:
     call_id: int
     branch_id: int

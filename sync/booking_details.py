@@ -31,7 +31,7 @@ class NoDetails(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Details:
     """`uid` and `number` name the booking at Cal.com; one of them or `starts_at` (UTC) is there. Whoever
     booked is blank where it was not said; `phone` is as it was written.
@@ -89,6 +89,7 @@ _EMAILS = ("email", "customer_email", "attendee_email", "e_mail", "e-mail", "mai
 _INSIDE = (
     "booking", "appointment", "data", "calcom", "calcom_booking", "details", "booking_details", "buchung",
 )  # fmt: skip
+_ANY_INSIDE = frozenset(_INSIDE)
 _PERSONS = ("attendee", "attendees", "customer", "kunde", "client", "patient")
 
 
@@ -132,7 +133,9 @@ def _decoded(value: object) -> Any:
 
 def _layers(content: dict[str, Any], depth: int = 1) -> Iterator[dict[str, Any]]:
     yield content
-    for name in _INSIDE if depth < DEEPEST else ():
+    if depth == DEEPEST or _ANY_INSIDE.isdisjoint(content):
+        return
+    for name in _INSIDE:
         inner = content.get(name)
         if isinstance(inner, str) and inner[:1] == "{":
             try:

@@ -36,9 +36,12 @@ def array(values: Iterable[object]) -> str:
     which costs ten times as much.
     """
     each = list(values)
-    if all(isinstance(value, int) for value in each):
-        return "{" + ",".join(map(str, each)) + "}"
-    texts = [str(value).replace("\\", "\\\\").replace('"', '\\"') for value in each]
+    texts = list(map(str, each))
+    plain = ",".join(texts)
+    if set(map(type, each)) <= {int}:
+        return f"{{{plain}}}"
+    if "\\" in plain or '"' in plain:
+        texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
     return '{"' + '","'.join(texts) + '"}'
 
 

@@ -83,7 +83,7 @@ class LinkToNew:
     first_call_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Create:
     call: LostCall
     row: NewAppointment
@@ -96,10 +96,7 @@ Decision = Skip | CouldNotAsk | Link | LinkToNew | Create
 class _Case:
     call: LostCall
     found: Found
-
-    @property
-    def is_owner(self) -> bool:
-        return self.found.booking.metadata.get("call_id") == self.call.retell_call_id
+    is_owner: bool
 
 
 class LostAppointments:
@@ -123,7 +120,8 @@ class LostAppointments:
         for call in calls:
             found = self._look_up(call, remote)
             if isinstance(found, Found):
-                cases.append(_Case(call, found))
+                is_owner = found.booking.metadata.get("call_id") == call.retell_call_id
+                cases.append(_Case(call, found, is_owner))
             else:
                 decisions.append(found)
         # Whom the booking names comes first, then the first call.
@@ -222,26 +220,27 @@ class LostAppointments:
         customer = call.customer or self._customer(call, attendee)
         if customer is None:
             return Skip(call, Reason.NO_CUSTOMER)
+        service_id, customer_id = service.pk, customer.pk
         key = idempotency.booking_key(
-            customer_id=customer.pk,
-            service_id=service.pk,
+            customer_id=customer_id,
+            service_id=service_id,
             starts_at=booking.start,
             source=Appointment.Source.BACKFILL,
         )
         status = follow.status_of(booking, current=Appointment.Status.SCHEDULED, now=self.now)
         if status in LIVE_STATUSES:
-            if key in self._keys or facts.has_live(customer, service.pk, booking.start):
+            if key in self._keys or facts.has_live(customer, service_id, booking.start):
                 return Skip(call, Reason.DUPLICATE)
             self._keys.add(key)
-        self._made[booking.uid] = (call.pk, customer.pk, key)
+        self._made[booking.uid] = (call.pk, customer_id, key)
         details = call.details
         return Create(
             call,
             NewAppointment(
                 call_id=call.pk,
                 branch_id=branch_id,
-                customer_id=customer.pk,
-                service_id=service.pk,
+                customer_id=customer_id,
+                service_id=service_id,
                 starts_at=booking.start,
                 ends_at=booking.end,
                 status=status,

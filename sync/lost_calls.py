@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Coalesce
+import orjson
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast, Coalesce
 
 from calls.models import Call
 from customers.models import Company, Customer
@@ -15,7 +16,7 @@ from sync.booking_details import Details, NoDetails, Problem, read_details
 from sync.long_lists import any_of, read_by_index
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LostCall:
     """`customer` is one of the company's own or None; `details` is None where `problem` says why."""
 
@@ -28,7 +29,7 @@ class LostCall:
     problem: Problem | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KnownCustomer:
     pk: int
     name: str
@@ -59,8 +60,11 @@ def chunks(calls: QuerySet[Call], *, size: int) -> Iterator[QuerySet[Call]]:
 def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     """The first call first."""
     at_that_time = Coalesce("started_at", "created_at")
+    written_there = Cast("booking_details", TextField())
     rows = list(
-        calls.values_list("pk", "retell_call_id", "branch_id", at_that_time, "customer_id", "booking_details")
+        calls.order_by().values_list(
+            "pk", "retell_call_id", "branch_id", at_that_time, "customer_id", written_there
+        )
     )
     customers = _known_customers({row[4] for row in rows} - {None}, company=company)
     zone = company.zone
@@ -68,7 +72,7 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     for pk, retell_call_id, branch_id, at, customer_id, written in rows:
         details, problem = None, None
         try:
-            details = read_details(written, zone=zone, now=at)
+            details = read_details(_parsed(written), zone=zone, now=at)
         except NoDetails as error:
             problem = error.problem
         read.append(
@@ -84,6 +88,14 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
         )
     read.sort(key=lambda call: (call.at, call.pk))
     return read
+
+
+def _parsed(text: str | None) -> object:
+    """Twice as fast as the standard library does it for a JSONField. What cannot be parsed stays as it is."""
+    try:
+        return None if text is None else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _known_customers(ids: set[int], *, company: Company) -> dict[int, KnownCustomer]:

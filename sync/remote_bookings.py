@@ -94,7 +94,7 @@ class PacedClient(CalcomClient):
             self.asked.given_up = error.message
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Found:
     """What a booking is after all its moves, and the uids it had on the way."""
 

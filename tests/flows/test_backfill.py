@@ -596,6 +596,21 @@ def test_a_booking_whose_attempt_is_known_is_left_to_the_one_who_settles_it(calc
     assert attempt.state == "unknown"
 
 
+def test_details_too_deep_to_be_read_do_not_stop_the_others(salon, lost):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite refuses to store them")
+    call = lost(start=at(9), at_calcom=False)
+    lost(start=at(10))
+    with connection.cursor() as cursor:
+        deep = '{"uid": ' + "[" * 3_000 + "]" * 3_000 + "}"
+        cursor.execute("UPDATE calls SET booking_details = %s::jsonb WHERE id = %s", [deep, call.pk])
+
+    report = run(salon)
+
+    assert report.created == 1
+    assert report.skipped == [Left(call.pk, call.retell_call_id, "unreadable_details")]
+
+
 # --- The tenant wall
 
 
