@@ -137,14 +137,13 @@ def _lock(call: Call, customer: Customer) -> None:
     """Hold both rows, in this order, until the transaction ends. In SQLite a write transaction is alone."""
     if not connection.features.has_select_for_no_key_update:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM calls, customers WHERE calls.id = %s AND customers.id = %s"
-            " FOR NO KEY UPDATE OF calls, customers",
-            [call.pk, customer.pk],
-        )
-        if not cursor.fetchall():
-            raise Customer.DoesNotExist
+    found = statements.rows(
+        "SELECT 1 FROM calls, customers WHERE calls.id = %s AND customers.id = %s"
+        " FOR NO KEY UPDATE OF calls, customers",
+        [call.pk, customer.pk],
+    )
+    if not found:
+        raise Customer.DoesNotExist
 
 
 def same_booking(intention: Intention) -> Appointment | None:

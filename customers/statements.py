@@ -237,6 +237,11 @@ def _is_stored(row: Model, pk: Any) -> None:
     row._state.db = DEFAULT_DB_ALIAS  # noqa: SLF001
 
 
+def rows(sql: str, parameters: list[Any]) -> list[Any]:
+    """What a statement finds that the ORM has no words for. The parameters stand for its `%s`."""
+    return _run(connections[DEFAULT_DB_ALIAS], sql, parameters, _fetch)
+
+
 @dataclass(frozen=True)
 class Change:
     """An update that may be made: of the rows whose fields equal those of `where` (a tuple: one of them)."""
