@@ -18,6 +18,7 @@ from calls.models import Call, WebhookEvent
 from calls.retell.call_snapshot import CallSnapshot, read_call
 from calls.retell.payloads import read_json, storable
 from customers import statements
+from customers.database import transaction_that_may_be_lost
 from customers.models import Company
 
 STARTED, ENDED, ANALYZED = "call_started", "call_ended", "call_analyzed"
@@ -27,10 +28,12 @@ APPLIED = frozenset({STARTED, ENDED, ANALYZED})
 
 
 def work(event: WebhookEvent) -> None:
-    """Apply a stored delivery; the effect and its being processed are one transaction."""
+    """Apply a stored delivery; the effect and its being processed are one transaction: should that be lost,
+    the delivery waits again.
+    """
     payload = storable(read_json(event.body.encode()))
     snapshot = read_call(payload.get("call") if isinstance(payload, dict) else None)
-    with transaction.atomic():
+    with transaction_that_may_be_lost():
         if event.event_type not in APPLIED:
             deliveries.finish(event, status=Status.IGNORED, note="Nothing is done with this event.")
         elif snapshot.call_id is None:

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from calls.models import WebhookEvent
 from customers import statements
+from customers.database import transaction_that_may_be_lost
 from customers.masking import mask_text
 from customers.models import Company
 from customers.statements import Given, Select
@@ -94,7 +94,7 @@ def note_repeat(*, company: Company, key: str, body: str) -> None:
 
 def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
     """Some deliveries that are due, oldest first, made ours for the time of the lease."""
-    with transaction.atomic():
+    with transaction_that_may_be_lost():
         events = list(
             WebhookEvent.objects.filter(status__in=WAITING, due_at__lte=now)
             .select_related("company")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from django.db import connection
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection, transaction
 
 
 def drop_dead_connections() -> None:
@@ -14,3 +17,31 @@ def drop_dead_connections() -> None:
     pool = getattr(connection, "pool", None)
     if pool is not None:
         pool.drain()
+
+
+@contextmanager
+def transaction_that_may_be_lost() -> Iterator[None]:
+    """A transaction that commits without waiting for the disk: for what is done again if it was not done.
+
+    Everybody sees it at once and a crash of ours does not touch it; a power cut within the second can take it
+    along, as a whole. Inside of another transaction that one decides.
+    """
+    if connection.in_atomic_block:
+        with transaction.atomic():
+            yield
+    elif connection.vendor == "sqlite":
+        _set("PRAGMA synchronous=NORMAL")
+        try:
+            with transaction.atomic():
+                yield
+        finally:
+            _set("PRAGMA synchronous=FULL")
+    else:
+        with transaction.atomic():
+            _set("SET LOCAL synchronous_commit TO off")
+            yield
+
+
+def _set(what: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(what)
