@@ -75,7 +75,7 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
     meant = _meant(conversation, asked)
     if meant.is_unclear:
         return Outcome(Code.CHECKING, reason="earlier_change")
-    before = None if asked["appointment"] else _cancelled_before(conversation)
+    before = None if asked["appointment"] else _cancelled_before(conversation, asked)
     if meant.only is None:
         return (None if meant.choices else before) or _which(conversation, meant)
     if before is not None and not (asked["appointment"] or asked["service"] or asked["day"]):
@@ -116,13 +116,15 @@ def _moved_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outco
     start = asked["slot_id"].starts_at if asked["slot_id"] else asked["new_start"]
     if not start or asked["appointment"]:
         return None
-    row = whose_appointment.moved_lately(conversation, start)
+    row = whose_appointment.moved_lately(conversation, start, service=asked["service"])
     return Outcome(Code.RESCHEDULED, appointment=row, service=row.service) if row else None
 
 
-def _cancelled_before(conversation: Conversation) -> Outcome | None:
+def _cancelled_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
     """Cancelling twice is a yes."""
-    row: Appointment | None = whose_appointment.cancelled_lately(conversation)
+    row: Appointment | None = whose_appointment.cancelled_lately(
+        conversation, service=asked["service"], day=asked["day"] or None
+    )
     if row is None:
         return None
     return Outcome(Code.CANCELLED, appointment=row, service=row.service)

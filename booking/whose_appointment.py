@@ -7,6 +7,7 @@ very call. A withheld number has only the latter.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -89,19 +90,13 @@ def find(conversation: Conversation, *, appointment: str, service: str, day: dat
             is_unclear=named.pk in not_known if named else bool(not_known),
         )
     candidates = [row for row in coming(conversation) if row.pk not in not_known]
-    if day is not None:
-        start, end = instants.day_bounds(day, conversation.zone)
-        candidates = [row for row in candidates if start <= row.starts_at < end]
-    if service:
-        found = catalogue.find(conversation.company, service, branch=conversation.branch)
-        ids = {each.pk for each in found.services}
-        candidates = [row for row in candidates if row.service_id in ids]
+    candidates = _fitting(candidates, conversation, service=service, day=day)
     told_apart = bool(candidates and (service or day is not None))
     return Meant(choices=tuple(candidates), is_unclear=bool(not_known) and not told_apart)
 
 
-def cancelled_lately(conversation: Conversation) -> Appointment | None:
-    """What this call has cancelled, for whoever asks for it once more."""
+def cancelled_lately(conversation: Conversation, *, service: str, day: date | None) -> Appointment | None:
+    """What this call has cancelled, for whoever asks for it once more: the last of what was said."""
     made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
@@ -110,12 +105,12 @@ def cancelled_lately(conversation: Conversation) -> Appointment | None:
         created_at__gt=conversation.now - LATELY,
         appointment__status=Appointment.Status.CANCELLED,
     )
-    attempt = made.select_related("appointment__service").order_by("-id").first()
-    return attempt.appointment if attempt else None
+    rows = [attempt.appointment for attempt in made.select_related("appointment__service").order_by("-id")]
+    return next(iter(_fitting(rows, conversation, service=service, day=day)), None)
 
 
-def moved_lately(conversation: Conversation, start: datetime) -> Appointment | None:
-    """What this call has moved to this very time, and that is there."""
+def moved_lately(conversation: Conversation, start: datetime, *, service: str) -> Appointment | None:
+    """What this call has moved to this very time, and that is there. (It is not on the day it was on.)"""
     made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
@@ -124,8 +119,23 @@ def moved_lately(conversation: Conversation, start: datetime) -> Appointment | N
         appointment__status__in=PROVEN_STATUSES,
         appointment__starts_at=start,
     )
-    attempt = made.select_related("appointment__service").order_by("-id").first()
-    return attempt.appointment if attempt else None
+    rows = [attempt.appointment for attempt in made.select_related("appointment__service").order_by("-id")]
+    return next(iter(_fitting(rows, conversation, service=service)), None)
+
+
+def _fitting(
+    rows: Iterable[Appointment], conversation: Conversation, *, service: str, day: date | None = None
+) -> list[Appointment]:
+    """Those of the service and on the day that were said; nothing said is no condition."""
+    fitting = list(rows)
+    if day is not None:
+        start, end = instants.day_bounds(day, conversation.zone)
+        fitting = [row for row in fitting if start <= row.starts_at < end]
+    if service:
+        found = catalogue.find(conversation.company, service, branch=conversation.branch)
+        ids = {each.pk for each in found.services}
+        fitting = [row for row in fitting if row.service_id in ids]
+    return fitting
 
 
 def _named(conversation: Conversation, name: str) -> Appointment | None:

@@ -1,0 +1,42 @@
+"""What was said decides what a yes is about: a repeat of a change is a yes only for what was changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows.phone import at
+
+
+@pytest.fixture
+def cancelled(phone):
+    """A call that has just cancelled one haircut."""
+    caller = phone()
+    caller.book(at(10))
+    assert caller.ask("cancel_appointment", day=at(10).date().isoformat()).code == "cancelled"
+    return caller
+
+
+def test_what_is_cancelled_again_by_its_day_or_service_is_a_yes(cancelled):
+    for words in ({"day": at(10).date().isoformat()}, {"service": "haircut"}, {}):
+        again = cancelled.ask("cancel_appointment", **words, reason=f"again, {words}")
+        assert again.code == "cancelled", words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"day": at(10, days=14).date().isoformat()}, {"service": "colour"}, {"service": "plumbing"}],
+    ids=["another day", "another service", "an unknown service"],
+)
+def test_cancelling_what_never_was_is_no_yes_because_another_was_cancelled(cancelled, words):
+    answer = cancelled.ask("cancel_appointment", **words)
+    assert (answer.code, answer.body["success"]) == ("not_found", False), answer.body["say"]
+
+
+def test_moving_what_never_was_is_no_yes_because_another_was_moved_there(phone):
+    caller = phone()
+    caller.book(at(10))
+    new_start = at(15).isoformat()
+    assert caller.ask("reschedule_appointment", new_start=new_start).code == "rescheduled"
+    assert caller.ask("reschedule_appointment", service="haircut", new_start=new_start).code == "rescheduled"
+    answer = caller.ask("reschedule_appointment", service="colour", new_start=new_start)
+    assert answer.code == "not_found", answer.body["say"]
