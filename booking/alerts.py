@@ -12,6 +12,7 @@ from django.core.mail import send_mail
 from django.db import transaction
 
 from booking.models import SyncFailure
+from customers.record_admin import without_secrets
 
 SECONDS = 10
 
@@ -29,7 +30,7 @@ def announce(failure: SyncFailure) -> None:
 
 
 def send(failure_id: int) -> None:
-    failure = SyncFailure.objects.select_related("company").get(pk=failure_id)
+    failure = without_secrets(SyncFailure.objects.all(), paths=("company",)).get(pk=failure_id)
     title = f"Slotkeeper: {failure.get_failure_type_display()} ({failure.company.slug}, no. {failure.pk})"
     url = f"{settings.PUBLIC_URL.rstrip('/')}/admin/booking/syncfailure/{failure.pk}/change/"
     if settings.ALERT_EMAIL:

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from calls import deliveries
 from customers.models import Company
+from customers.record_admin import without_secrets
 from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
 from sync.turn import Busy
 
@@ -58,5 +59,5 @@ def sync_services(*, company_id: int) -> None:
 @shared_task(name="sync.tasks.audit_all")
 def audit_all() -> None:
     now = timezone.now()
-    for company in Company.objects.filter(is_active=True):
+    for company in without_secrets(Company.objects.filter(is_active=True)):
         audit_alerts.audit_and_alert(company=company, now=now)
