@@ -12,16 +12,17 @@ import sys
 from argparse import ArgumentParser
 from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from customers import niceness
+from customers.json_command import COULD_NOT_WORK, JsonCommand
 from customers.masking import mask_text
 from customers.models import Company
 from customers.record_admin import without_secrets
 
-CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, 2
+CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, COULD_NOT_WORK
 
 
 class CannotWork(CommandError):
@@ -31,7 +32,7 @@ class CannotWork(CommandError):
         super().__init__(message, returncode=FAILED)
 
 
-class OpsCommand(BaseCommand):
+class OpsCommand(JsonCommand):
     """Subclasses write `work`, which returns the report for `--json` and the exit status, and `show`, which
     prints the same report for people.
     """
@@ -54,12 +55,7 @@ class OpsCommand(BaseCommand):
             parser.add_argument("--company", metavar="SLUG", help="only this company")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            report, status = self._work(**options)
-        except CannotWork as error:
-            if options["as_json"]:
-                self.stdout.write(json.dumps({"error": str(error)}, ensure_ascii=False))
-            raise
+        report, status = self._work(**options)
         if options["as_json"]:
             self.stdout.write(json.dumps(report, default=str, ensure_ascii=False))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
@@ -38,3 +39,61 @@ def test_a_database_named_in_a_file(run_manage, tmp_path):
     assert run_manage("migrate", "--verbosity", "0", env=without).returncode == 0
     assert (tmp_path / "in-a-file.sqlite3").exists()
     assert run_manage("audit", env=without).returncode == 0
+
+
+every_command = pytest.mark.parametrize(
+    "command",
+    [
+        ["reconcile", "--since", "2026-02-30"],
+        ["backfill", "--since", "2026-02-30"],
+        ["audit", "--bogus"],
+        ["provision"],
+        ["webhooks", "--company"],
+        ["demo", "--only", "nothing"],
+        ["serve", "--port", "many"],
+        ["calcom_simulator", "--port", "many"],
+        ["calcom_simulator", "--host", "0.0.0.0"],
+    ],
+    ids=" ".join,
+)
+
+
+@every_command
+def test_with_json_wrong_options_are_one_object_too(manage_here, command):
+    done = manage_here(*command, "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]
+    assert done.stderr
+
+
+def test_without_json_wrong_options_show_what_is_right(manage_here):
+    done = manage_here("backfill", "--since", "2026-02-30")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage:" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["audit", "reconcile", "backfill", "doctor"])
+def test_settings_that_are_unfit_for_production(run_manage, tmp_path, command):
+    done = run_manage(
+        command,
+        "--json",
+        env={"ENVIRONMENT": "production", "SECRET_KEY": "", "VAR_DIR": str(tmp_path), "PUBLIC_URL": ""},
+    )
+    assert done.returncode == 2, "1 would say that something is left for a person"
+    assert "SECRET_KEY is missing" in json.loads(done.stdout)["error"]
+
+
+def test_with_json_a_setting_that_cannot_be_is_one_object_too(run_manage):
+    done = run_manage("audit", "--json", env={"ANSWER_BUDGET_SECONDS": "eight"})
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "ANSWER_BUDGET_SECONDS must be a number, not 'eight'."
+
+
+@pytest.mark.parametrize("command", [["serve", "--port"], ["calcom_simulator", "--port"]], ids=" ".join)
+def test_a_port_that_somebody_else_has(run_manage, tmp_path, command):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run_manage(*command, port, "--json", env={"VAR_DIR": str(tmp_path)})
+    assert done.returncode == 2, done.stderr
+    assert json.loads(done.stdout)["error"]
+    assert "Traceback" not in done.stderr

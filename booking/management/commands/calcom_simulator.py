@@ -7,13 +7,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from booking.calcom.simulator.control_plane import control_account
 from booking.calcom.simulator.server import Simulator
+from customers.json_command import JsonCommand
 
 
-class Command(BaseCommand):
+class Command(JsonCommand):
     help = "Run a Cal.com of our own for trying things out: same API, no real calendar, no mail."
     # it must start where there is no database yet
     requires_system_checks: list[str] = []
@@ -25,7 +26,9 @@ class Command(BaseCommand):
         parser.add_argument("--world", type=Path, help="JSON file: accounts, event types, bookings")
         parser.add_argument("--webhook-url", help="where booking webhooks go")
         parser.add_argument("--webhook-secret", help="what they are signed with")
-        parser.add_argument("--json", action="store_true", help="say where it listens as one JSON object")
+        parser.add_argument(
+            "--json", action="store_true", dest="as_json", help="say where it listens as one JSON object"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["host"] not in ("127.0.0.1", "localhost"):
@@ -44,7 +47,7 @@ class Command(BaseCommand):
                         account=account,
                         survives_reset=True,
                     )
-            self._announce(simulator, as_json=options["json"])
+            self._announce(simulator, as_json=options["as_json"])
             stopped.wait()
 
     @staticmethod
@@ -59,6 +62,7 @@ class Command(BaseCommand):
 
     def _announce(self, simulator: Simulator, *, as_json: bool) -> None:
         accounts = [control_account(account) for account in simulator.state.accounts.values()]
+        self.has_answered = True
         if as_json:
             self.stdout.write(json.dumps({"base_url": simulator.base_url, "accounts": accounts}))
         else:

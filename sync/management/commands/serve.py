@@ -13,9 +13,10 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 
 from booking.calcom.simulator.control import SimulatorControl
+from customers.json_command import JsonCommand
 from customers.models import Company
 from sync import demo_tenant, embedded_server
 from sync.deployment_checks import Tags
@@ -30,7 +31,7 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM."""
 
 
-class Command(BaseCommand):
+class Command(JsonCommand):
     help = "Run everything on this machine: Valkey, web server, Celery worker and Beat. Ctrl-C stops it."
     requires_system_checks: list[str] = []  # `deployment` below; the rest belongs to `check`
 
@@ -42,13 +43,16 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="with a demo salon and a simulated Cal.com")
         parser.add_argument("--simulator-port", type=int, default=9100, help="0 picks a free one")
         parser.add_argument(
-            "--json", action="store_true", help="one JSON object on standard output when ready"
+            "--json",
+            action="store_true",
+            dest="as_json",
+            help="one JSON object on standard output when ready",
         )
 
     def handle(self, **options: Any) -> None:
         started = time.monotonic()
         # What is told on the way is no error, so not `self.stderr`, which is bold red on a terminal.
-        self.news = OutputWrapper(sys.stderr) if options["json"] else self.stdout
+        self.news = OutputWrapper(sys.stderr) if options["as_json"] else self.stdout
         self.say: Callable[[str], Any] = self.news.write
         self.refuse_unsafe_deployment()
         os.umask(0o077)  # the database and the logs hold personal data
@@ -107,7 +111,7 @@ class Command(BaseCommand):
             told["pids"] = {"serve": os.getpid(), **{child.name: child.pid for child in tree.children}}
             told["log_dir"] = str(tree.log_dir)
             told["seconds"] = round(time.monotonic() - started, 1)
-            self.announce(told, as_json=options["json"])
+            self.announce(told, as_json=options["as_json"])
             while not stop.wait(timeout=0.25):
                 tree.check()
             raise Stopped
@@ -161,6 +165,7 @@ class Command(BaseCommand):
         }
 
     def announce(self, told: dict[str, Any], *, as_json: bool) -> None:
+        self.has_answered = True
         if as_json:
             self.stdout.write(json.dumps(told))
             self.stdout.flush()
