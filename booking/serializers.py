@@ -69,7 +69,8 @@ class InstantField(SpokenField):
     def to_internal_value(self, data: Any) -> Any:
         try:
             instant = parse_instant(data, zone=self.context["zone"], now=self.context["now"])
-            return instant.replace(microsecond=0)  # nobody means it, and Cal.com would round it its own way
+            # Nobody means anything smaller, and nobody is told of it.
+            return instant.replace(second=0, microsecond=0)
         except InvalidInstant as error:
             raise serializers.ValidationError(str(error.reason)) from None
 
