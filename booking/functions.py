@@ -43,13 +43,13 @@ def list_services(conversation: Conversation, arguments: Mapping[str, Any]) -> O
     if asked["service"]:
         found = _find(asked, conversation)
         if not found.services or found.person_unknown:
-            return _which_service(found)
+            return _which_service(found, asked)
         services = found.services
     else:
         offered = catalogue.active_services(conversation.company, branch=conversation.branch)
         theirs = catalogue.narrow(offered, person=asked["person"])
         if theirs.person_unknown:
-            return _which_service(theirs)
+            return _which_service(theirs, asked)
         services = theirs.services
     return Outcome(Code.OK, reason="services", extra={"services": list(services)})
 
@@ -64,7 +64,7 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
         catalogue.is_anybody(asked["person"]) and len(catalogue.things(found.services)) == 1
     )
     if found.only is None and not nobody_in_particular:
-        return _which_service(found)
+        return _which_service(found, asked)
     window = _window(asked, conversation)
     if window is None:
         return Outcome(Code.INVALID_REQUEST, reason="in_the_past", errors={"date": "in the past"})
@@ -102,7 +102,7 @@ def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -
     found = _find(asked, conversation)
     service = _offered_service(slot, found) if slot else found.only
     if service is None:
-        return _with_whom(slot, found) or _which_service(found)
+        return _with_whom(slot, found) or _which_service(found, asked)
     if slot and asked["start"] and slot.starts_at != asked["start"]:
         # The agent says one time and points at another. Whichever we booked could be the wrong day.
         return Outcome(
@@ -180,12 +180,13 @@ def _find(asked: Mapping[str, Any], conversation: Conversation) -> catalogue.Fou
     )
 
 
-def _which_service(found: catalogue.Found) -> Outcome:
+def _which_service(found: catalogue.Found, asked: Mapping[str, Any]) -> Outcome:
     services = list(found.services or found.offered)
     if found.person_unknown:
         return Outcome(Code.UNKNOWN_SERVICE, reason="person", extra={"services": services})
     if len(found.services) < 2:
-        return Outcome(Code.UNKNOWN_SERVICE, reason="service", extra={"services": services})
+        reason = "service" if asked["service"] else "service_needed"
+        return Outcome(Code.UNKNOWN_SERVICE, reason=reason, extra={"services": services})
     reason = "which_person" if len(catalogue.things(services)) == 1 else "service"
     return Outcome(Code.AMBIGUOUS, reason=reason, extra={"services": services})
 

@@ -342,6 +342,10 @@ def _unknown_service(outcome: Outcome, speaker: _Speaker) -> str:
         return _("I can't find anybody of that name for that. It is possible with %(persons)s.") % {
             "persons": persons
         }
+    if outcome.reason == "service_needed":
+        return _("What would you like? You can book %(services)s with us.") % {
+            "services": speaker.names(offered)
+        }
     return _("I don't know that service. You can book %(services)s with us.") % {
         "services": speaker.names(offered)
     }

@@ -24,3 +24,15 @@ def test_what_is_spoken_is_the_very_instant_that_is_booked(calcom, phone, verdic
     assert Appointment.objects.get().starts_at == at(10)
     assert calcom.booking(answer.uid).start == at(10)
     verdict()
+
+
+@pytest.mark.parametrize("said", [None, "", "unknown", "{{service}}", {"slug": "haircut"}])
+def test_who_has_named_no_service_is_asked_and_not_refused(salon, phone, language, said):
+    """ "We do not offer that" is a no to something that nobody wanted."""
+    for function in ("book_appointment", "check_availability"):
+        answer = phone().ask(function, service=said, start=at(10).isoformat(), customer_name="Anna Weber")
+        assert (answer.code, len(answer.body["services"])) == ("unknown_service", 5)
+        expected = {"de": "Was darf es sein?", "en": "What would you like?"}
+        assert answer.body["say"].startswith(expected[language]), answer.body["say"]
+    refused = phone().book(at(10), service="plumbing").body["say"]
+    assert refused.startswith({"de": "Das bieten wir leider nicht an.", "en": "I don't know that"}[language])
