@@ -110,8 +110,8 @@ class _Speaker:
     def persons(self, services: Sequence[Service]) -> str:
         return self.list(service.person for service in services if service.person)
 
-    def list(self, words: Iterable[str]) -> str:
-        return spoken_list([*dict.fromkeys(words)], self.language)
+    def list(self, words: Iterable[str], *, is_choice: bool = True) -> str:
+        return spoken_list([*dict.fromkeys(words)], self.language, is_choice=is_choice)
 
 
 def _sentence(outcome: Outcome, speaker: _Speaker) -> str:
@@ -221,15 +221,17 @@ def _appointments(outcome: Outcome, speaker: _Speaker) -> str:
     rows = outcome.extra["appointments"]
     if not rows:
         return _("I can see no coming appointment under your number.")
-    named = speaker.list(_named(row, speaker) for row in rows)
+    named = [_named(row, speaker) for row in rows]
     if outcome.extra.get("more"):
         return _("You have these appointments: %(appointments)s, and %(more)s more after that.") % {
-            "appointments": named,
+            "appointments": ", ".join(named),
             "more": outcome.extra["more"],
         }
     if len(rows) == 1:
-        return _("You have one appointment: %(appointments)s.") % {"appointments": named}
-    return _("You have these appointments: %(appointments)s.") % {"appointments": named}
+        return _("You have one appointment: %(appointments)s.") % {"appointments": named[0]}
+    return _("You have these appointments: %(appointments)s.") % {
+        "appointments": speaker.list(named, is_choice=False)
+    }
 
 
 def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:

@@ -61,12 +61,13 @@ def spoken_time(instant: datetime, *, zone: ZoneInfo, language: str) -> str:
     return f"{local.hour % 12 or 12}{minutes} {'AM' if local.hour < 12 else 'PM'}{season}"
 
 
-def spoken_list(items: Sequence[str], language: str) -> str:
-    """Several to choose from: "10 Uhr, 10 Uhr 30 oder 11 Uhr", "10 AM or 11 AM"; one item as it is, none as
-    ""."""
+def spoken_list(items: Sequence[str], language: str, *, is_choice: bool = True) -> str:
+    """Several to choose from: "10 Uhr, 10 Uhr 30 oder 11 Uhr", "10 AM or 11 AM"; or, if it is no choice, all
+    of them: "10 AM and 11 AM". One item as it is, none as ""."""
     if len(items) < 2:
         return "".join(items)
-    word = "oder" if _is_german(language) else "or"
+    both, either = ("und", "oder") if _is_german(language) else ("and", "or")
+    word = either if is_choice else both
     return f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 

@@ -36,3 +36,23 @@ def test_who_has_named_no_service_is_asked_and_not_refused(salon, phone, languag
         assert answer.body["say"].startswith(expected[language]), answer.body["say"]
     refused = phone().book(at(10), service="plumbing").body["say"]
     assert refused.startswith({"de": "Das bieten wir leider nicht an.", "en": "I don't know that"}[language])
+
+
+def test_appointments_one_has_are_no_choice(salon, phone, language):
+    caller = phone()
+    for days in (7, 14, 21):
+        caller.book(at(10, days=days))
+        caller.book(at(11, days=days))
+    last, alternatives = {
+        "de": (", und danach noch 1", " oder "),
+        "en": (", and 1 more", " or "),
+    }[language]
+    say = caller.ask("list_appointments").body["say"]
+    assert last in say, say
+    assert alternatives not in say, say
+    caller.ask("cancel_appointment", day=at(10, days=21).date().isoformat())
+    two = phone(from_number="+4917612345678")
+    two.book(at(14))
+    two.book(at(15))
+    say = two.ask("list_appointments").body["say"]
+    assert {"de": " und Haarschnitt", "en": " and Haarschnitt"}[language] in say, say
