@@ -6,7 +6,7 @@ from calls.urls import ENDPOINT
 
 urlpatterns = [
     re_path(
-        ENDPOINT + r"/retell/functions/(?P<name>[^/]{1,80})/?$",
+        ENDPOINT + r"/retell/functions/(?P<name>[^/]+)/?$",
         FunctionView.as_view(),
         name="retell-function",
     ),

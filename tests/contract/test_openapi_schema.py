@@ -21,7 +21,7 @@ from tests.flows.conftest import calcom, phone, salon  # noqa: F401 - the salon 
 from tests.flows.phone import Phone, at
 
 # Not for Retell, Cal.com or Prometheus: people and the document itself.
-NOT_DESCRIBED = ("admin/", "api/schema/")
+NOT_DESCRIBED = ("admin", "api/schema/")
 
 
 @pytest.fixture(scope="module")

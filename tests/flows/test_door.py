@@ -604,3 +604,24 @@ def test_what_is_read_again_and_has_changed_is_told_as_it_is_now(phone, salon, v
     assert nothing.body["appointments"] == []
     assert caller.ask("list_appointments").body == {**nothing.body, "replayed": True}
     verdict()
+
+
+def test_a_name_of_any_length_is_answered_once_the_signature_holds(calcom, phone, verdict):
+    """Anything but a 2xx would have Retell send the request again."""
+    for name in ("x" * 81, "book_appointment" * 20):
+        answer = phone().ask(name, service="haircut")
+        assert (answer.status, answer.code, answer.body["errors"]) == (
+            200,
+            "invalid_request",
+            {"name": "unknown"},
+        )
+    assert FunctionCall.objects.count() == 2
+    verdict()
+
+
+def test_every_address_answers_without_its_last_slash_too(client, db):
+    assert client.get("/admin", follow=True).redirect_chain[0] == ("/admin/", 302)
+    for address in ("/healthz", "/readyz", "/metrics", "/api/schema", "/admin"):
+        assert (
+            client.get(address, follow=True).status_code == client.get(f"{address}/", follow=True).status_code
+        )
