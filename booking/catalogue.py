@@ -68,6 +68,11 @@ def find(company: Company, text: str, *, branch: Branch | None, person: str = ""
     return Found(found.services, offered, person_unknown=found.person_unknown)
 
 
+def called(text: str, services: Iterable[Service]) -> tuple[Service, ...]:
+    """Those of `services` that the text names, as `find` reads it."""
+    return _named(tuple(services), text, person="")
+
+
 def narrow(services: Iterable[Service], *, person: str) -> Found:
     """Those of the person that is asked for; all of them where nobody is."""
     services = tuple(services)

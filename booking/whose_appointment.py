@@ -132,8 +132,9 @@ def _fitting(
         start, end = instants.day_bounds(day, conversation.zone)
         fitting = [row for row in fitting if start <= row.starts_at < end]
     if service:
-        found = catalogue.find(conversation.company, service, branch=conversation.branch)
-        ids = {each.pk for each in found.services}
+        # Of theirs, not of what is offered now and here: what was booked may be neither any more.
+        theirs = {row.service for row in fitting if row.service is not None}
+        ids = {each.pk for each in catalogue.called(service, theirs)}
         fitting = [row for row in fitting if row.service_id in ids]
     return fitting
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
+from booking.models import Service
+from booking.provisioning import provision
 from tests.flows.phone import at
 
 
@@ -40,3 +43,35 @@ def test_moving_what_never_was_is_no_yes_because_another_was_moved_there(phone):
     assert caller.ask("reschedule_appointment", service="haircut", new_start=new_start).code == "rescheduled"
     answer = caller.ask("reschedule_appointment", service="colour", new_start=new_start)
     assert answer.code == "not_found", answer.body["say"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"is_active": False}, {"vanished_at": timezone.now()}], ids=["switched off", "vanished"]
+)
+def test_an_appointment_is_found_by_a_service_that_is_not_offered_any_more(phone, haircut, change):
+    caller = phone()
+    caller.book(at(10))
+    Service.objects.filter(pk=haircut.pk).update(**change)
+    for words in ("haircut", "Herrenhaarschnitt"):
+        answer = caller.ask("reschedule_appointment", service=words)
+        assert answer.body["errors"] == {"new_start": "required"}, "it is known which one is meant"
+    assert caller.ask("cancel_appointment", service="colour").code == "not_found"
+    assert caller.ask("cancel_appointment", service="Haarschnitt").code == "cancelled"
+
+
+def test_an_appointment_is_found_by_its_service_from_another_branch(salon, phone, haircut):
+    provision(
+        {
+            "companies": [
+                {
+                    "slug": salon.slug,
+                    "branches": [{"slug": "west", "name": "West", "phone_numbers": ["+493011111111"]}],
+                }
+            ]
+        }
+    )
+    Service.objects.filter(pk=haircut.pk).update(branch=salon.branches.get(slug="mitte"))
+    assert phone().book(at(10)).code == "booked"
+    elsewhere = phone(to_number="+493011111111")
+    assert elsewhere.book(at(12)).code == "unknown_service"
+    assert elsewhere.ask("cancel_appointment", service="haircut").code == "cancelled"
