@@ -102,7 +102,7 @@ def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -
     found = _find(asked, conversation)
     service = _offered_service(slot, found) if slot else found.only
     if service is None:
-        return _with_whom(slot, found) or _which_service(found, asked)
+        return _which_of_the_two(slot, found) or _which_service(found, asked)
     if slot and asked["start"] and slot.starts_at != asked["start"]:
         # The agent says one time and points at another. Whichever we booked could be the wrong day.
         return Outcome(
@@ -165,13 +165,14 @@ def _offered_service(slot: OfferedSlot, found: catalogue.Found) -> Service | Non
     return service
 
 
-def _with_whom(slot: OfferedSlot | None, found: catalogue.Found) -> Outcome | None:
-    """The slot is one person's and the caller asks for another."""
+def _which_of_the_two(slot: OfferedSlot | None, found: catalogue.Found) -> Outcome | None:
+    """The slot is one service's, or one person's, and the caller asks for another."""
     offered = [service for service in found.offered if slot and service.pk == slot.service_id]
-    choices = [*offered, *found.services]
-    if not offered or found.person_unknown or len(catalogue.things(choices)) > 1:
+    if not offered or not found.services or found.person_unknown:
         return None
-    return Outcome(Code.AMBIGUOUS, reason="which_person", extra={"services": choices})
+    choices = [*offered, *found.services]
+    reason = "which_person" if len(catalogue.things(choices)) == 1 else "service"
+    return Outcome(Code.AMBIGUOUS, reason=reason, extra={"services": choices})
 
 
 def _find(asked: Mapping[str, Any], conversation: Conversation) -> catalogue.Found:

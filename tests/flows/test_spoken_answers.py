@@ -56,3 +56,19 @@ def test_appointments_one_has_are_no_choice(salon, phone, language):
     two.book(at(15))
     say = two.ask("list_appointments").body["say"]
     assert {"de": " und Haarschnitt", "en": " and Haarschnitt"}[language] in say, say
+
+
+def test_a_slot_of_one_service_and_the_name_of_another_are_asked_about(calcom, phone, language):
+    """Both are offered: "we don't offer that" is true of neither."""
+    caller = phone()
+    slot = caller.ask("check_availability", service="haircut", date=at(10).date().isoformat()).body["slots"][
+        0
+    ]
+    answer = caller.ask(
+        "book_appointment", service="colour", slot_id=slot["slot_id"], customer_name="Anna Weber"
+    )
+    assert answer.code == "ambiguous", answer.body["say"]
+    assert [service["slug"] for service in answer.body["services"]] == ["haircut", "colour"]
+    assert "Haarschnitt" in answer.body["say"]
+    assert "Färben" in answer.body["say"]
+    assert not calcom.active_bookings()
