@@ -194,7 +194,22 @@ class BookAppointmentSerializer(ArgumentsSerializer):
     notes = SpokenField(limit=LONGEST_NOTES)
 
 
-class NumberField(SpokenField):
+class MeantField(SpokenField):
+    """What an appointment is found by: said and not understood is something else than not said."""
+
+    default_error_messages = {"unreadable": "unreadable"}
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        return (True, "") if data in ([], {}) else super().validate_empty_values(data)
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        if not text:
+            self.fail("unreadable")
+        return text
+
+
+class NumberField(MeantField):
     """The number of an appointment, or its uid: models send 12, "12" and "#12"."""
 
     def to_internal_value(self, data: Any) -> Any:
@@ -207,7 +222,7 @@ class ListAppointmentsSerializer(ArgumentsSerializer):
 
 class _WhichAppointmentSerializer(ArgumentsSerializer):
     appointment = NumberField(limit=128, help_text="The id of one of the caller's appointments.")
-    service = SpokenField(help_text="Instead of an id: slug, name or alias of what is booked.")
+    service = MeantField(help_text="Instead of an id: slug, name or alias of what is booked.")
     day = DayField(help_text="Instead of an id: the day on which it is.")
 
 

@@ -75,3 +75,25 @@ def test_an_appointment_is_found_by_its_service_from_another_branch(salon, phone
     elsewhere = phone(to_number="+493011111111")
     assert elsewhere.book(at(12)).code == "unknown_service"
     assert elsewhere.ask("cancel_appointment", service="haircut").code == "cancelled"
+
+
+@pytest.mark.parametrize("field", ["appointment", "service"])
+@pytest.mark.parametrize("said", [[99999], {"id": 99999}, {"slug": "colour"}, [["colour"]], True], ids=str)
+def test_what_was_said_and_not_understood_is_asked_for_again(calcom, phone, field, said):
+    """Not taken for nothing said: then the only appointment would be meant, which it may not be."""
+    caller = phone()
+    uid = caller.book(at(10)).uid
+    for function, more in (
+        ("cancel_appointment", {}),
+        ("reschedule_appointment", {"new_start": at(15).isoformat()}),
+    ):
+        answer = caller.ask(function, **{field: said}, **more)
+        assert (answer.code, answer.body.get("errors")) == ("invalid_request", {field: "unreadable"})
+    assert [booking.uid for booking in calcom.active_bookings()] == [uid]
+
+
+@pytest.mark.parametrize("nothing", [None, "", "unknown", "{{appointment}}", [], {}], ids=str)
+def test_nothing_said_means_the_only_appointment_there_is(phone, nothing):
+    caller = phone()
+    caller.book(at(10))
+    assert caller.ask("cancel_appointment", appointment=nothing, service=nothing).code == "cancelled"
