@@ -6,6 +6,7 @@ it twice changes nothing the second time.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Changes:
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
     """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
     companies = _list(_object(content, "the file"), "companies", "the file")
+    if "\\u0000" in json.dumps(content):
+        raise InvalidFile("The file holds U+0000, which PostgreSQL does not store.")
     changes = Changes()
     made = []
     with transaction.atomic():

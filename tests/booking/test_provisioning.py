@@ -147,3 +147,12 @@ def test_another_event_type_is_not_gone_because_the_former_one_is():
     assert Service.objects.get().vanished_at is not None
     provision(content(service={"calcom_event_type_id": 102}))
     assert Service.objects.get().vanished_at is None
+
+
+@pytest.mark.parametrize("place", ["name", "slug", "services"])
+def test_what_no_database_stores_is_refused_on_every_database(db, place):
+    content: dict[str, Any] = {"companies": [{"slug": "salon", "name": "Salon"}]}
+    content["companies"][0][place] = [{"slug": "cut\0"}] if place == "services" else "Salon\0"
+    with pytest.raises(InvalidFile, match=r"U\+0000"):
+        provision(content)
+    assert not Company.objects.exists()
