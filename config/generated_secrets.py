@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from config.env import WrongSetting
+
 GENERATED_PREFIX = "generated-for-development-"
 
 
@@ -25,11 +27,19 @@ def make_field_encryption_key() -> str:
 
 
 def read_or_make(path: Path, *, make: Callable[[], str]) -> str:
-    """The secret in `path`; made and stored (mode 0600) when the file is not there yet.
+    """The secret in `path`; made and stored (mode 0600) when the file is not there yet. Raises WrongSetting
+    where VAR_DIR cannot be used.
 
     Web workers, Celery and commands start at the same moment. Linking a finished temporary file into place
     fails for all but the first, so every process reads the same secret and never half of one.
     """
+    try:
+        return _read_or_make(path, make=make)
+    except OSError as error:
+        raise WrongSetting(f"VAR_DIR: {path} can be neither read nor made ({error.strerror}).") from None
+
+
+def _read_or_make(path: Path, *, make: Callable[[], str]) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="utf-8").strip()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -47,7 +47,12 @@ class JsonCommand(BaseCommand):
             if options["as_json"]:
                 self._refuse(error)
             raise
+        except Exception as error:
+            if options["as_json"]:
+                # Not what it says: that may quote a row. The trace goes to standard error.
+                self._refuse(type(error).__name__)
+            raise
 
-    def _refuse(self, error: CommandError) -> None:
+    def _refuse(self, why: object) -> None:
         if not self.has_answered:
-            self.stdout.write(json.dumps({"error": str(error)}, ensure_ascii=False))
+            self.stdout.write(json.dumps({"error": str(why)}, ensure_ascii=False))

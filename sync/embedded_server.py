@@ -76,9 +76,10 @@ def free_address(*, host: str, port: int, option: str = "--port") -> Address:
             probe.bind((host.strip("[]"), port))
             # Binding alone succeeds beside a listener that allows port sharing; listening does not.
             probe.listen(1)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter of a port that cannot be
+            why = error.strerror if isinstance(error, OSError) else error
             raise CannotServe(
-                f"{host}:{port} cannot be used ({error.strerror}). Choose another port with {option}."
+                f"{host}:{port} cannot be used ({why}). Choose another port with {option}."
             ) from None
         return Address(host=host, port=int(probe.getsockname()[1]))
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
+
+from customers.json_command import JsonCommand
 
 named = pytest.mark.parametrize("command", [["reconcile"], ["audit"]], ids=" ".join)
 
@@ -87,6 +91,38 @@ def test_with_json_a_setting_that_cannot_be_is_one_object_too(run_manage):
     done = run_manage("audit", "--json", env={"ANSWER_BUDGET_SECONDS": "eight"})
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"] == "ANSWER_BUDGET_SECONDS must be a number, not 'eight'."
+
+
+@pytest.mark.parametrize("command", ["serve", "calcom_simulator"])
+def test_a_port_that_cannot_be(manage_here, command):
+    done = manage_here(command, "--port", "99999", "--json")
+    assert done.returncode == 2
+    assert "port must be 0-65535" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/etc/passwd"])
+def test_a_place_where_nothing_can_be_kept(run_manage, place):
+    done = run_manage("audit", "--json", env={"VAR_DIR": place, "SECRET_KEY": "", "ENVIRONMENT": "embedded"})
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"].startswith(f"VAR_DIR: {place}/")
+    assert "Traceback" not in done.stderr
+
+
+class Surprised(JsonCommand):
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser):
+        parser.add_argument("--json", action="store_true", dest="as_json")
+
+    def handle(self, **_options):
+        raise RuntimeError("of Anna Weber, +4915112345678")
+
+
+def test_with_json_what_nobody_foresaw_is_one_object_that_names_nobody():
+    out = StringIO()
+    with pytest.raises(RuntimeError):
+        call_command(Surprised(stdout=out), "--json")
+    assert json.loads(out.getvalue()) == {"error": "RuntimeError"}
 
 
 @pytest.mark.parametrize("command", [["serve", "--port"], ["calcom_simulator", "--port"]], ids=" ".join)

@@ -57,7 +57,7 @@ class Command(JsonCommand):
             if options["world"] is not None:
                 world = json.loads(options["world"].read_text())
             return Simulator(host=options["host"], port=options["port"], world=world)
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+        except (OSError, OverflowError, ValueError, KeyError, TypeError) as problem:
             raise CommandError(f"The simulator cannot start: {problem}") from problem
 
     def _announce(self, simulator: Simulator, *, as_json: bool) -> None:
