@@ -6,9 +6,11 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+handler = get_wsgi_application()
 
-from config import sentry, warm_up  # noqa: E402  (Django must be set up before the URLconf is imported)
+from config import chunked_bodies, sentry, warm_up  # noqa: E402  (Django must be set up before the URLconf)
+
+application = chunked_bodies.with_chunked_bodies(handler)
 
 sentry.start()
 warm_up.refuse_unsafe_deployment()
