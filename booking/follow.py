@@ -63,11 +63,13 @@ def follow(
     booking: Booking,
     former_uids: Collection[str] = (),
     knows_of_absence: bool = True,
+    is_newest: bool = False,
     now: datetime,
 ) -> Followed:
     """`former_uids`: what the booking was called before it was moved, as far as it is known.
     `knows_of_absence`: the booking was fetched because of news about a no-show, or by itself; marking one
     changes no `updatedAt`, so anything else that was fetched at the same time may be from before.
+    `is_newest`: of this very booking nothing newer can be mirrored, whatever the clocks at Cal.com say.
     """
     with transaction.atomic():
         row = (
@@ -75,7 +77,7 @@ def follow(
             .select_related("company", "customer", "service", "call")
             .get(pk=appointment.pk)
         )
-        if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence):
+        if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence, is_newest=is_newest):
             return Followed(row)
         changed = differences(row, booking, now=now)
         _remember_uids(row, booking, former_uids, now=now)
@@ -112,6 +114,7 @@ def _is_stale(
     former_uids: Collection[str],
     *,
     knows_of_absence: bool,
+    is_newest: bool,
 ) -> bool:
     """Whether what is mirrored already is newer. The times of two bookings are not compared: a successor is
     proven by the uids, and nothing else can replace what stands.
@@ -119,7 +122,7 @@ def _is_stale(
     if booking.uid != row.calcom_booking_uid:
         return bool(row.calcom_booking_uid) and not is_what_became_of(row, booking, former_uids)
     seen, mirrored = booking.updated_at or booking.created_at, row.calcom_updated_at
-    if seen is None or mirrored is None or seen > mirrored:
+    if is_newest or seen is None or mirrored is None or seen > mirrored:
         return False
     takes_back = row.status == Status.NO_SHOW and not booking.is_no_show and booking.status == "accepted"
     return seen < mirrored or (takes_back and not knows_of_absence)
