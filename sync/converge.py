@@ -135,10 +135,12 @@ def converge(
     now: datetime,
     webhook_id: str = "",
     knows_of_absence: bool = True,
+    is_newest: bool = False,
     also: Callable[[], None] = lambda: None,
 ) -> Converged:
     """Make our side equal to the booking. `also` is done in the transaction of the effect, where there is
-    one. Raises completer.InFlight, CalcomError, and what the database raises.
+    one; `knows_of_absence` and `is_newest` are `follow.follow`'s. Raises completer.InFlight, CalcomError, and
+    what the database raises.
     """
     work = _Work(
         match,
@@ -147,6 +149,7 @@ def converge(
         now=now,
         webhook_id=webhook_id,
         knows_of_absence=knows_of_absence,
+        is_newest=is_newest,
         also=also,
     )
     effects = {
@@ -221,6 +224,7 @@ class _Work:
     now: datetime
     webhook_id: str
     knows_of_absence: bool
+    is_newest: bool
     also: Callable[[], None]
 
     def follow(self) -> Converged:
@@ -232,6 +236,7 @@ class _Work:
                 booking=self.match.booking,
                 former_uids=self.match.former_uids,
                 knows_of_absence=self.knows_of_absence,
+                is_newest=self.is_newest,
                 now=self.now,
             )
             self.also()

@@ -332,6 +332,7 @@ class _Work:
             client=self.client(),
             deadline=Deadline.after(ACT_SECONDS),
             now=timezone.now(),
+            is_newest=True,  # a person looks at it: no worker is in the middle of something newer
             also=lambda: self.record("done"),
         )
         self.count("appointment", bool(converged.appointment and not _is_same(match, converged)))
@@ -342,9 +343,11 @@ class _Work:
 
     def _is_gap_gone(self, booking: Booking, appointment: Appointment | None) -> bool:
         failure_type = self.case.failure.failure_type
-        if not booking.is_active:
-            return failure_type in (*DOUBT_A_BOOKING, Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
-        if appointment is None or failure_type == Type.DUPLICATE_BOOKING:
+        if not booking.is_active and failure_type in DOUBT_A_BOOKING:
+            return True
+        if appointment is None:
+            return not booking.is_active and failure_type in (Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
+        if failure_type == Type.DUPLICATE_BOOKING:
             return False
         appointment.refresh_from_db()
         return not follow.differences(appointment, booking, now=timezone.now())
@@ -364,6 +367,7 @@ class _Work:
                 client=self.client(),
                 deadline=Deadline.after(ACT_SECONDS),
                 now=timezone.now(),
+                is_newest=True,
                 also=lambda: self.record("done"),
             )
             appointment = converged.appointment

@@ -248,6 +248,37 @@ def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, pr
     verdict()
 
 
+@pytest.mark.parametrize("verb", [triage.try_again, triage.adopt])
+def test_what_a_clock_that_was_put_back_keeps_from_being_followed_a_person_can_follow(
+    calcom, salon, phone, reconcile, look, press, verdict, verb
+):
+    calcom.clock.advance(3600)
+    uid = phone().book(at(10), service="advice").uid
+    calcom.clock.advance(-3500)
+    calcom.web_confirm(uid, silent=True)
+    reconcile()
+    assert SyncFailure.objects.get().failure_type == "status_mismatch"
+    done = press(verb, look())
+    assert done.is_success, done.said
+    assert Appointment.objects.get().status == "confirmed"
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
+def test_a_cancellation_that_a_clock_keeps_from_being_followed_is_followed_by_trying_again(
+    calcom, salon, phone, reconcile, look, press, verdict
+):
+    calcom.clock.advance(3600)
+    uid = phone().book(at(10)).uid
+    calcom.clock.advance(-3500)
+    calcom.web_cancel(uid, silent=True)
+    reconcile()
+    assert press(triage.try_again, look()).is_success
+    assert Appointment.objects.get().status == "cancelled"
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
 def test_while_cal_com_is_away_trying_again_says_so_and_leaves_it_open(calcom, salon, phone, look, press):
     phone().book(at(10))
     ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
