@@ -23,7 +23,9 @@ from booking.models import (
     CallbackRequest,
 )
 from booking.outcomes import REFUSALS, SUCCESSES, Code
+from calls import call_record
 from calls.models import FunctionCall
+from customers import phone_numbers
 from customers.statements import Given, Select
 
 REFUSAL_STANDS_FOR = timedelta(seconds=60)
@@ -56,6 +58,7 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
             # It was told what is there instead: the same words mean that now.
             and not before.answer.get("appointment")
             and not _booked_since(before)
+            and not _got_something_since(before)
         )
     else:
         stands = before.code in _SUCCESSES and _promise_stands(before)
@@ -75,6 +78,26 @@ def _booked_since(before: FunctionCall) -> bool:
         state=BookingAttempt.State.SUCCEEDED,
     ).exclude(kind=BookingAttempt.Kind.CREATE)
     return booked.exists() or changed.exists()
+
+
+def _got_something_since(before: FunctionCall) -> bool:
+    """An appointment under the calling number has come or changed since: booked in another call, or by a
+    person on the web, perhaps at this very slot.
+    """
+    call = before.call
+    if call is None:
+        return False
+    region = phone_numbers.region_of(call_record.our_number(call) or "") or "ZZ"
+    number = call_record.callers_number(call, region=region)
+    return (
+        bool(number)
+        and Appointment.objects.filter(
+            company=before.company_id,
+            customer__phone=number,
+            updated_at__gt=before.answered_at,
+            status__in=LIVE_STATUSES,
+        ).exists()
+    )
 
 
 def _promise_stands(before: FunctionCall) -> bool:

@@ -61,3 +61,29 @@ def test_a_cancellation_after_the_clock_was_put_back_is_stored_as_it_is_told(cal
     assert answer.body["appointment"]["status"] == Appointment.objects.get().status == Status.CANCELLED
     assert caller.ask("list_appointments").body["appointments"] == []
     verdict()
+
+
+# --- A no, and what has happened since
+
+
+def test_taken_is_not_repeated_once_somebody_has_booked_it_for_the_caller(
+    calcom, salon, phone, announced, work
+):
+    other = calcom.web_book("single", start=at(10), name="Other", phone="+4915199999999")
+    work()
+    caller = phone()
+    assert caller.book(at(10), service="shave").code == "slot_taken"
+    calcom.web_cancel(other.uid)
+    calcom.web_book("single", start=at(10), name="Anna Weber", phone=caller.from_number)
+    work(seconds=10)
+    answer = caller.book(at(10), service="shave")  # the same words, within the minute
+    assert (answer.code, answer.body["replayed"]) == ("already_booked", False)
+
+
+def test_taken_is_not_repeated_once_the_caller_has_booked_it_in_another_call(calcom, salon, phone):
+    other = calcom.web_book("single", start=at(10), name="Other", phone="+4915199999999", silent=True)
+    caller = phone()
+    assert caller.book(at(10), service="shave").code == "slot_taken"
+    calcom.web_cancel(other.uid)
+    assert phone().book(at(10), service="shave").code == "booked"
+    assert caller.book(at(10), service="shave").code == "already_booked"
