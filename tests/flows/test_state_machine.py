@@ -166,6 +166,7 @@ class Salon(RuleBasedStateMachine):
         self.called = called
         self.asked: list[Asked] = []
         self.unsettled: list[Asked] = []
+        self.waited = 0.0  # seconds, since what comes late has last come
 
     # --- what callers do
 
@@ -390,8 +391,10 @@ class Salon(RuleBasedStateMachine):
         return BookingAttempt.objects.filter(company=self.company)
 
     def _let_pass(self, seconds: float) -> None:
-        if seconds > LATEST_SECONDS:
+        self.waited += seconds
+        if self.waited > LATEST_SECONDS:
             self._late_commits_land()
+            self.waited = 0
         passed = dt.timedelta(seconds=seconds)
         self._attempts().update(
             created_at=F("created_at") - passed,
