@@ -68,8 +68,8 @@ def find(company: Company, text: str, *, branch: Branch | None, person: str = ""
     return Found(found.services, offered, person_unknown=found.person_unknown)
 
 
-def called(text: str, services: Iterable[Service]) -> tuple[Service, ...]:
-    """Those of `services` that the text names, as `find` reads it."""
+def among(services: Iterable[Service], text: str) -> tuple[Service, ...]:
+    """Those of these services that a text means, whether they can be booked any more or not."""
     return _named(tuple(services), text, person="")
 
 

@@ -134,7 +134,7 @@ def _fitting(
     if service:
         # Of theirs, not of what is offered now and here: what was booked may be neither any more.
         theirs = {row.service for row in fitting if row.service is not None}
-        ids = {each.pk for each in catalogue.called(service, theirs)}
+        ids = {each.pk for each in catalogue.among(theirs, service)}
         fitting = [row for row in fitting if row.service_id in ids]
     return fitting
 

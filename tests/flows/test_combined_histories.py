@@ -9,8 +9,10 @@ import orjson
 import pytest
 from django.core.management import call_command
 
-from booking.models import Appointment, SyncFailure
-from tests.flows.phone import at
+from booking.models import Appointment, Service, SyncFailure
+from customers.models import Branch, PhoneNumber
+from tests.factories import MOMENT
+from tests.flows.phone import Phone, at
 
 Status = Appointment.Status
 OPEN = ("pending", "manual_review")
@@ -87,3 +89,27 @@ def test_taken_is_not_repeated_once_the_caller_has_booked_it_in_another_call(cal
     calcom.web_cancel(other.uid)
     assert phone().book(at(10), service="shave").code == "booked"
     assert caller.book(at(10), service="shave").code == "already_booked"
+
+
+# --- Which appointment is meant, whatever has become of its service
+
+
+@pytest.mark.parametrize("gone", [{"is_active": False}, {"vanished_at": MOMENT}])
+def test_what_is_not_offered_any_more_can_still_be_moved_and_cancelled_by_its_name(
+    calcom, booked, verdict, gone
+):
+    Service.objects.filter(slug="haircut").update(**gone)
+    assert move(booked, at(14), service="Herrenhaarschnitt").code == "rescheduled"
+    assert cancel(booked, service="haircut").code == "cancelled"
+    assert not calcom.active_bookings()
+    verdict()
+
+
+def test_what_is_done_in_one_branch_only_can_be_cancelled_from_another(calcom, salon, booked, verdict):
+    north = Branch.objects.create(company=salon, slug="nord", name="Nord")
+    PhoneNumber.objects.create(branch=north, number="+493012345670")
+    Service.objects.filter(slug="haircut").update(branch=salon.branches.get(slug="mitte"))
+    from_there = Phone(company=salon, to_number="+493012345670", agent_id="")
+    assert cancel(from_there, service="Haarschnitt").code == "cancelled"
+    assert not calcom.active_bookings()
+    verdict()
