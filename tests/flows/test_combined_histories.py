@@ -113,3 +113,24 @@ def test_what_is_done_in_one_branch_only_can_be_cancelled_from_another(calcom, s
     assert cancel(from_there, service="Haarschnitt").code == "cancelled"
     assert not calcom.active_bookings()
     verdict()
+
+
+def test_what_was_cancelled_is_no_answer_to_whoever_means_another(calcom, booked):
+    assert cancel(booked).code == "cancelled"
+    assert cancel(booked, service="colour").code == "not_found"
+    assert cancel(booked, day=at(10, days=9).date().isoformat()).code == "not_found"
+    assert cancel(booked, service="cut", day=at(10).date().isoformat()).code == "cancelled"
+
+
+def test_what_was_moved_there_is_no_answer_to_whoever_means_another(calcom, booked):
+    assert move(booked, at(14)).code == "rescheduled"
+    assert move(booked, at(14), service="colour").code == "not_found"
+    assert move(booked, at(14), service="cut", day=at(10).date().isoformat()).code == "rescheduled"
+
+
+def test_of_two_that_were_cancelled_the_one_that_is_named_is_the_answer(calcom, booked):
+    assert booked.book(at(12), service="colour").code == "booked"
+    assert cancel(booked, service="haircut").code == "cancelled"
+    assert cancel(booked, service="colour").code == "cancelled"
+    answer = cancel(booked, service="cut")
+    assert (answer.code, answer.body["appointment"]["service"]) == ("cancelled", "haircut")
