@@ -11,7 +11,7 @@ from django.db.models import CharField, Exists, OuterRef, QuerySet
 from django.db.models.functions import Cast, Substr
 from django.utils import timezone
 
-from booking import failures, twins
+from booking import failures, twins, unmet_wishes
 from booking.models import (
     OPEN_STATUSES,
     PROVEN_STATUSES,
@@ -26,7 +26,8 @@ def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
     closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
     closed += twins.settle_twins()
-    return closed + _no_longer_needed_callbacks().update(
+    met = [callback.pk for callback in _perhaps_no_longer_needed() if unmet_wishes.is_met(callback)]
+    return closed + CallbackRequest.objects.filter(pk__in=met, status=CallbackRequest.Status.OPEN).update(
         status=CallbackRequest.Status.DONE,
         note="Booked after all, in the same call.",
         closed_at=timezone.now(),
@@ -71,7 +72,7 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     )
 
 
-def _no_longer_needed_callbacks() -> QuerySet[CallbackRequest]:
+def _perhaps_no_longer_needed() -> QuerySet[CallbackRequest]:
     booked_since = Appointment.objects.filter(
         call=OuterRef("call"), status__in=PROVEN_STATUSES, created_at__gte=OuterRef("created_at")
     )

@@ -9,7 +9,8 @@ import orjson
 import pytest
 from django.core.management import call_command
 
-from booking.models import Appointment, Service, SyncFailure
+from booking.calcom.simulator.faults import api_body
+from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from customers.models import Branch, PhoneNumber
 from tests.factories import MOMENT
 from tests.flows.phone import Phone, at
@@ -134,3 +135,42 @@ def test_of_two_that_were_cancelled_the_one_that_is_named_is_the_answer(calcom, 
     assert cancel(booked, service="colour").code == "cancelled"
     answer = cancel(booked, service="cut")
     assert (answer.code, answer.body["appointment"]["service"]) == ("cancelled", "haircut")
+
+
+# --- A promised call, and another booking in the same call
+
+
+NO_SUCH_EVENT_TYPE = api_body(404, "Event type with id 1 not found.", "NotFoundException", "Not Found")
+
+
+def test_a_call_promised_about_one_service_outlives_the_booking_of_another(calcom, phone, settle_later):
+    caller = phone()
+    calcom.faults.add("create", commit=False, status=404, body=NO_SUCH_EVENT_TYPE)
+    assert "call you back" in caller.book(at(10), service="colour").body["say"]
+    assert caller.book(at(12), service="haircut").code == "booked"
+    settle_later(seconds=1)
+    assert CallbackRequest.objects.get().status == "open"
+    assert caller.book(at(15), service="Färben").code == "booked"
+    settle_later(seconds=1)
+    assert CallbackRequest.objects.get().status == "done"
+
+
+def test_a_call_promised_before_anything_was_begun_is_about_what_was_wanted(
+    calcom, salon, phone, settle_later
+):
+    Service.objects.filter(slug="colour").update(calcom_event_type_id=999_999)
+    caller = phone()
+    assert "call you back" in caller.book(at(10), service="colour").body["say"]
+    assert not BookingAttempt.objects.exists()
+    assert caller.book(at(12), service="haircut").code == "booked"
+    settle_later(seconds=1)
+    assert CallbackRequest.objects.get().status == "open"
+
+
+def test_a_call_promised_about_one_person_outlives_the_booking_of_another(calcom, phone, settle_later):
+    caller = phone()
+    calcom.faults.add("create", commit=False, status=404, body=NO_SUCH_EVENT_TYPE)
+    assert caller.book(at(10), customer_name="Mia Weber").code == "unavailable"
+    assert caller.book(at(12), customer_name="Anna Weber").code == "booked"
+    settle_later(seconds=1)
+    assert CallbackRequest.objects.get().status == "open"
