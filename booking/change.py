@@ -498,7 +498,7 @@ def _misconfigured(
         subject=failures.about_configuration(service, status=error.status) if service else failures.ACCESS,
         message=f"Cal.com refuses a {attempt.get_kind_display()}: {error.message}",
         call=change.call,
-        details={"status": error.status, "attempt": str(attempt.uuid)},
+        details={"status": error.status, "attempt": str(attempt.uuid), "kind": str(attempt.kind)},
         needs_person=True,
     )
     return _call_back(change)

@@ -7,7 +7,7 @@ way than the one that opened the ticket.
 
 from __future__ import annotations
 
-from django.db.models import CharField, Exists, OuterRef, QuerySet
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast, Substr
 from django.utils import timezone
 
@@ -46,6 +46,8 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     of_event_type = succeeded.annotate(
         event_type=Cast("appointment__service__calcom_event_type_id", CharField())
     ).filter(event_type=OuterRef("event_type"))
+    kinds = BookingAttempt.Kind
+    changes = [str(kinds.CANCEL), str(kinds.RESCHEDULE)]
     return (
         (
             open_rows.filter(subject__startswith=failures.KEY)
@@ -66,8 +68,19 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
         (
             open_rows.filter(subject__startswith=failures.EVENT_TYPE)
             .annotate(event_type=Substr("subject", len(failures.EVENT_TYPE) + 1))
-            .filter(Exists(of_event_type)),
+            # That one can be cancelled says nothing of whether one can be booked.
+            .filter(Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes))
+            .filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
             "Bookings go through again.",
+        ),
+        *(
+            (
+                open_rows.filter(subject__startswith=failures.EVENT_TYPE, error_details__kind=kind)
+                .annotate(event_type=Substr("subject", len(failures.EVENT_TYPE) + 1))
+                .filter(Exists(of_event_type.filter(kind=kind))),
+                "Such changes go through again.",
+            )
+            for kind in changes
         ),
     )
 

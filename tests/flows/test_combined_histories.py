@@ -174,3 +174,35 @@ def test_a_call_promised_about_one_person_outlives_the_booking_of_another(calcom
     assert caller.book(at(12), customer_name="Anna Weber").code == "booked"
     settle_later(seconds=1)
     assert CallbackRequest.objects.get().status == "open"
+
+
+# --- Tickets, and what proves that their gap is gone
+
+
+TITLE_WANTED = api_body(
+    400, "title property is wrong,title should not be empty ", "BadRequestException", "Bad Request"
+)
+
+
+def test_a_ticket_about_bookings_is_not_closed_by_a_cancellation(calcom, booked, phone, settle_later):
+    calcom.faults.add("create", times=None, commit=False, status=400, body=TITLE_WANTED)
+    stranger = phone(from_number="+4915100000001")
+    assert stranger.book(at(12)).code == "unavailable"
+    assert cancel(booked).code == "cancelled"
+    settle_later(seconds=1)
+    assert open_failures().get().failure_type == "config_error"
+    calcom.faults.clear()
+    assert stranger.book(at(12)).code == "booked"
+    settle_later(seconds=1)
+    assert not open_failures().exists()
+
+
+def test_a_ticket_about_cancellations_is_not_closed_by_a_booking(calcom, booked, phone, settle_later):
+    calcom.faults.add("cancel", commit=False, status=400, body=TITLE_WANTED)
+    assert cancel(booked).code == "unavailable"
+    assert phone(from_number="+4915100000001").book(at(12)).code == "booked"
+    settle_later(seconds=1)
+    assert open_failures().get().failure_type == "config_error"
+    assert cancel(booked).code == "cancelled"
+    settle_later(seconds=1)
+    assert not open_failures().exists()
