@@ -495,8 +495,26 @@ class _Run:
             )
             if uid in equal and failure.failure_type != types.DUPLICATE_BOOKING:
                 self.tickets.close(failure, "Both sides are equal again.")
+            elif uid in equal and self._stands_alone(failure):
+                self.tickets.close(failure, "The other one does not stand any more.")
             elif uid in inactive and doubts_existence:
                 self.tickets.close(failure, "The booking does not stand at Cal.com any more.")
+
+    def _stands_alone(self, failure: SyncFailure) -> bool:
+        """Of a booking that stood beside the one it was moved to: whether that one has gone, so that our row
+        went back to it.
+        """
+        other_uid = failure.error_details.get("other_uid")
+        if not other_uid or self.fetched >= MOST_FETCHED:
+            return False
+        other = self._fetch(other_uid)
+        if other is None:
+            return True
+        try:
+            end, _ = lookup.end_of_chain(other, client=self.client, deadline=Deadline.after(ASK_SECONDS))
+        except BookingNotFound:
+            return False
+        return not end.is_active or end.uid == failure.calcom_booking_id
 
     def _has_been_followed(self, booking: Booking) -> bool:
         """Where it is now, after all its moves, it is here too."""

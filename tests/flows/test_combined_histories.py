@@ -206,3 +206,24 @@ def test_a_ticket_about_cancellations_is_not_closed_by_a_booking(calcom, booked,
     assert cancel(booked).code == "cancelled"
     settle_later(seconds=1)
     assert not open_failures().exists()
+
+
+def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(
+    calcom, salon, booked, announced, work, run, verdict
+):
+    old = Appointment.objects.get().calcom_booking_uid
+    new = calcom.web_reschedule(old, at(14)).uid
+    work()
+    calcom.web_confirm(old, silent=True)
+    run()
+    assert open_failures().get().failure_type == "duplicate_booking"
+    run()
+    assert open_failures().exists(), "both of them stand"
+    calcom.web_cancel(new)
+    work(seconds=10)
+    run()
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.starts_at, row.status) == (old, at(10), Status.SCHEDULED)
+    run()
+    assert not open_failures().exists()
+    verdict()
