@@ -65,6 +65,7 @@ def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> Non
             call=attempt.call,
             uid=booking.uid,
             details={"attempt": str(attempt.uuid)},
+            is_standing=True,
         )
     except DatabaseError:
         connection.close_if_unusable_or_obsolete()

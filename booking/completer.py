@@ -289,7 +289,8 @@ def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime
             message=f"What became of this {attempt.kind} at Cal.com cannot be found out: {error.message}",
             appointment=attempt.appointment,
             call=attempt.call,
-            details={"attempt": str(attempt.uuid), "looks": attempt.looks},
+            details={"attempt": str(attempt.uuid)},
+            is_standing=True,
         )
     _put_back(attempt, now=now)
 

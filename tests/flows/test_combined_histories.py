@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
@@ -227,3 +228,35 @@ def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(
     run()
     assert not open_failures().exists()
     verdict()
+
+
+def test_a_persons_resolution_of_what_nobody_knows_is_kept(
+    calcom, phone, settle_later, settings, admin_user, verdict
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10)).code == "checking"
+    calcom.faults.outage()
+    settle_later()
+    assert open_failures().get().failure_type == "network_timeout"
+    open_failures().update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    settle_later(seconds=1000)
+    assert not open_failures().exists(), "the same look, the same answer"
+    calcom.faults.clear()
+    settle_later(seconds=2000)
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
+def test_a_persons_resolution_of_a_booking_that_cannot_be_undone_is_kept(
+    calcom, phone, settle_later, admin_user
+):
+    calcom.faults.taken_after_commit(hide_for=3600)
+    assert phone().book(at(10)).code == "slot_taken"
+    calcom.clock.advance(3601)
+    calcom.faults.server_error(commit=False, operation="cancel", times=None)
+    settle_later(seconds=90)
+    assert open_failures().get().failure_type == "orphaned_calcom"
+    open_failures().update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    settle_later(seconds=200)
+    assert not open_failures().exists(), "one minute later nothing is different"
