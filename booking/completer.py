@@ -103,6 +103,11 @@ def may_take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
     return attempt.state in OPEN_STATES and attempt.lease_expires_at <= now
 
 
+def is_in_flight(attempt: BookingAttempt, *, now: datetime) -> bool:
+    """Whether somebody may be waiting for its answer."""
+    return attempt.state in OPEN_STATES and attempt.lease_expires_at > now
+
+
 def settle_abandoned(open_ones: Iterable[BookingAttempt], *, deadline: Deadline) -> bool:
     """Look for those that nobody is busy with; False if somebody is with all of them. Where Cal.com cannot be
     asked they are as unknown afterwards as before.

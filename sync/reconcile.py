@@ -343,8 +343,10 @@ class _Run:
         self._repair(Repair.FOLLOW, match, otherwise=otherwise)
 
     def _repair(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
-        """Heal it if that is allowed, else open a failure of the type given, if any."""
+        """Heal it if that is allowed, else open a failure of the type given, if any. Raises InFlight."""
         self.turn.keep()
+        if match.attempt is not None and completer.is_in_flight(match.attempt, now=timezone.now()):
+            raise completer.InFlight  # also where nothing may be healed: it is no orphan
         if self.dry_run:
             self._count(self.report.would_heal, repair)
             if otherwise is not None:

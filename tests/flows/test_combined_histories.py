@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
-from customers.models import Branch, PhoneNumber
+from customers.models import Branch, Company, PhoneNumber
 from tests.factories import MOMENT
 from tests.flows.phone import Phone, at
 
@@ -260,3 +261,24 @@ def test_a_persons_resolution_of_a_booking_that_cannot_be_undone_is_kept(
     open_failures().update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
     settle_later(seconds=200)
     assert not open_failures().exists(), "one minute later nothing is different"
+
+
+# --- The hourly run beside live calls, and where it may not heal
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_booking_that_is_being_answered_is_no_orphan_where_nothing_is_adopted(
+    calcom, salon, phone, run, options
+):
+    Company.objects.update(heal_adopt="off")
+    runs = []
+
+    def run_meanwhile(_exchange: object) -> None:
+        runs.append(run(*options))
+        connection.close()
+
+    calcom.faults.add("create", call={"before_answer": run_meanwhile})
+    assert phone().book(at(10)).code == "booked"
+    code, report = runs[0]
+    assert (code, report["companies"]["salon"]["in_flight"]) == (0, 1)
+    assert not SyncFailure.objects.exists()
