@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -45,6 +46,16 @@ def to_mend(company: Company, *, limit: int) -> list[Appointment]:
         for wrong in (without_backlink(company), without_call(company), with_wrong_flags(company))
         for appointment in wrong.select_related("company", "customer", "service", "call")[:limit]
     ]
+
+
+def calls_in_disorder(company: Company, calls: Collection[int]) -> set[int]:
+    """Those of these calls (by id) to which one of the above applies."""
+    theirs = [
+        without_backlink(company).filter(call__in=calls).values_list("call", flat=True),
+        with_wrong_flags(company).filter(call__in=calls).values_list("call", flat=True),
+        Call.objects.filter(pk__in=calls, appointment__in=without_call(company)).values_list("pk", flat=True),
+    ]
+    return {pk for rows in theirs for pk in rows if pk is not None}
 
 
 def pointing_at_nothing(company: Company) -> QuerySet[Call]:

@@ -533,9 +533,7 @@ class _Run:
         for appointment in links.to_mend(self.company, limit=MOST_FETCHED):
             if self.dry_run or not self.permission.take(Repair.LINK):
                 self._count(self.report.would_heal, Repair.LINK)
-                self.tickets.problem(
-                    SyncFailure.Type.CALL_DESYNC, appointment.calcom_booking_uid or "", "would link"
-                )
+                self._not_linked(appointment)
                 continue
             now = timezone.now()
             with transaction.atomic():
@@ -559,6 +557,20 @@ class _Run:
             )
         if not self.dry_run:
             self.tickets.close_linked()
+
+    def _not_linked(self, appointment: Appointment) -> None:
+        call = appointment.call or Call.objects.filter(appointment=appointment).order_by("-pk").first()
+        if self.dry_run or call is None:
+            uid = appointment.calcom_booking_uid or ""
+            self.tickets.problem(SyncFailure.Type.CALL_DESYNC, uid, "would link")
+        elif not (call.booking_confirmed and call.appointment_id is None):  # that is reported anyway
+            self.tickets.open(
+                SyncFailure.Type.CALL_DESYNC,
+                message="A call and its appointment do not say the same, and may not be linked unasked.",
+                appointment=appointment,
+                call=call,
+                details={},
+            )
 
     @staticmethod
     def _count(counts: dict[str, int], repair: Repair) -> None:

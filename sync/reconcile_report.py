@@ -10,6 +10,7 @@ from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.models import OPEN_STATUSES, Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
+from sync import links
 from sync.converge import Match
 from sync.models import ReconciliationRun
 
@@ -116,7 +117,12 @@ class Tickets:
         rows = SyncFailure.objects.filter(
             company=self.company, status__in=OPEN_STATUSES, subject__startswith=CALL, call__isnull=False
         ).exclude(call__booking_confirmed=True, call__appointment=None)
-        self.report.closed += failures.resolve(rows, note="Call and appointment point at each other.")
+        calls = [pk for pk in rows.values_list("call", flat=True) if pk is not None]
+        if not calls:
+            return
+        still = links.calls_in_disorder(self.company, calls)
+        note = "Call and appointment point at each other."
+        self.report.closed += failures.resolve(rows.exclude(call__in=still), note=note)
 
 
 def both_sides(match: Match) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
+from calls.models import Call
 from customers.models import Branch, Company, PhoneNumber
 from tests.factories import MOMENT
 from tests.flows.phone import Phone, at
@@ -282,3 +283,27 @@ def test_a_booking_that_is_being_answered_is_no_orphan_where_nothing_is_adopted(
     code, report = runs[0]
     assert (code, report["companies"]["salon"]["in_flight"]) == (0, 1)
     assert not SyncFailure.objects.exists()
+
+
+DISORDER = {
+    "no backlink": lambda: Call.objects.update(
+        appointment=None, appointment_made=False, booking_confirmed=False
+    ),
+    "no backlink, and confirmed": lambda: Call.objects.update(appointment=None),
+    "no call": lambda: Appointment.objects.update(call=None),
+    "wrong flags": lambda: Call.objects.update(booking_confirmed=False),
+}
+
+
+@pytest.mark.parametrize("what", DISORDER)
+def test_a_link_that_may_not_be_mended_is_a_ticket_until_it_is(calcom, salon, booked, run, verdict, what):
+    Company.objects.update(heal_link="off")
+    DISORDER[what]()
+    for _ in range(2):
+        assert run()[0] == 1
+        failure = open_failures().get()
+        assert (failure.failure_type, failure.call) == ("call_desync", Call.objects.get())
+    Company.objects.update(heal_link="on")
+    assert run()[0] == 0
+    assert not open_failures().exists()
+    verdict()
