@@ -113,7 +113,7 @@ class _Run:
             or last_full.started_at < now - FULL_EVERY
             or (since is None and last_full.requests <= FEW_REQUESTS)
         )
-        self.cursor = last.cursor if last else None
+        self.cursor = min(last.cursor, now) if last and last.cursor else None
         self.since = since or (self.cursor - OVERLAP if self.cursor else now - FIRST_LOOK_BACK)
         # Reading from a later time on leaves a stretch unread.
         self.skips_unread = bool(since and self.cursor and since > self.cursor)
@@ -238,7 +238,9 @@ class _Run:
         if self.skips_unread:
             return
         if self.report.requests <= 2 or last_update < self.now:
-            self.cursor = max(self.cursor or last_update, last_update)
+            # A clock at Cal.com that went ahead must not hide what is changed until then.
+            last_update = min(last_update, self.now)
+            self.cursor = max(min(self.cursor or last_update, self.now), last_update)
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
         pages = self.client.list_pages(deadline=Deadline.after(ASK_SECONDS), **filters)

@@ -15,6 +15,7 @@ from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call
 from customers.models import Branch, Company, PhoneNumber
+from sync.models import ReconciliationRun
 from tests.factories import MOMENT
 from tests.flows.phone import Phone, at
 
@@ -307,3 +308,18 @@ def test_a_link_that_may_not_be_mended_is_a_ticket_until_it_is(calcom, salon, bo
     assert run()[0] == 0
     assert not open_failures().exists()
     verdict()
+
+
+def test_a_clock_that_once_went_ahead_does_not_hide_what_is_booked_afterwards(calcom, salon, phone, run):
+    uids = [phone(from_number=f"+49151000000{hour}").book(at(hour)).uid for hour in range(10, 20)]
+    for uid in uids:  # so that a run over everything takes more than a few requests
+        calcom.web_reschedule(uid, at(8 + uids.index(uid), days=14), silent=True)
+    run()
+    calcom.clock.advance(3 * 86_400)
+    calcom.web_book("open", start=at(10, days=20), silent=True)
+    calcom.clock.advance(-3 * 86_400)
+    run()
+    later = calcom.web_book("open", start=at(11, days=20), silent=True)
+    run()
+    assert [run.scope for run in ReconciliationRun.objects.order_by("-pk")] == ["changes", "changes", "full"]
+    assert Appointment.objects.filter(calcom_booking_uid=later.uid).exists()
