@@ -484,12 +484,15 @@ class _Run:
         open_ones = list(rows.filter(last_seen_at__lt=self.now).order_by("last_seen_at")[:MOST_FETCHED])
         uids = [failure.calcom_booking_id for failure in open_ones]
         equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
+        vanished: set[str] = set()
         for failure in open_ones:
             uid = failure.calcom_booking_id
             if uid not in equal and uid not in inactive and self.fetched < MOST_FETCHED:
                 booking = self._fetch(uid)
                 if booking is None or not booking.is_active:
                     inactive.add(uid)
+                if booking is None and failure.failure_type in (types.STATUS_MISMATCH, types.TIME_MISMATCH):
+                    vanished.add(uid)
                 if booking is not None and self._has_been_followed(booking):
                     equal.add(uid)
             doubts_existence = failure.failure_type in (
@@ -503,6 +506,12 @@ class _Run:
                 self.tickets.close(failure, "The other one does not stand any more.")
             elif uid in inactive and doubts_existence:
                 self.tickets.close(failure, "The booking does not stand at Cal.com any more.")
+            elif uid in vanished and not self._is_live_here(uid):
+                self.tickets.close(failure, "It stands neither at Cal.com nor here.")
+
+    def _is_live_here(self, uid: str) -> bool:
+        rows = Appointment.objects.filter(company=self.company, calcom_booking_uid=uid)
+        return rows.filter(status__in=PROVEN_STATUSES).exists()
 
     def _stands_alone(self, failure: SyncFailure) -> bool:
         """Of a booking that stood beside the one it was moved to: whether that one has gone, so that our row

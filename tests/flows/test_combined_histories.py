@@ -323,3 +323,17 @@ def test_a_clock_that_once_went_ahead_does_not_hide_what_is_booked_afterwards(ca
     run()
     assert [run.scope for run in ReconciliationRun.objects.order_by("-pk")] == ["changes", "changes", "full"]
     assert Appointment.objects.filter(calcom_booking_uid=later.uid).exists()
+
+
+def test_a_ticket_about_a_difference_closes_when_nothing_is_left_that_could_differ(
+    calcom, salon, booked, run, verdict
+):
+    Company.objects.update(heal_follow="off")
+    uid = Appointment.objects.get().calcom_booking_uid
+    assert cancel(booked).code == "cancelled"
+    calcom.web_confirm(uid, silent=True)
+    assert run()[0] == 1
+    assert open_failures().get().failure_type == "status_mismatch"
+    calcom.erase(uid)
+    assert run()[0] == 0
+    assert not open_failures().exists()
