@@ -1,8 +1,8 @@
 """Outcome → the JSON an agent reads and the one sentence it says.
 
-The sentence is in the company's language and names days and times as people do, in the branch's zone. A
-callback is promised only when one is on record. Nothing in here is said about a person who is not known to be
-the one calling.
+The sentence is in the company's language and names days and times as people do, in the branch's zone; those
+of an appointment in the zone of the branch where it is. A callback is promised only when one is on record.
+Nothing in here is said about a person who is not known to be the one calling.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -80,12 +81,17 @@ class _Speaker:
     """Times as this company says them."""
 
     def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
         self.zone = conversation.zone
         self.language = conversation.company.language
         self.now = conversation.now
 
     def when(self, instant: datetime) -> str:
         return spoken(instant, zone=self.zone, language=self.language, now=self.now)
+
+    def start_of(self, appointment: Appointment) -> str:
+        zone = zone_of(appointment, self.conversation)
+        return spoken(appointment.starts_at, zone=zone, language=self.language, now=self.now)
 
     def day(self, instant: datetime) -> str:
         return spoken_day(
@@ -147,7 +153,7 @@ def _booked(outcome: Outcome, speaker: _Speaker) -> str:
         return _("That appointment is booked already.")
     words = {
         "service": said(outcome.service) if outcome.service else "",
-        "when": speaker.when(outcome.appointment.starts_at),
+        "when": speaker.start_of(outcome.appointment),
     }
     if outcome.code is Code.ALREADY_BOOKED and outcome.appointment.status == Appointment.Status.REQUESTED:
         return _("You have already requested %(service)s: %(when)s. It still has to be confirmed.") % words
@@ -171,7 +177,7 @@ def _words_of(appointment: Appointment | None, speaker: _Speaker) -> dict[str, s
     service = appointment.service
     return {
         "service": said(service) if service else _("appointment"),
-        "when": speaker.when(appointment.starts_at),
+        "when": speaker.start_of(appointment),
     }
 
 
@@ -422,13 +428,21 @@ def _slot(instant: datetime, service: Service | None, conversation: Conversation
     return {**slot, "person": service.person} if service and service.person else slot
 
 
+def zone_of(appointment: Appointment, conversation: Conversation) -> ZoneInfo:
+    """Where it takes place, which need not be where it was rung."""
+    if appointment.branch_id in (None, conversation.branch.pk) or appointment.branch is None:
+        return conversation.zone
+    return ZoneInfo(appointment.branch.timezone or conversation.company.timezone)
+
+
 def _appointment(appointment: Appointment, conversation: Conversation) -> dict[str, Any]:
+    zone = zone_of(appointment, conversation)
     return {
         "id": appointment.pk,
         "status": str(appointment.status),
         "service": appointment.service.slug if appointment.service else None,
-        "start": appointment.starts_at.astimezone(conversation.zone).isoformat(),
-        "end": appointment.ends_at.astimezone(conversation.zone).isoformat(),
+        "start": appointment.starts_at.astimezone(zone).isoformat(),
+        "end": appointment.ends_at.astimezone(zone).isoformat(),
         "calcom_booking_uid": appointment.calcom_booking_uid,
     }
 
@@ -436,7 +450,7 @@ def _appointment(appointment: Appointment, conversation: Conversation) -> dict[s
 def _spoken_start(appointment: Appointment, conversation: Conversation) -> str:
     return spoken(
         appointment.starts_at,
-        zone=conversation.zone,
+        zone=zone_of(appointment, conversation),
         language=conversation.company.language,
         now=conversation.now,
     )

@@ -153,6 +153,6 @@ def _of_caller(conversation: Conversation) -> QuerySet[Appointment]:
         theirs |= Q(customer__phone=number)
     return (
         Appointment.objects.filter(theirs, company=conversation.company)
-        .select_related("service", "customer")
+        .select_related("service", "customer", "branch")
         .distinct()
     )

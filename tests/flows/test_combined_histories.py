@@ -337,3 +337,20 @@ def test_a_ticket_about_a_difference_closes_when_nothing_is_left_that_could_diff
     calcom.erase(uid)
     assert run()[0] == 0
     assert not open_failures().exists()
+
+
+# --- Two branches
+
+
+def test_an_appointment_in_another_zone_is_told_in_the_time_of_its_own_branch(calcom, salon, booked, verdict):
+    london = Branch.objects.create(company=salon, slug="london", name="London", timezone="Europe/London")
+    PhoneNumber.objects.create(branch=london, number="+442012345670")
+    there = Phone(company=salon, to_number="+442012345670", agent_id="")
+    listed = there.ask("list_appointments")
+    assert "at 10 AM" in listed.body["say"]
+    assert "at 10 AM" in listed.body["appointments"][0]["spoken"]
+    assert listed.body["appointments"][0]["start"] == at(10).isoformat()
+    assert "at 10 AM" in there.book(at(10)).body["say"], "already booked"
+    assert "at 3 PM" in move(there, at(15)).body["say"]
+    assert "at 3 PM" in cancel(there).body["say"]
+    verdict()
