@@ -35,6 +35,7 @@ from booking import (
     failures,
     idempotency,
     lookup,
+    own_bookings,
     settle,
 )
 from booking.attempts import Intention
@@ -273,7 +274,7 @@ def _standing(appointment: Appointment, intention: Intention, *, deadline: Deadl
         code = Code.BOOKED if same_call else Code.ALREADY_BOOKED
         return Outcome(code, appointment=appointment, service=intention.service)
     state, told = appointment.attempts.values_list("state", "told").order_by("-id").first() or ("", "")
-    if state == State.ABSENT:
+    if state == State.ABSENT or told == Code.ALREADY_BOOKED:
         return None
     if told == Code.SLOT_TAKEN:
         return alternatives.taken(
@@ -383,7 +384,7 @@ def _after_error(
         return _unknown(attempt, intention, error=error)
     looks = 2 if isinstance(error, OutcomeUnknown) and error.finished else 1
     try:
-        found = _look(attempt, client=client, deadline=deadline, looks=looks)
+        found, shown = _look(attempt, client=client, deadline=deadline, looks=looks)
     except CalcomError as cannot_ask:
         if isinstance(error, CalcomMisconfigured) and isinstance(cannot_ask, CalcomMisconfigured):
             # The key itself is wrong: nothing was let in.
@@ -401,7 +402,9 @@ def _after_error(
             return None
         return _unknown(attempt, intention, error=error)
     if isinstance(error, CalcomRefused):
-        return _after_refusal(error, attempt, intention, posting, deadline=deadline)
+        return _after_refusal(
+            error, attempt, intention, posting, shown=shown, client=client, deadline=deadline
+        )
     return _misconfigured(attempt, intention, error, posting)
 
 
@@ -427,6 +430,8 @@ def _after_refusal(
     intention: Intention,
     posting: _Posting,
     *,
+    shown: list[Booking],
+    client: CalcomClient,
     deadline: Deadline,
 ) -> Outcome | None:
     if error.reason is Refusal.EMAIL_REQUIRED and _add_address(attempt, intention):
@@ -443,7 +448,12 @@ def _after_refusal(
     if error.reason is Refusal.SLOT_TAKEN:
         moved_here = _own_move_to(intention)
         if moved_here is not None:
-            return _after_own_move(moved_here, attempt, intention, error=error, deadline=deadline)
+            _release(attempt, state=State.REFUSED, told=Code.CHECKING, error=error)
+            return _after_own_move(moved_here, intention, deadline=deadline)
+        own = own_bookings.find(intention, shown)
+        if own is not None:
+            _release(attempt, state=State.REFUSED, told=Code.ALREADY_BOOKED, error=error)
+            return _after_own_booking(own, intention, client=client, deadline=deadline)
         _release(attempt, state=State.REFUSED, told=Code.SLOT_TAKEN, error=error)
         # Whoever was offered this slot was offered it from the cache.
         availability.forget(intention.company.pk)
@@ -474,19 +484,33 @@ def _own_move_to(intention: Intention) -> BookingAttempt | None:
 
 def _after_own_move(
     move: BookingAttempt,
-    attempt: BookingAttempt,
     intention: Intention,
     *,
-    error: CalcomError,
     deadline: Deadline,
 ) -> Outcome:
     """The slot may be taken by the caller's own appointment: never called taken before that is known."""
-    _release(attempt, state=State.REFUSED, told=Code.CHECKING, error=error)
     row = move.appointment
     if not _settle_change(row, deadline=deadline):
         return _checking(intention)
     if row.is_live and row.starts_at == intention.starts_at:
         return Outcome(Code.ALREADY_BOOKED, appointment=row, service=intention.service)
+    return alternatives.taken(
+        intention.service, intention.starts_at, company=intention.company, deadline=deadline
+    )
+
+
+def _after_own_booking(
+    own: Booking, intention: Intention, *, client: CalcomClient, deadline: Deadline
+) -> Outcome:
+    """The slot is taken by what the caller booked, or moved there, on the web."""
+    try:
+        row = own_bookings.take_up(intention, own, client=client, deadline=deadline.less(0.4))
+    except (CalcomError, DatabaseError) as error:
+        logger.warning("booking.own_not_taken_up", uid=own.uid, error=type(error).__name__)
+        return _checking(intention)
+    availability.forget(intention.company.pk)
+    if row is not None:
+        return Outcome(Code.ALREADY_BOOKED, appointment=row, service=row.service or intention.service)
     return alternatives.taken(
         intention.service, intention.starts_at, company=intention.company, deadline=deadline
     )
@@ -524,6 +548,12 @@ def _after_answer(
         code = Code.REQUESTED if appointment.status == Appointment.Status.REQUESTED else Code.BOOKED
         return Outcome(code, appointment=appointment, service=intention.service)
     if settlement.result is Result.FOREIGN:
+        moved_here = _own_move_to(intention)
+        if moved_here is not None:
+            return _after_own_move(moved_here, intention, deadline=deadline)
+        own = own_bookings.find(intention, bookings)
+        if own is not None:
+            return _after_own_booking(own, intention, client=client, deadline=deadline)
         return alternatives.taken(
             intention.service, intention.starts_at, company=intention.company, deadline=deadline
         )
@@ -545,16 +575,22 @@ def _after_answer(
     return _unknown(attempt, intention)
 
 
-def _look(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int) -> list[Booking]:
+def _look(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline, looks: int
+) -> tuple[list[Booking], list[Booking]]:
+    """What this attempt has made, and all that was shown."""
+    shown: list[Booking] = []
     for look in range(looks):
         if look:
             if deadline.remaining < LAG_SECONDS + _reserve():
                 break
             time.sleep(LAG_SECONDS)
-        found = lookup.find_created(attempt, client=client, deadline=deadline.less(0.4))
+        until = deadline.less(0.4)
+        shown = lookup.list_around(attempt, client=client, deadline=until)
+        found = lookup.created_among(shown, attempt=attempt, client=client, deadline=until)
         if found:
-            return found
-    return []
+            return found, shown
+    return [], shown
 
 
 # --- How it ends when it is not booked

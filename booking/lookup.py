@@ -23,8 +23,14 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
     Empty: Cal.com has shown all it has there, and it is not among it. Raises CalcomError when it could not be
     asked, which is not the same.
     """
+    shown = list_around(attempt, client=client, deadline=deadline)
+    return created_among(shown, attempt=attempt, client=client, deadline=deadline)
+
+
+def list_around(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> list[Booking]:
+    """All bookings of the event type around the wanted time, in any status and anybody's."""
     appointment = attempt.appointment
-    bookings = list(
+    return list(
         client.list_bookings(
             eventTypeId=attempt.request["eventTypeId"],
             afterStart=appointment.starts_at - AROUND,
@@ -32,6 +38,13 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
             deadline=deadline,
         )
     )
+
+
+def created_among(
+    bookings: list[Booking], *, attempt: BookingAttempt, client: CalcomClient, deadline: Deadline
+) -> list[Booking]:
+    """`find_created` among these."""
+    appointment = attempt.appointment
     own = [booking for booking in bookings if ownership.is_of(booking, attempt_ids={str(attempt.uuid)})]
     own.sort(key=lambda booking: not booking.is_active)
     if own:

@@ -17,6 +17,7 @@ from calls.models import Call
 from customers.models import Branch, Company, PhoneNumber
 from sync.models import ReconciliationRun
 from tests.factories import MOMENT
+from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
 
 Status = Appointment.Status
@@ -354,3 +355,97 @@ def test_an_appointment_in_another_zone_is_told_in_the_time_of_its_own_branch(ca
     assert "at 3 PM" in move(there, at(15)).body["say"]
     assert "at 3 PM" in cancel(there).body["say"]
     verdict()
+
+
+# --- Taken, by the caller's own booking that was made or moved on the web unheard
+
+
+KINDS = [("shave", "single"), ("colour", "roundrobin_open")]
+
+
+def booked_on_the_web(calcom, key, **options):
+    """Ten minutes ago, and its delivery was lost."""
+    calcom.clock.advance(-600)
+    made = calcom.web_book(
+        key, **{"start": at(10), "email": None, "name": "Anna Weber", "silent": True, **options}
+    )
+    calcom.clock.advance(600)
+    return made
+
+
+@pytest.mark.parametrize(("service", "key"), KINDS)
+def test_what_the_caller_has_booked_on_the_web_is_not_called_taken(
+    calcom, salon, phone, verdict, settle_later, service, key
+):
+    caller = phone()
+    made = booked_on_the_web(calcom, key, phone=caller.from_number)
+    answer = caller.book(at(10), service=service)
+    assert (answer.code, answer.uid) == ("already_booked", made.uid)
+    settle_later(seconds=90)
+    assert caller.book(at(10), service=service).uid == made.uid
+    assert cancel(caller).code == "cancelled"
+    assert not calcom.active_bookings()
+    assert not open_failures().exists()
+    verdict()
+
+
+@pytest.mark.parametrize(("service", "key"), KINDS)
+@pytest.mark.parametrize("moves", [[14], [16, 14]])
+def test_what_the_caller_has_moved_there_on_the_web_is_not_called_taken(
+    calcom, salon, phone, verdict, settle_later, service, key, moves
+):
+    uid = first = phone().book(at(10), service=service).uid
+    for hour in moves:
+        uid = calcom.web_reschedule(uid, at(hour), by_owner=True, silent=True).uid
+    answer = phone().book(at(14), service=service)
+    assert (answer.code, answer.uid) == ("already_booked", uid)
+    row = Appointment.objects.get(calcom_booking_uid=uid)
+    assert row.former_uids.filter(uid=first).exists()
+    settle_later(seconds=90)
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_where_an_unknown_move_of_theirs_may_stand_a_booking_handed_back_is_not_taken(
+    calcom, phone, verdict, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    caller = phone()
+    assert caller.book(at(10), service="colour").code == "booked"
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert move(caller, at(14)).code == "checking"
+    assert phone().book(at(14), service="colour").code in ("checking", "already_booked")
+    settle_later()
+    assert phone().book(at(14), service="colour").code == "already_booked"
+    verdict()
+
+
+@pytest.mark.parametrize(("service", "key"), KINDS)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"customer_name": "Mia Kraus"}, id="another person"),
+        pytest.param({"from_number": "anonymous", "customer_phone": "+4915112345678"}, id="merely said"),
+    ],
+)
+def test_whose_it_is_that_has_taken_a_slot_nobody_else_is_told(
+    calcom, salon, phone, verdict, service, key, asked
+):
+    booked_on_the_web(calcom, key, phone="+4915112345678")
+    asked = dict(asked)
+    caller = phone(from_number=asked.pop("from_number", "+4915112345678"))
+    assert caller.book(at(10), service=service, **asked).code == "slot_taken"
+    verdict()
+
+
+def test_what_another_company_has_at_the_same_calendar_is_not_ones_own(calcom, salon, phone, announced, work):
+    studio = make_salon(calcom, slug="studio", number="+493012345679")
+    caller = Phone(company=studio, to_number="+493012345679")
+    assert caller.book(at(10), service="shave").code == "booked"
+    assert phone(from_number=caller.from_number).book(at(10), service="shave").code == "slot_taken"
+    made = booked_on_the_web(calcom, "single", start=at(12), phone=caller.from_number)
+    assert caller.book(at(12), service="shave").uid == made.uid
+    assert phone(from_number=caller.from_number).book(at(12), service="shave").code == "slot_taken"
+    assert set(Appointment.objects.filter(status="scheduled").values_list("company", flat=True)) == {
+        studio.pk
+    }

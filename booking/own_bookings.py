@@ -1,0 +1,116 @@
+"""A slot that is taken by the caller's own booking, of which nobody has told us.
+
+Made or moved on the web, with the delivery about it lost or still on its way: Cal.com refuses the slot, or
+hands out that booking, and "taken" would be said of the caller's own appointment. It is theirs if it stands
+under the number they are calling from, and in their name; whoever merely says a number is told nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import structlog
+from django.db import IntegrityError
+from django.utils import timezone
+
+from booking import follow, imports, known_uids, lookup
+from booking.attempts import Intention
+from booking.calcom.client import CalcomClient
+from booking.calcom.deadline import Deadline
+from booking.calcom.objects import Booking
+from booking.models import Appointment, BookingAttempt
+from calls import call_record
+from customers import phone_numbers
+from customers.names import same_person
+
+logger = structlog.get_logger(__name__)
+
+
+def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
+    """The active booking of this service and start that is the caller's own, among those shown."""
+    phone = intention.customer.phone
+    if not phone or not _calls_from(intention, phone):
+        return None
+    return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
+
+
+def take_up(
+    intention: Intention, booking: Booking, *, client: CalcomClient, deadline: Deadline
+) -> Appointment | None:
+    """Its appointment, made equal to it, or made if there is none. None: it is not the caller's after all, or
+    not there any more. Raises CalcomError, and what the database raises.
+    """
+    holders = known_uids.holders({booking.uid, booking.rescheduled_from_uid} - {""})
+    if any(each.company != intention.company.pk for each in holders):
+        return None
+    row = _row_of(intention, booking, ids=[each.appointment for each in holders])
+    if row is not None:
+        row = _followed(row, booking, client=client, deadline=deadline)
+    elif "attempt_id" not in booking.metadata:
+        row = _imported(intention, booking, now=timezone.now())
+    if row is None or not row.is_live or row.starts_at != intention.starts_at:
+        return None
+    if row.customer_id != intention.customer.pk:
+        return None
+    logger.info("booking.own_found", appointment=row.pk, uid=booking.uid)
+    return row
+
+
+def _calls_from(intention: Intention, phone: str) -> bool:
+    region = phone_numbers.region_of(phone) or "ZZ"
+    return call_record.callers_number(intention.call, region=region) == phone
+
+
+def _is_theirs(booking: Booking, intention: Intention, *, phone: str) -> bool:
+    return (
+        booking.is_active
+        and booking.start == intention.starts_at
+        and booking.event_type_id in (None, intention.service.calcom_event_type_id)
+        and booking.metadata.get("company", intention.company.slug) == intention.company.slug
+        and any(
+            attendee.phone == phone and same_person(attendee.name, intention.attendee_name)
+            for attendee in booking.attendees
+        )
+    )
+
+
+def _row_of(intention: Intention, booking: Booking, *, ids: list[int]) -> Appointment | None:
+    rows = Appointment.objects.filter(company=intention.company, customer=intention.customer)
+    rows = rows.select_related("service", "customer", "branch")
+    if ids:
+        return rows.filter(pk__in=ids).first()
+    attempt_id = booking.metadata.get("attempt_id", "")
+    creates = BookingAttempt.objects.filter(company=intention.company, kind=BookingAttempt.Kind.CREATE)
+    made = {
+        str(uuid): pk for uuid, pk in creates.filter(appointment__in=rows).values_list("uuid", "appointment")
+    }
+    # Moved several times: Cal.com carries the metadata along.
+    return rows.filter(pk=made[attempt_id]).first() if attempt_id in made else None
+
+
+def _followed(
+    row: Appointment, booking: Booking, *, client: CalcomClient, deadline: Deadline
+) -> Appointment | None:
+    """What our row's booking has become: it has to be this one."""
+    stored = client.find_booking(row.calcom_booking_uid or "", deadline=deadline)
+    if stored is None:
+        return None
+    end, former = lookup.end_of_chain(stored, client=client, deadline=deadline)
+    if end.uid != booking.uid:
+        return None
+    return follow.follow(row, booking=end, former_uids=former, now=timezone.now()).appointment
+
+
+def _imported(intention: Intention, booking: Booking, *, now: datetime) -> Appointment | None:
+    try:
+        return imports.import_booking(
+            company=intention.company,
+            service=intention.service,
+            booking=booking,
+            former_uids=(),
+            now=now,
+        )
+    except IntegrityError:  # a worker was told of it in this moment
+        rows = Appointment.objects.filter(company=intention.company, calcom_booking_uid=booking.uid)
+        return rows.select_related("service", "customer", "branch").first()
