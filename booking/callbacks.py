@@ -32,8 +32,9 @@ def promise(
     """Put a callback on record. Only if this returns True may it be promised aloud: False, because it could
     not be recorded, or because there is no number to call.
 
-    One is open per call. What the caller asks for (WANTED) is written onto one that is there already; what we
-    ask of ourselves is not, for they will be called anyway.
+    One is open per call. What the caller asks for (WANTED) is written onto one that is there already; so is
+    a change that did not work onto a booking that did not, for the booking may work yet. Of the rest nothing
+    is written down, for they will be called anyway.
     """
     try:
         callback = _record(
@@ -116,12 +117,20 @@ def _record(
             if standing is not None:
                 if kind == CallbackRequest.Kind.WANTED:
                     _complete(standing, customer=customer, reason=reason, preferred_time=preferred_time)
+                elif kind == CallbackRequest.Kind.NOT_CHANGED:
+                    _outlive_booking(standing, reason=reason)
                 return standing
             # Somebody closed it in this moment.
         else:
             logger.info("callback.recorded", call=call.retell_call_id, kind=str(kind))
             return callback
     return None
+
+
+def _outlive_booking(standing: CallbackRequest, *, reason: str) -> None:
+    CallbackRequest.objects.filter(
+        pk=standing.pk, status=CallbackRequest.Status.OPEN, kind=CallbackRequest.Kind.NOT_BOOKED
+    ).update(kind=CallbackRequest.Kind.NOT_CHANGED, reason=f"{reason} ({standing.reason})"[:LONGEST_REASON])
 
 
 def _complete(

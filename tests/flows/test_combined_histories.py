@@ -148,6 +148,11 @@ def test_of_two_that_were_cancelled_the_one_that_is_named_is_the_answer(calcom, 
 NO_SUCH_EVENT_TYPE = api_body(404, "Event type with id 1 not found.", "NotFoundException", "Not Found")
 
 
+TITLE_WANTED = api_body(
+    400, "title property is wrong,title should not be empty ", "BadRequestException", "Bad Request"
+)
+
+
 def test_a_call_promised_about_one_service_outlives_the_booking_of_another(calcom, phone, settle_later):
     caller = phone()
     calcom.faults.add("create", commit=False, status=404, body=NO_SUCH_EVENT_TYPE)
@@ -181,12 +186,19 @@ def test_a_call_promised_about_one_person_outlives_the_booking_of_another(calcom
     assert CallbackRequest.objects.get().status == "open"
 
 
+def test_a_call_promised_about_a_change_outlives_the_booking_that_works_yet(calcom, booked, settle_later):
+    calcom.faults.add("create", commit=False, status=404, body=NO_SUCH_EVENT_TYPE)
+    assert booked.book(at(12), service="colour").code == "unavailable"
+    calcom.faults.add("reschedule", commit=False, status=400, body=TITLE_WANTED)
+    assert "We will call you" in move(booked, at(15)).body["say"]
+    assert booked.book(at(13), service="colour").code == "booked"
+    settle_later(seconds=1)
+    callback = CallbackRequest.objects.get()
+    assert (callback.status, callback.kind) == ("open", "not_changed")
+    assert "moved" in callback.reason
+
+
 # --- Tickets, and what proves that their gap is gone
-
-
-TITLE_WANTED = api_body(
-    400, "title property is wrong,title should not be empty ", "BadRequestException", "Bad Request"
-)
 
 
 def test_a_ticket_about_bookings_is_not_closed_by_a_cancellation(calcom, booked, phone, settle_later):
