@@ -22,13 +22,14 @@ from zoneinfo import ZoneInfo
 import orjson
 import structlog
 from django.db import DatabaseError
+from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 
 from booking import time_limit
-from booking.models import PROVEN_STATUSES, Appointment
+from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from booking.spoken_times import spoken, spoken_day, spoken_time
 from calls.authentication import RetellSignature, read_body
 from calls.hook_view import HookView
@@ -156,7 +157,12 @@ def _about_the_caller(company: Company, customer: Customer, *, now: datetime) ->
     # One that has begun is still the one a caller who is late means.
     appointment = (
         Appointment.objects.filter(
-            company=company, customer=customer, status__in=PROVEN_STATUSES, ends_at__gt=now
+            # Where nobody knows how the last change of it went, it is asked about and not told.
+            ~Exists(BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)),
+            company=company,
+            customer=customer,
+            status__in=PROVEN_STATUSES,
+            ends_at__gt=now,
         )
         .select_related("service", "branch")
         .order_by("starts_at", "pk")

@@ -131,6 +131,17 @@ def test_whoever_booked_by_phone_is_known_at_the_next_call(phone, salon):
     assert ring(salon, from_number="+4915187654321").about_the_caller == NOBODY
 
 
+def test_what_is_perhaps_cancelled_or_moved_is_not_told_as_standing(calcom, phone, salon, settings):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    caller = phone(from_number=CALLER)
+    assert caller.book(at(10)).code == "booked"
+    assert ring(salon).variables["next_appointment"]
+    calcom.faults.timeout_after_commit(operation="cancel")
+    assert caller.ask("cancel_appointment").code == "checking"
+    told_now = ring(salon).variables
+    assert (told_now["caller_known"], told_now["next_appointment"]) == ("true", "")
+
+
 def test_every_value_is_a_text_and_the_answer_is_the_described_one(practice, document):  # noqa: F811
     path = "/hooks/{endpoint_id}/retell/inbound"
     for answer in (ring(practice), ring(practice, from_number="anonymous"), ring(practice, b"[]")):
