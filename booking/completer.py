@@ -368,6 +368,7 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetim
     if attempt.kind != BookingAttempt.Kind.CREATE:
         return _look_at_change_once_more(attempt, client=client, deadline=deadline)
     found = lookup.find_created(attempt, client=client, deadline=deadline)
+    left_in = State.REFUSED
     for booking in found:
         if not booking.is_active or settle.is_known(booking.uid, company_id=attempt.company_id):
             continue  # a repeat has adopted it since, and said so
@@ -377,13 +378,17 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetim
                 why = "Cal.com refused this booking and made it all the same."
                 compensation.report_orphan(attempt, booking=booking, why=why)
                 return State.REFUSED
-    BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(look_again_at=None)
+            # Undone once: whoever confirms it again at Cal.com means it.
+            left_in = State.COMPENSATED
+    BookingAttempt.objects.filter(pk=attempt.pk, state=State.REFUSED).update(
+        state=left_in, look_again_at=None
+    )
     failures.close_failures(
         company_id=attempt.company_id,
         subjects=[failures.about_booking(booking.uid) for booking in found],
         note="The booking was cancelled at Cal.com.",
     )
-    return State.REFUSED
+    return left_in
 
 
 def _take_later_look(attempt: BookingAttempt, *, now: datetime) -> bool:

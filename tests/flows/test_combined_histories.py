@@ -461,3 +461,23 @@ def test_what_another_company_has_at_the_same_calendar_is_not_ones_own(calcom, s
     assert set(Appointment.objects.filter(status="scheduled").values_list("company", flat=True)) == {
         studio.pk
     }
+
+
+def test_what_was_denied_and_undone_and_is_confirmed_by_the_host_is_a_ticket_and_not_undone_again(
+    calcom, salon, phone, announced, work, settle_later, run, verdict
+):
+    calcom.faults.taken_after_commit(hide_for=3600)
+    assert phone().book(at(10)).code == "slot_taken"
+    calcom.clock.advance(3601)
+    settle_later(seconds=90)
+    (booking,) = calcom.bookings
+    assert not booking.is_active
+    work(seconds=30)
+    calcom.web_confirm(booking.uid)
+    work(seconds=60)
+    settle_later(seconds=200)
+    run()
+    assert calcom.booking(booking.uid).is_active
+    assert len(calcom.requests("cancel")) == 1
+    assert open_failures().get().failure_type == "orphaned_calcom"
+    verdict()
