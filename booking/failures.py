@@ -196,6 +196,7 @@ def _seen_before(
         error_details=details,
         resolved_at=None,
         resolution_notes="",
+        snoozed_until=None,  # what was put off is over; this is for whoever looks now
     )
     if reopened:
         last.refresh_from_db()

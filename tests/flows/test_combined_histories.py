@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from io import StringIO
 from typing import Any
 
@@ -481,3 +482,19 @@ def test_what_was_denied_and_undone_and_is_confirmed_by_the_host_is_a_ticket_and
     assert len(calcom.requests("cancel")) == 1
     assert open_failures().get().failure_type == "orphaned_calcom"
     verdict()
+
+
+def test_what_comes_back_is_not_hidden_by_having_been_put_off_before(calcom, salon, booked, run):
+    Company.objects.update(heal_follow="off")
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.web_cancel(uid, silent=True)
+    run()
+    open_failures().update(snoozed_until=timezone.now() + dt.timedelta(days=30))
+    run()
+    assert open_failures().get().snoozed_until, "nothing has changed: it stays put off"
+    calcom.web_confirm(uid, silent=True)
+    run()
+    assert not open_failures().exists()
+    calcom.web_cancel(uid, silent=True)
+    run()
+    assert open_failures().get().snoozed_until is None
