@@ -440,6 +440,13 @@ class _Run:
             return
         if self.dry_run or not self.permission.take(Repair.FOLLOW):
             self._count(self.report.would_heal, Repair.FOLLOW)
+            self.tickets.open(
+                SyncFailure.Type.ORPHANED_LOCAL,
+                uid=uid,
+                message="The appointment is over, and Cal.com does not know its booking any more.",
+                appointment=appointment,
+                details={"status": appointment.status},
+            )
             return
         now = timezone.now()
         with transaction.atomic():

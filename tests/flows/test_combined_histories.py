@@ -498,3 +498,15 @@ def test_what_comes_back_is_not_hidden_by_having_been_put_off_before(calcom, sal
     calcom.web_cancel(uid, silent=True)
     run()
     assert open_failures().get().snoozed_until is None
+
+
+def test_what_is_over_and_vanished_is_a_ticket_where_nothing_is_followed(calcom, salon, booked, run, verdict):
+    Company.objects.update(heal_follow="off")
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    past = timezone.now() - dt.timedelta(hours=3)
+    Appointment.objects.update(starts_at=past, ends_at=past + dt.timedelta(minutes=30), idempotency_key=None)
+    assert run()[0] == 1
+    assert open_failures().get().failure_type == "orphaned_local"
+    Company.objects.update(heal_follow="on")
+    assert run()[0] == 0
+    assert Appointment.objects.get().status == Status.CANCELLED
