@@ -94,7 +94,7 @@ def follow(
         if key != row.idempotency_key:
             stored["idempotency_key"] = key
         _write(row, stored, now=now)
-        if changed and row.is_live and row.call_id is not None:
+        if changed and row.is_live and _may_be_pointed_at(row):
             mirror.link_call(row, now=now)
         failures.close_failures(
             company_id=row.company_id,
@@ -106,6 +106,17 @@ def follow(
     if changed:
         logger.info("appointment.followed", appointment=row.pk, uid=booking.uid, changed=list(changed))
     return Followed(row, changed=changed)
+
+
+def _may_be_pointed_at(row: Appointment) -> bool:
+    """A call in which two things were booked points at the later one, as long as that one stands."""
+    if row.call is None:
+        return False
+    pointed_at = row.call.appointment_id
+    return (
+        pointed_at in (None, row.pk)
+        or not Appointment.objects.filter(pk=pointed_at, status__in=LIVE_STATUSES).exists()
+    )
 
 
 def _is_stale(

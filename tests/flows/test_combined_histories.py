@@ -510,3 +510,17 @@ def test_what_is_over_and_vanished_is_a_ticket_where_nothing_is_followed(calcom,
     Company.objects.update(heal_follow="on")
     assert run()[0] == 0
     assert Appointment.objects.get().status == Status.CANCELLED
+
+
+def test_a_call_goes_on_pointing_at_what_was_booked_last_when_the_other_is_moved(
+    calcom, salon, booked, run, verdict
+):
+    second = booked.book(at(12), service="colour").uid
+    first = Appointment.objects.exclude(calcom_booking_uid=second).get()
+    calcom.web_reschedule(first.calcom_booking_uid, at(16), silent=True)
+    run()
+    first.refresh_from_db()
+    assert first.starts_at == at(16)
+    pointed_at = Call.objects.values_list("appointment__calcom_booking_uid", "booking_details__uid")
+    assert pointed_at.get() == (second, second)
+    verdict()
