@@ -27,6 +27,7 @@ Status = SyncFailure.Status
 
 KEY = "key:"
 ACCESS = "calcom:access"
+RECONCILE_ACCESS = "calcom:access:reconcile"  # the key of its own that the hourly run may have
 EVENT_TYPE = "calcom:event-type:"
 
 logger = structlog.get_logger(__name__)

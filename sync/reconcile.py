@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 import structlog
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from booking import completer, database_errors, failures, follow, gone, lookup
@@ -193,7 +194,7 @@ class _Run:
             report.error = error.message
             report.outcome = Outcome.PARTIAL if report.seen else Outcome.FAILED
             logger.error("reconcile.could_not_ask", company=report.company, error=type(error).__name__)
-            self.tickets.report_access(error)
+            self.tickets.report_access(error, own_key=bool(self.own_key))
         self._link_calls()
         if not self.dry_run:
             report.closed += gone.close_gone()
@@ -484,11 +485,17 @@ class _Run:
             types.FOREIGN_BOOKING,
         )
         rows = SyncFailure.objects.filter(
-            company=self.company, status__in=OPEN_STATUSES, failure_type__in=about_bookings
-        ).exclude(calcom_booking_id="")
+            Q(failure_type__in=about_bookings) & ~Q(calcom_booking_id="")
+            | Q(subject=failures.RECONCILE_ACCESS),
+            company=self.company,
+            status__in=OPEN_STATUSES,
+        )
         if self.dry_run:
             return
         open_ones = list(rows.filter(last_seen_at__lt=self.now).order_by("last_seen_at")[:MOST_FETCHED])
+        for failure in [each for each in open_ones if each.subject == failures.RECONCILE_ACCESS]:
+            self.tickets.close(failure, "Cal.com shows its bookings again.")
+            open_ones.remove(failure)
         uids = [failure.calcom_booking_id for failure in open_ones]
         equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
         vanished: set[str] = set()

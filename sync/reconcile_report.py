@@ -95,14 +95,16 @@ class Tickets:
         )
         self.report.opened += failure.occurrences == 1
 
-    def report_access(self, error: CalcomError) -> None:
-        """A key that Cal.com refuses is a ticket; Cal.com being down for an hour is not."""
+    def report_access(self, error: CalcomError, *, own_key: bool) -> None:
+        """A key that Cal.com refuses is a ticket; Cal.com being down for an hour is not. `own_key`: it is not
+        the one that callers book with, so that these can says nothing of it.
+        """
         if self.dry_run or not isinstance(error, CalcomMisconfigured):
             return
         failure = failures.open_failure(
             company=self.company,
             failure_type=SyncFailure.Type.CONFIG_ERROR,
-            subject=failures.ACCESS,
+            subject=failures.RECONCILE_ACCESS if own_key else failures.ACCESS,
             message=f"Cal.com refuses to show bookings: {error.message}",
             details={"status": error.status},
             needs_person=True,

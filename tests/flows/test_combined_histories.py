@@ -524,3 +524,20 @@ def test_a_call_goes_on_pointing_at_what_was_booked_last_when_the_other_is_moved
     pointed_at = Call.objects.values_list("appointment__calcom_booking_uid", "booking_details__uid")
     assert pointed_at.get() == (second, second)
     verdict()
+
+
+def test_a_key_of_the_runs_own_that_is_refused_is_one_ticket_although_callers_can_book(
+    calcom, salon, phone, run, settle_later
+):
+    salon.calcom_reconcile_api_key = "cal_revoked"
+    salon.save()
+    for hour in (10, 11):
+        run()
+        assert phone().book(at(hour)).code == "booked"
+        settle_later(seconds=1)
+        assert open_failures().get().failure_type == "config_error"
+    assert SyncFailure.objects.get().occurrences == 2
+    salon.calcom_reconcile_api_key = ""
+    salon.save()
+    assert run()[0] == 0
+    assert not open_failures().exists()
