@@ -478,8 +478,12 @@ def _own_move_to(intention: Intention) -> BookingAttempt | None:
         appointment__customer=intention.customer,
         appointment__service=intention.service,
     )
-    open_ones = attempts.still_open(moves)
-    return next((m for m in open_ones if change_outcome.wanted_start(m) == intention.starts_at), None)
+    there = (m for m in attempts.still_open(moves) if change_outcome.wanted_start(m) == intention.starts_at)
+    move = next(there, None)
+    # Whoever merely says the number is not told where its owner's appointment is.
+    if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):
+        return move
+    return move if own_bookings.is_calling(intention) else None
 
 
 def _after_own_move(

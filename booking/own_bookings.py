@@ -30,9 +30,16 @@ logger = structlog.get_logger(__name__)
 def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
     """The active booking of this service and start that is the caller's own, among those shown."""
     phone = intention.customer.phone
-    if not phone or not _calls_from(intention, phone):
+    if not phone or not is_calling(intention):
         return None
     return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
+
+
+def is_calling(intention: Intention) -> bool:
+    """Whether the call comes from the customer's number, and does not merely say it."""
+    phone = intention.customer.phone or ""
+    region = phone_numbers.region_of(phone) or "ZZ"
+    return bool(phone) and call_record.callers_number(intention.call, region=region) == phone
 
 
 def take_up(
@@ -55,11 +62,6 @@ def take_up(
         return None
     logger.info("booking.own_found", appointment=row.pk, uid=booking.uid)
     return row
-
-
-def _calls_from(intention: Intention, phone: str) -> bool:
-    region = phone_numbers.region_of(phone) or "ZZ"
-    return call_record.callers_number(intention.call, region=region) == phone
 
 
 def _is_theirs(booking: Booking, intention: Intention, *, phone: str) -> bool:

@@ -541,3 +541,20 @@ def test_a_key_of_the_runs_own_that_is_refused_is_one_ticket_although_callers_ca
     salon.save()
     assert run()[0] == 0
     assert not open_failures().exists()
+
+
+@pytest.mark.parametrize("service", ["shave", "colour"])
+def test_where_somebodys_unknown_move_stands_whoever_says_their_number_is_not_told(
+    calcom, phone, verdict, settle_later, settings, service
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    caller = phone()
+    assert caller.book(at(10), service=service).code == "booked"
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert move(caller, at(14)).code == "checking"
+    stranger = phone(from_number="anonymous")
+    answer = stranger.book(at(14), service=service, customer_phone=caller.from_number)
+    assert (answer.code, answer.body["appointment"]) == ("slot_taken", None)
+    assert stranger.ask("list_appointments").code == "not_found"
+    settle_later()
+    verdict()
