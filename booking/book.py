@@ -483,7 +483,7 @@ def _own_move_to(intention: Intention) -> BookingAttempt | None:
     # Whoever merely says the number is not told where its owner's appointment is.
     if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):
         return move
-    return move if own_bookings.is_calling(intention) else None
+    return move if own_bookings.is_calling(intention.customer, intention.call) else None
 
 
 def _after_own_move(

@@ -33,6 +33,7 @@ from booking import (
     completer,
     database_errors,
     failures,
+    own_bookings,
 )
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
@@ -367,6 +368,11 @@ class _Sending:
         change, service = self.change, self.change.appointment.service
         refused: dict[str, Any] = {"state": State.REFUSED, "seen": seen, "error": error}
         if error.reason is Refusal.SLOT_TAKEN and change.start and service:
+            own = own_bookings.standing_at(change.start, beside=change.appointment, call=change.call)
+            if own is not None:
+                # By another one of their own: what they want to have at that time they have.
+                self._give_up(told=Code.ALREADY_BOOKED, **refused)
+                return change.outcome(Code.ALREADY_BOOKED, appointment=own)
             self._give_up(told=Code.SLOT_TAKEN, **refused)
             availability.forget(change.company.pk)
             return alternatives.taken(service, change.start, company=change.company, deadline=self.deadline)

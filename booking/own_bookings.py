@@ -19,9 +19,11 @@ from booking.attempts import Intention
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
-from booking.models import Appointment, BookingAttempt
+from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
+from calls.models import Call
 from customers import phone_numbers
+from customers.models import Customer
 from customers.names import same_person
 
 logger = structlog.get_logger(__name__)
@@ -30,16 +32,32 @@ logger = structlog.get_logger(__name__)
 def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
     """The active booking of this service and start that is the caller's own, among those shown."""
     phone = intention.customer.phone
-    if not phone or not is_calling(intention):
+    if not phone or not is_calling(intention.customer, intention.call):
         return None
     return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
 
 
-def is_calling(intention: Intention) -> bool:
+def is_calling(customer: Customer, call: Call) -> bool:
     """Whether the call comes from the customer's number, and does not merely say it."""
-    phone = intention.customer.phone or ""
+    phone = customer.phone or ""
     region = phone_numbers.region_of(phone) or "ZZ"
-    return bool(phone) and call_record.callers_number(intention.call, region=region) == phone
+    return bool(phone) and call_record.callers_number(call, region=region) == phone
+
+
+def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointment | None:
+    """Another appointment of the same customer's for the same thing at this time, if the caller may know."""
+    if beside.service is None or beside.customer is None:
+        return None
+    others = Appointment.objects.filter(
+        company=beside.company_id,
+        customer=beside.customer,
+        service__calcom_event_type_id=beside.service.calcom_event_type_id,
+        starts_at=start,
+        status__in=PROVEN_STATUSES,
+    ).exclude(pk=beside.pk)
+    if not is_calling(beside.customer, call):
+        others = others.filter(call=call)
+    return others.select_related("service", "branch").first()
 
 
 def take_up(

@@ -97,3 +97,32 @@ def test_nothing_said_means_the_only_appointment_there_is(phone, nothing):
     caller = phone()
     caller.book(at(10))
     assert caller.ask("cancel_appointment", appointment=nothing, service=nothing).code == "cancelled"
+
+
+def test_a_move_onto_an_appointment_of_ones_own_is_not_called_taken(calcom, phone, verdict):
+    """ "Taken" is never said while a booking of this caller for this slot exists."""
+    caller = phone()
+    first = caller.book(at(10), service="shave")
+    second = caller.book(at(12), service="shave").body["appointment"]["id"]
+
+    answer = caller.ask("reschedule_appointment", appointment=second, new_start=at(10).isoformat())
+
+    assert answer.code == "already_booked", answer.body["say"]
+    assert answer.body["appointment"]["id"] == first.body["appointment"]["id"]
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
+    verdict()
+
+
+def test_a_move_onto_what_the_number_that_was_merely_said_has_tells_nothing_about_it(calcom, phone, verdict):
+    owner = phone()
+    number = owner.from_number
+    owner.book(at(10), service="shave", customer_name="Anna Berger")
+    stranger = phone(from_number="anonymous")
+    mine = stranger.book(at(12), service="shave", customer_name="Anna Berger", customer_phone=number)
+    assert mine.code == "booked"
+
+    answer = stranger.ask("reschedule_appointment", new_start=at(10).isoformat())
+
+    assert answer.code == "slot_taken"
+    assert answer.body.get("appointment") is None
+    verdict()
