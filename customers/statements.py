@@ -340,10 +340,10 @@ def _run(
     in_a_hurry: bool = False,
 ) -> T:
     """What `read` makes of the cursor that has run the statement. Raises Django's DatabaseError."""
+    connection.ensure_connection()  # whoever listens may begin to when it is made
     if connection.vendor == "postgresql" and not (connection.execute_wrappers or connection.queries_logged):
         # Nobody listens. What Django's cursor does beside that costs as much as the statement's own way
         # there and back.
-        connection.ensure_connection()
         connection.validate_no_broken_transaction()
         driver: Any = connection.connection
         with connection.wrap_database_errors:
