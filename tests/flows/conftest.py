@@ -21,7 +21,7 @@ from booking.models import Service
 from booking.provisioning import provision
 from customers.models import Company
 from sync import oracle, work_deliveries
-from tests.flows.phone import Phone
+from tests.flows.phone import Phone, at
 
 
 @pytest.fixture
@@ -151,6 +151,14 @@ def work() -> Callable[..., work_deliveries.Report]:
         return work_deliveries.work_due(now=timezone.now() + dt.timedelta(seconds=seconds))
 
     return run
+
+
+@pytest.fixture
+def booked(phone: Callable[..., Phone]) -> Phone:
+    """A caller with one appointment, at ten."""
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    return caller
 
 
 @pytest.fixture

@@ -92,3 +92,11 @@ def at(hour: int, minute: int = 0, *, days: int = 7) -> dt.datetime:
     while day.weekday() >= 5:
         day += dt.timedelta(days=1)
     return dt.datetime.combine(day, dt.time(hour, minute), tzinfo=BERLIN)
+
+
+def move(phone: Phone, start: dt.datetime, /, **arguments: Any) -> Answer:
+    return phone.ask("reschedule_appointment", new_start=start.isoformat(), **arguments)
+
+
+def cancel(phone: Phone, /, **arguments: Any) -> Answer:
+    return phone.ask("cancel_appointment", **arguments)

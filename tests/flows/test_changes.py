@@ -14,29 +14,13 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerU
 from calls.models import Call
 from customers.models import Company
 from tests.flows.database_refusals import refusals
-from tests.flows.phone import BERLIN, at
+from tests.flows.phone import BERLIN, at, cancel, move
 
 Status = Appointment.Status
 State = BookingAttempt.State
 
 # For requests that Cal.com never answers: they are waited for until the budget is spent.
 SHORT_BUDGET_SECONDS = 3
-
-
-def move(phone, start, /, **arguments):
-    return phone.ask("reschedule_appointment", new_start=start.isoformat(), **arguments)
-
-
-def cancel(phone, /, **arguments):
-    return phone.ask("cancel_appointment", **arguments)
-
-
-@pytest.fixture
-def booked(calcom, salon, phone):
-    """A caller with one appointment, at ten."""
-    caller = phone()
-    assert caller.book(at(10)).code == "booked"
-    return caller
 
 
 # --- hearing of them

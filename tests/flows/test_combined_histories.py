@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from io import StringIO
-from typing import Any
 
-import orjson
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -19,42 +15,14 @@ from customers.models import Branch, Company, PhoneNumber
 from sync.models import ReconciliationRun
 from tests.factories import MOMENT
 from tests.flows.conftest import make_salon
-from tests.flows.phone import Phone, at
+from tests.flows.phone import Phone, at, cancel, move
 
 Status = Appointment.Status
 OPEN = ("pending", "manual_review")
 
 
-def move(phone, start, /, **arguments):
-    return phone.ask("reschedule_appointment", new_start=start.isoformat(), **arguments)
-
-
-def cancel(phone, /, **arguments):
-    return phone.ask("cancel_appointment", **arguments)
-
-
 def open_failures():
     return SyncFailure.objects.filter(status__in=OPEN)
-
-
-@pytest.fixture
-def booked(calcom, salon, phone):
-    caller = phone()
-    assert caller.book(at(10)).code == "booked"
-    return caller
-
-
-@pytest.fixture
-def run():
-    def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
-        out = StringIO()
-        try:
-            call_command("reconcile", "--json", *options, stdout=out)
-        except SystemExit as end:
-            return int(str(end.code)), orjson.loads(out.getvalue())
-        return 0, orjson.loads(out.getvalue())
-
-    return reconcile_now
 
 
 # --- Clocks at Cal.com that do not agree

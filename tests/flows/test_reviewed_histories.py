@@ -6,7 +6,6 @@ import datetime as dt
 import threading
 import time
 
-import pytest
 from django.db import connection
 from django.utils import timezone
 
@@ -21,29 +20,14 @@ from sync import converge, work_deliveries
 from sync.models import AuditEntry, ReconciliationRun
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel, move
 
 Status = Appointment.Status
 OPEN = ("pending", "manual_review")
 
 
-def move(phone, start, /, **arguments):
-    return phone.ask("reschedule_appointment", new_start=start.isoformat(), **arguments)
-
-
-def cancel(phone, /, **arguments):
-    return phone.ask("cancel_appointment", **arguments)
-
-
 def open_failures():
     return SyncFailure.objects.filter(status__in=OPEN)
-
-
-@pytest.fixture
-def booked(calcom, salon, phone):
-    caller = phone()
-    assert caller.book(at(10)).code == "booked"
-    return caller
 
 
 def assert_every_active_booking_is_here_or_named(calcom):
