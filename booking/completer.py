@@ -21,7 +21,8 @@ from datetime import datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from booking import (
@@ -221,7 +222,11 @@ def _due(now: datetime, company_id: int | None) -> list[tuple[int, int]]:
     due = BookingAttempt.objects.filter(open_ones | refused)
     if company_id is not None:
         due = due.filter(company_id=company_id)
-    return list(due.order_by("lease_expires_at").values_list("pk", "company_id")[:BATCH])
+    # Each company's oldest one first, then each one's second: one that cannot be asked keeps hundreds here.
+    in_turn = due.annotate(
+        place=Window(RowNumber(), partition_by=F("company_id"), order_by=F("lease_expires_at").asc())
+    )
+    return list(in_turn.order_by("place", "lease_expires_at").values_list("pk", "company_id")[:BATCH])
 
 
 def _settle_by_id(attempt_id: int, *, now: datetime | None) -> BookingAttempt.State:

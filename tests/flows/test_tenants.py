@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.db import connections
+from django.utils import timezone
 
-from booking.models import Appointment, CallbackRequest, Service, SyncFailure
+from booking import completer
+from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
+from tests.factories import MOMENT, BookingAttemptFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
 
@@ -163,6 +167,32 @@ def test_an_outage_of_one_company_opens_only_its_own_breaker(
     calcom.faults.restore()
     settle_later()
     verdict()
+
+
+def test_a_crowd_of_unknown_attempts_of_one_company_keeps_no_other_waiting(
+    calcom, salon, studio, settle_later
+):
+    """Its Cal.com is down, so all but the first are left where they are: the oldest of all."""
+    hour = timedelta(hours=1)
+    ago = timezone.now() - 3 * hour
+    unknown = {
+        "appointment__status": Appointment.Status.PENDING,
+        "appointment__calcom_booking_uid": None,
+        "state": BookingAttempt.State.UNKNOWN,
+        "request": {"eventTypeId": 1, "start": MOMENT.isoformat(), "metadata": {}},
+        "created_at": ago,
+    }
+    BookingAttemptFactory.create_batch(
+        completer.BATCH + 10, appointment__call__company=studio, lease_expires_at=ago, **unknown
+    )
+    other = BookingAttemptFactory(appointment__call__company=salon, lease_expires_at=ago + hour, **unknown)
+    calcom.faults.outage("reset", account="studio")
+
+    settle_later()
+
+    other.refresh_from_db()
+    assert other.state == BookingAttempt.State.ABSENT
+    assert BookingAttempt.objects.filter(state=BookingAttempt.State.UNKNOWN).count() == completer.BATCH + 10
 
 
 def test_a_wrong_key_of_one_company_is_that_companys_failure_alone(
