@@ -1,12 +1,12 @@
 """The statements that every call runs, put into words once per process.
 
 Django needs longer to build the text of a statement (about a millisecond of processor time, each time) than
-the database needs to run it, and a caller waits for some twenty of them. Here the text is built once; what
+the database needs to run it, and a caller waits for a dozen of them. Here the text is built once; what
 remains per request is converting the values, by the fields' own rules, and the round trip. What is not run
 while somebody waits stays with the ORM.
 
-A `Select` is written as the queryset it stands for, and Django itself compiles it. `insert` and `update` send
-no signals and know neither expressions nor lookups other than equality.
+A `Select` is written as the queryset it stands for, and Django itself compiles it. What inserts and updates
+sends no signals and knows neither expressions nor lookups other than equality.
 """
 
 from __future__ import annotations
@@ -297,6 +297,8 @@ def update_in_turn(deciding: Sequence[Change], following: Sequence[Change]) -> b
     """Make the deciding changes one after the other, each only if the one before it has found a row; if all
     of them have, also the following ones. False if one has not: then roll back. Each is of another table.
     """
+    if any(change.is_of_none for change in deciding):
+        return False
     connection = connections[DEFAULT_DB_ALIAS]
     following = [change for change in following if not change.is_of_none]
     if connection.vendor != "postgresql":

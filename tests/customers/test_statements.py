@@ -371,6 +371,15 @@ def test_changes_are_made_in_turn(missing):
     assert call.appointment_made == (missing is None)
 
 
+def test_a_deciding_change_of_none_decides_against_the_others():
+    call = factories.CallFactory()
+    nobody = statements.Change(Company, {"slug": ()}, {"name": "Nobody"})
+    made = statements.Change(Call, {"id": call.pk}, {"appointment_made": True})
+    assert not statements.update_in_turn([nobody], [made])
+    call.refresh_from_db()
+    assert not call.appointment_made
+
+
 def test_a_change_that_is_refused_takes_the_others_back():
     attempt = factories.BookingAttemptFactory()
     factories.AppointmentFactory(company=attempt.company, calcom_booking_uid="bk_1")
