@@ -12,7 +12,7 @@ from django.core.mail import send_mail
 from django.db import transaction
 
 from booking.models import SyncFailure
-from customers.record_admin import without_secrets
+from customers.company_secrets import without_secrets
 
 SECONDS = 10
 

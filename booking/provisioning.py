@@ -18,10 +18,10 @@ from django.db import models, transaction
 
 from booking.models import Service
 from customers import phone_numbers
+from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
 from customers.opening_hours import InvalidHours, read_hours
-from customers.record_admin import without_secrets
 
 M = TypeVar("M", bound=models.Model)
 

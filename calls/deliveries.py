@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from calls.models import WebhookEvent
 from customers import statements
+from customers.company_secrets import without_secrets
 from customers.database import transaction_that_may_be_lost
-from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
 from customers.models import Company
 from customers.statements import Given, Select
@@ -47,8 +47,6 @@ _SAYS_SOMETHING_ELSE = Select(
         .only("pk")
     )
 )
-
-_COMPANY = Select(lambda: Company.objects.filter(pk=Given("company", of="id")))
 
 logger = structlog.get_logger(__name__)
 
@@ -99,8 +97,10 @@ def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
     """Some deliveries that are due, oldest first, made ours for the time of the lease."""
     with transaction_that_may_be_lost():
         events = list(
-            WebhookEvent.objects.filter(status__in=WAITING, due_at__lte=now)
-            .select_for_update(skip_locked=True)
+            # One company whose secrets cannot be opened is not to stop the others in the batch.
+            without_secrets(WebhookEvent.objects.all(), paths=("company",))
+            .filter(status__in=WAITING, due_at__lte=now)
+            .select_for_update(skip_locked=True, of=("self",))
             .order_by("due_at", "pk")[:limit]
         )
         # Whoever took one so often and never came to say how it went was killed by it.
@@ -114,24 +114,7 @@ def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
     for event in events:
         event.due_at = until
         event.attempts += 1
-    _load_companies(events)
     return events
-
-
-def _load_companies(events: list[WebhookEvent]) -> None:
-    """One of which the secrets cannot be opened is loaded, and raises, where its delivery is worked: the
-    others in the batch are not to suffer for it.
-    """
-    for company_id in {event.company_id for event in events}:
-        try:
-            company = _COMPANY.first(company=company_id)
-        except CannotDecrypt:
-            continue
-        if company is None:
-            continue
-        for event in events:
-            if event.company_id == company_id:
-                event.company = company
 
 
 def _bury(events: list[WebhookEvent]) -> None:

@@ -17,10 +17,10 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from customers import niceness
+from customers.company_secrets import without_secrets
 from customers.json_command import COULD_NOT_WORK, JsonCommand
 from customers.masking import mask_text
 from customers.models import Company
-from customers.record_admin import without_secrets
 
 CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, COULD_NOT_WORK
 

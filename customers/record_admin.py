@@ -31,7 +31,7 @@ from django.urls import reverse
 
 from customers import phone_numbers
 from customers.admin_columns import EMPTY, Column, page_of
-from customers.encrypted_field import EncryptedTextField
+from customers.company_secrets import without_secrets
 from customers.models import Company, PhoneNumber
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-SECRET_COLUMNS = tuple(
-    field.name for field in Company._meta.concrete_fields if isinstance(field, EncryptedTextField)
-)
 _MOST_FOUND = 200
 
 
@@ -175,19 +172,6 @@ class ReadOnlyAdmin(RecordAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def without_secrets(queryset: QuerySet[Any], *, paths: tuple[str, ...] = ()) -> QuerySet[Any]:
-    """Join the related rows at `paths`, but leave a company's secrets where they are.
-
-    A page that does not need a secret must not break, or leak, because of one.
-    """
-    model = queryset.model
-    secrets = list(SECRET_COLUMNS) if model is Company else []
-    for path in paths:
-        if get_fields_from_path(model, path)[-1].related_model is Company:
-            secrets += [f"{path}__{name}" for name in SECRET_COLUMNS]
-    return (queryset.select_related(*paths) if paths else queryset).defer(*secrets)
 
 
 def _search_condition(model: type[models.Model], path: str, term: str) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, SyncFailure
+from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
-from customers.record_admin import without_secrets
 from sync import converge
 from sync.converge import Match
 

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from calls import deliveries
+from customers.company_secrets import without_secrets
 from customers.models import Company
-from customers.record_admin import without_secrets
 from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
 from sync.turn import Busy
 

@@ -40,7 +40,7 @@ from booking.models import (
 )
 from calls.models import Call
 from customers.admin_columns import zone_of
-from customers.record_admin import without_secrets
+from customers.company_secrets import without_secrets
 from sync import both_sides, roles
 from sync.both_sides import Remote, Seen
 from sync.converge import Kinship
