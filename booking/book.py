@@ -55,6 +55,7 @@ from booking.connection import client_for
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from booking.outcomes import Code, Outcome
 from booking.settle import Result
+from calls import call_record
 from calls.models import Call
 from customers.identify import (
     NoContact,
@@ -483,7 +484,7 @@ def _own_move_to(intention: Intention) -> BookingAttempt | None:
     # Whoever merely says the number is not told where its owner's appointment is.
     if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):
         return move
-    return move if own_bookings.is_calling(intention.customer, intention.call) else None
+    return move if call_record.is_from(intention.call, intention.customer.phone) else None
 
 
 def _after_own_move(

@@ -7,7 +7,6 @@ from uuid import UUID
 from booking.calcom.objects import Booking
 from booking.models import BookingAttempt
 from calls import call_record
-from customers import phone_numbers
 
 
 def made_for_the_same(booking: Booking, *, attempt: BookingAttempt) -> bool:
@@ -48,7 +47,6 @@ def _is_lost(attempt_id: str | None) -> bool:
 
 def _calls_from_own_number(attempt: BookingAttempt) -> bool:
     customer = attempt.appointment.customer
-    if attempt.call is None or customer is None or not customer.phone:
+    if attempt.call is None or customer is None:
         return False
-    region = phone_numbers.region_of(customer.phone) or "ZZ"
-    return call_record.callers_number(attempt.call, region=region) == customer.phone
+    return call_record.is_from(attempt.call, customer.phone)

@@ -1,8 +1,8 @@
 """Write what Cal.com says into our appointment.
 
-`settle_created` is the only place where an appointment becomes a booked one, and `link_call` (for many:
-`link_calls`) the only one that sets the flags and the backlink of a call: in that order and in one
-transaction, so that `booking_confirmed` can never be true of an appointment that does not exist.
+`settle_created` is the only place where an appointment becomes a booked one. It and `link_call` (for many:
+`link_calls`) set the flags and the backlink of a call: together with the appointment in one transaction, so
+that `booking_confirmed` can never be true of one that does not exist; `confirm_call` mends the flags alone.
 """
 
 from __future__ import annotations

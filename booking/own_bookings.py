@@ -22,8 +22,6 @@ from booking.calcom.objects import Booking
 from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
 from calls.models import Call
-from customers import phone_numbers
-from customers.models import Customer
 from customers.names import same_person
 
 logger = structlog.get_logger(__name__)
@@ -32,16 +30,9 @@ logger = structlog.get_logger(__name__)
 def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
     """The active booking of this service and start that is the caller's own, among those shown."""
     phone = intention.customer.phone
-    if not phone or not is_calling(intention.customer, intention.call):
+    if not phone or not call_record.is_from(intention.call, phone):
         return None
     return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
-
-
-def is_calling(customer: Customer, call: Call) -> bool:
-    """Whether the call comes from the customer's number, and does not merely say it."""
-    phone = customer.phone or ""
-    region = phone_numbers.region_of(phone) or "ZZ"
-    return bool(phone) and call_record.callers_number(call, region=region) == phone
 
 
 def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointment | None:
@@ -55,7 +46,7 @@ def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointm
         starts_at=start,
         status__in=PROVEN_STATUSES,
     ).exclude(pk=beside.pk)
-    if not is_calling(beside.customer, call):
+    if not call_record.is_from(call, beside.customer.phone):
         others = others.filter(call=call)
     return others.select_related("service", "branch").first()
 

@@ -53,6 +53,13 @@ def callers_number(call: Call, *, region: str) -> str | None:
     return phone_numbers.normalise(theirs, region=region)
 
 
+def is_from(call: Call, number: str | None) -> bool:
+    """Whether the number at the other end is this one, in E.164: it is called from, not merely said."""
+    if not number:
+        return False
+    return callers_number(call, region=phone_numbers.region_of(number) or "ZZ") == number
+
+
 def our_number(call: Call) -> str | None:
     ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
     return ours or None

@@ -241,7 +241,7 @@ class _Run:
         if self.report.requests <= 2 or last_update < self.now:
             # A clock at Cal.com that went ahead must not hide what is changed until then.
             last_update = min(last_update, self.now)
-            self.cursor = max(min(self.cursor or last_update, self.now), last_update)
+            self.cursor = max(self.cursor or last_update, last_update)
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
         pages = self.client.list_pages(deadline=Deadline.after(ASK_SECONDS), **filters)
