@@ -46,6 +46,9 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     of_event_type = succeeded.annotate(
         event_type=Cast("appointment__service__calcom_event_type_id", CharField())
     ).filter(event_type=OuterRef("event_type"))
+    about_event_types = open_rows.filter(subject__startswith=failures.EVENT_TYPE).annotate(
+        event_type=Substr("subject", len(failures.EVENT_TYPE) + 1)
+    )
     kinds = BookingAttempt.Kind
     changes = [str(kinds.CANCEL), str(kinds.RESCHEDULE)]
     return (
@@ -66,18 +69,15 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
             "Bookings go through again.",
         ),
         (
-            open_rows.filter(subject__startswith=failures.EVENT_TYPE)
-            .annotate(event_type=Substr("subject", len(failures.EVENT_TYPE) + 1))
             # That one can be cancelled says nothing of whether one can be booked.
-            .filter(Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes))
-            .filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
+            about_event_types.filter(
+                Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes)
+            ).filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
             "Bookings go through again.",
         ),
         *(
             (
-                open_rows.filter(subject__startswith=failures.EVENT_TYPE, error_details__kind=kind)
-                .annotate(event_type=Substr("subject", len(failures.EVENT_TYPE) + 1))
-                .filter(Exists(of_event_type.filter(kind=kind))),
+                about_event_types.filter(Exists(of_event_type.filter(kind=kind)), error_details__kind=kind),
                 "Such changes go through again.",
             )
             for kind in changes
