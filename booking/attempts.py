@@ -31,6 +31,9 @@ from customers.statements import Change, Given, Select
 
 State = BookingAttempt.State
 
+# After a refusal Cal.com is asked once more, this much later: it may have been an error after the commit.
+LATER_LOOK = timedelta(seconds=60)
+
 _PAUSES = (0.03, 0.05, 0.1, 0.2)  # seconds
 
 _NEAR = Select(

@@ -19,12 +19,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import (
     alternatives,
+    answer_budget,
     attempts,
     availability,
     breaker,
@@ -66,8 +66,6 @@ Kind = BookingAttempt.Kind
 State = BookingAttempt.State
 
 FARTHEST = timedelta(days=400)
-LONGEST_RATE_WAIT = 3.0
-LATER_LOOK = timedelta(seconds=60)
 LONGEST_REASON = 500
 
 logger = structlog.get_logger(__name__)
@@ -128,13 +126,8 @@ def cancel(
     return _carry_out(change, deadline=deadline)
 
 
-def _reserve() -> float:
-    """Seconds kept of the budget while a change is waited for: to save its result."""
-    return min(1.0, settings.ANSWER_BUDGET_SECONDS / 5)
-
-
 def _carry_out(change: Change, *, deadline: Deadline) -> Outcome:
-    until = deadline.less(_reserve())
+    until = deadline.less(answer_budget.reserve())
     tries = 0
     while True:
         done = _already_done(change)
@@ -258,7 +251,7 @@ def _send(attempt: BookingAttempt, change: Change, *, deadline: Deadline) -> Out
         lock = attempts.lock_of_slot(
             change.company.pk, change.appointment.service.calcom_event_type_id, change.start
         )
-        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(_reserve())):
+        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(answer_budget.reserve())):
             return _not_sent(attempt, change, cause="slot_busy")
     return _Sending(attempt, change, client=client, deadline=deadline).run()
 
@@ -276,8 +269,8 @@ class _Sending:
 
     def run(self) -> Outcome:
         while True:
-            until = self.deadline.less(_reserve())
-            if until.remaining < 0.2:
+            until = self.deadline.less(answer_budget.reserve())
+            if until.remaining < answer_budget.SHORTEST_REQUEST:
                 return self._no_time_left()
             self.attempt.posts += 1
             self.attempt.sent_at = timezone.now()
@@ -330,16 +323,16 @@ class _Sending:
     def _after_error(self, error: CalcomError) -> Outcome | None:
         """None: send it once more."""
         if isinstance(error, RateLimited):
-            pause = max(1.0, error.retry_after)
-            if not self.waited and pause <= min(LONGEST_RATE_WAIT, self.deadline.remaining - 2 * _reserve()):
+            seconds = None if self.waited else answer_budget.pause_for(error, deadline=self.deadline)
+            if seconds is not None:
                 self.waited = True
-                time.sleep(pause)
+                time.sleep(seconds)
                 return None
         if isinstance(error, CalcomUnavailable):
             if self.repeated:
                 return self._unknown(error)  # the request before this one may have been carried out
             return _not_sent(self.attempt, self.change, cause=type(error).__name__, error=error)
-        if self.deadline.less(_reserve()).remaining == 0:
+        if self.deadline.less(answer_budget.reserve()).remaining == 0:
             return self._unknown(error)
         try:
             seen = self._look()
@@ -468,7 +461,13 @@ class _Sending:
         fields = attempts.error_fields(error) if error else {"error_class": error_class}
         # A refusal can be an error after the commit, seen through a replica that lags: looked at once more.
         change_outcome.give_up(
-            self.attempt, state=state, told=told, now=now, seen=seen, look_again_at=now + LATER_LOOK, **fields
+            self.attempt,
+            state=state,
+            told=told,
+            now=now,
+            seen=seen,
+            look_again_at=now + attempts.LATER_LOOK,
+            **fields,
         )
 
 

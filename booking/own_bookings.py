@@ -14,7 +14,7 @@ import structlog
 from django.db import IntegrityError
 from django.utils import timezone
 
-from booking import follow, imports, known_uids, lookup
+from booking import attempts, change_outcome, follow, imports, known_uids, lookup
 from booking.attempts import Intention
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
@@ -33,6 +33,22 @@ def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
     if not phone or not call_record.is_from(intention.call, phone):
         return None
     return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
+
+
+def open_move_to(intention: Intention) -> BookingAttempt | None:
+    """A move of this customer's to the very same slot of which nobody knows yet how it went."""
+    moves = BookingAttempt.objects.filter(
+        company=intention.company,
+        kind=BookingAttempt.Kind.RESCHEDULE,
+        appointment__customer=intention.customer,
+        appointment__service=intention.service,
+    )
+    there = (m for m in attempts.still_open(moves) if change_outcome.wanted_start(m) == intention.starts_at)
+    move = next(there, None)
+    # Whoever merely says the number is not told where its owner's appointment is.
+    if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):
+        return move
+    return move if call_record.is_from(intention.call, intention.customer.phone) else None
 
 
 def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointment | None:

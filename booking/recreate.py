@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -43,7 +43,6 @@ from calls.models import Call
 from customers.identify import NoContact, attendee_identity
 
 # A commit that a lagging replica does not show yet looks like a refusal.
-LATER_LOOK = timedelta(seconds=60)
 
 State = BookingAttempt.State
 Status = Appointment.Status
@@ -279,7 +278,7 @@ def _release(
         state=state,
         told="",
         now=now,
-        look_again_at=now + LATER_LOOK if state == State.REFUSED else None,
+        look_again_at=now + attempts.LATER_LOOK if state == State.REFUSED else None,
         **attempts.error_fields(error),
     )
     availability.forget(attempt.company_id)

@@ -1,0 +1,43 @@
+"""How a wish ends that is not, or not yet, a booking: what the caller hears, and who is told of it."""
+
+from __future__ import annotations
+
+import re
+
+from booking import callbacks, failures
+from booking.attempts import Intention
+from booking.calcom.errors import CalcomError
+from booking.models import SyncFailure
+from booking.outcomes import Code, Outcome
+
+
+def checking(intention: Intention) -> Outcome:
+    return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
+
+
+def call_back(intention: Intention, *, reason: str) -> Outcome:
+    """Somebody rings back: promised to the caller and noted. `reason` is for whoever does."""
+    noted = callbacks.promise(call=intention.call, customer=intention.customer, reason=reason)
+    return Outcome(Code.UNAVAILABLE, service=intention.service, wanted=intention.starts_at, callback=noted)
+
+
+def misconfigured(intention: Intention, error: CalcomError) -> Outcome:
+    """One ticket for all the calls that run into the same wrong key, event type or request."""
+    failures.open_failure(
+        company=intention.company,
+        failure_type=SyncFailure.Type.CONFIG_ERROR,
+        subject=failures.about_configuration(intention.service, status=error.status),
+        message=f"Cal.com refuses our bookings: {_without_person(error.message, intention)}",
+        call=intention.call,
+        details={"status": error.status, "service": intention.service.slug, "kind": "contract"},
+        needs_person=True,
+    )
+    return call_back(intention, reason="The booking could not be completed.")
+
+
+def _without_person(message: str, intention: Intention) -> str:
+    """Cal.com quotes what it does not like. The ticket is for many calls, and read by many people."""
+    said = [*intention.attendee_name.split(), intention.attendee_phone, intention.attendee_email]
+    for text in filter(None, said):
+        message = re.sub(re.escape(text), "…", message, flags=re.IGNORECASE)
+    return message
