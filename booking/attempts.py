@@ -296,6 +296,11 @@ def release(
     return True
 
 
+def tell(attempt: BookingAttempt, told: str) -> None:
+    """The caller hears something else than was written down when the attempt ended."""
+    BookingAttempt.objects.filter(pk=attempt.pk).update(told=told)
+
+
 def error_fields(error: CalcomError | None) -> dict[str, Any]:
     """What an attempt keeps of the error it ended with."""
     if error is None:

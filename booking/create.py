@@ -155,9 +155,11 @@ class _Creation:
         """Somebody else's, as far as this attempt goes: but perhaps the caller's own."""
         move = own_bookings.open_move_to(self.intention)
         if move is not None:
+            attempts.tell(self.attempt, Code.CHECKING)
             return self._after_own_move(move)
         own = own_bookings.find(self.intention, bookings)
         if own is not None:
+            attempts.tell(self.attempt, Code.ALREADY_BOOKED)
             return self._after_own_booking(own)
         return self._taken()
 

@@ -51,8 +51,8 @@ def _answer(appointment: Appointment, intention: Intention, *, deadline: Deadlin
 def _as_told(appointment: Appointment, intention: Intention, *, deadline: Deadline) -> Outcome | None:
     """It came to nothing: what the first one heard is true for this one."""
     state, told = appointment.attempts.values_list("state", "told").order_by("-id").first() or ("", "")
-    if state == State.ABSENT or told == Code.ALREADY_BOOKED:
-        return None
+    if state == State.ABSENT or told in (Code.ALREADY_BOOKED, Code.CHECKING):
+        return None  # nothing came about, or it was the slot of their own: found out once more
     if told == Code.SLOT_TAKEN:
         return alternatives.taken(
             intention.service, intention.starts_at, company=intention.company, deadline=deadline

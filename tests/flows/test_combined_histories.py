@@ -362,6 +362,7 @@ def test_what_the_caller_has_booked_on_the_web_is_not_called_taken(
     made = booked_on_the_web(calcom, key, phone=caller.from_number)
     answer = caller.book(at(10), service=service)
     assert (answer.code, answer.uid) == ("already_booked", made.uid)
+    assert BookingAttempt.objects.latest("pk").told == "already_booked"
     settle_later(seconds=90)
     assert caller.book(at(10), service=service).uid == made.uid
     assert cancel(caller).code == "cancelled"
