@@ -8,6 +8,7 @@ that `booking_confirmed` can never be true of one that does not exist; `confirm_
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -87,8 +88,9 @@ def settle_created(
         subjects=failures.subjects_of(attempt, uid=booking.uid),
         note="Settled: the booking is at Cal.com and here.",
     )
-    with transaction.atomic():
-        if not statements.update_in_turn(
+    # It is one statement: only with a second one beside it does it need a transaction.
+    with transaction.atomic() if booking.rescheduled_from_uid else nullcontext():
+        if not statements.update_all_or_none(
             deciding, (*_linking(appointment, stored, now=now), gaps_are_closed)
         ):
             raise MovedOn

@@ -12,6 +12,7 @@ sends no signals and knows neither expressions nor lookups other than equality.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
@@ -293,31 +294,40 @@ def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = 
     return Change(model, where, values).make(may_be_lost=may_be_lost)
 
 
-def update_in_turn(deciding: Sequence[Change], following: Sequence[Change]) -> bool:
-    """Make the deciding changes one after the other, each only if the one before it has found a row; if all
-    of them have, also the following ones. False if one has not: then roll back. Each is of another table.
+def update_all_or_none(deciding: Sequence[Change], following: Sequence[Change]) -> bool:
+    """Make all of these changes, if there is a row for each of the deciding ones; otherwise none, and False.
+    Each is of another table, and their rows are locked in the order given.
     """
     if any(change.is_of_none for change in deciding):
         return False
     connection = connections[DEFAULT_DB_ALIAS]
     following = [change for change in following if not change.is_of_none]
     if connection.vendor != "postgresql":
-        if not all(change.make() for change in deciding):
-            return False
-        for change in following:
-            change.make()
-        return True
-    # In one statement: a caller waits for one way there and back.
-    sql, columns = _update_in_turn(
+        with suppress(_NoRow), transaction.atomic():
+            for change in deciding:
+                if not change.make():
+                    raise _NoRow
+            for change in following:
+                change.make()
+            return True
+        return False
+    # In one statement: a caller waits for one way there and back, and it needs no transaction around it.
+    sql, columns = _update_all_or_none(
         tuple(change.shape for change in deciding), tuple(change.shape for change in following)
     )
-    parameters = [
-        parameter
-        for change, its in zip([*deciding, *following], columns, strict=True)
-        for parameter in change.parameters(its, connection)
-    ]
-    ((decided,),) = _run(connection, sql, parameters, _fetch)
+    to_hold: list[Any] = []
+    to_change: list[Any] = []
+    for number, (change, its) in enumerate(zip([*deciding, *following], columns, strict=True)):
+        parameters = change.parameters(its, connection)
+        to_change += parameters
+        if number < len(deciding):
+            to_hold += parameters[len(change.values) :]
+    ((decided,),) = _run(connection, sql, to_hold + to_change, _fetch)
     return bool(decided)
+
+
+class _NoRow(Exception):
+    """There is none for a deciding change: roll back."""
 
 
 # Where psycopg's own cursor stands in each of its connections: what it has learned of the values it keeps.
@@ -405,6 +415,7 @@ def _insert_both(
 def _update(
     model: type[Model], where: tuple[tuple[str, int], ...], names: tuple[str, ...]
 ) -> tuple[str, list[_Column]]:
+    """Its text, and the columns of its parameters: those that are changed, then those that are compared."""
     quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
     changed = [_Column(_field(model, name)) for name in names]
     compared = [_Column(_field(model, name)) for name, _ in where]
@@ -418,15 +429,24 @@ def _update(
 
 
 @lru_cache(maxsize=32)
-def _update_in_turn(
+def _update_all_or_none(
     deciding: tuple[_Shape, ...], following: tuple[_Shape, ...]
 ) -> tuple[str, list[list[_Column]]]:
-    parts, columns = [], []
-    last = len(deciding) - 1
+    """The rows that decide are locked one after the other, each only if the one before it was there. When
+    the last of them is held all is changed.
+    """
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    locked, changed, columns = [], [], []
+    all_held = f"EXISTS (SELECT 1 FROM held_{len(deciding) - 1})"  # noqa: S608
     for number, shape in enumerate((*deciding, *following)):
-        sql, its = _update(*shape)
-        if number:
-            sql += f" AND EXISTS (SELECT 1 FROM change_{min(number - 1, last)})"  # noqa: S608
-        parts.append(f"change_{number} AS ({sql} RETURNING 1)")
+        update, its = _update(*shape)
         columns.append(its)
-    return f"WITH {', '.join(parts)} SELECT EXISTS (SELECT 1 FROM change_{last})", columns  # noqa: S608
+        changed.append(f"change_{number} AS ({update} AND {all_held})")
+        if number < len(deciding):
+            found = (
+                f"SELECT 1 FROM {quote(_options(shape[0]).db_table)} WHERE {update.split(' WHERE ', 1)[1]}"  # noqa: S608
+            )
+            if number:
+                found += f" AND EXISTS (SELECT 1 FROM held_{number - 1})"  # noqa: S608
+            locked.append(f"held_{number} AS ({found} FOR NO KEY UPDATE)")
+    return f"WITH {', '.join([*locked, *changed])} SELECT {all_held}", columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import Q
 from django.forms.models import model_to_dict
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 from calls.models import Call, FunctionCall
@@ -347,7 +349,7 @@ def test_of_two_rows_both_are_stored_or_none(at_fault):
 
 
 @pytest.mark.parametrize("missing", [None, 0, 1])
-def test_changes_are_made_in_turn(missing):
+def test_of_several_changes_all_are_made_or_none(missing):
     attempt = factories.BookingAttemptFactory()
     appointment = attempt.appointment
     call = factories.CallFactory(company=attempt.company)
@@ -361,12 +363,11 @@ def test_changes_are_made_in_turn(missing):
         statements.Change(Call, {"id": call.pk}, {"appointment_made": True}),
     ]
 
-    assert statements.update_in_turn(deciding, following) == (missing is None)
+    assert statements.update_all_or_none(deciding, following) == (missing is None)
 
     for row in (attempt, appointment, call):
         row.refresh_from_db()
-    # Those before the one that finds no row are made: whoever asks rolls back.
-    assert attempt.told == ("" if missing == 0 else "yes")
+    assert attempt.told == ("yes" if missing is None else "")
     assert appointment.notes == ("new" if missing is None else "")
     assert call.appointment_made == (missing is None)
 
@@ -375,7 +376,7 @@ def test_a_deciding_change_of_none_decides_against_the_others():
     call = factories.CallFactory()
     nobody = statements.Change(Company, {"slug": ()}, {"name": "Nobody"})
     made = statements.Change(Call, {"id": call.pk}, {"appointment_made": True})
-    assert not statements.update_in_turn([nobody], [made])
+    assert not statements.update_all_or_none([nobody], [made])
     call.refresh_from_db()
     assert not call.appointment_made
 
@@ -387,10 +388,60 @@ def test_a_change_that_is_refused_takes_the_others_back():
         statements.Change(BookingAttempt, {"id": attempt.pk}, {"told": "yes"}),
         statements.Change(Appointment, {"id": attempt.appointment_id}, {"calcom_booking_uid": "bk_1"}),
     ]
-    with pytest.raises(IntegrityError), transaction.atomic():
-        statements.update_in_turn(deciding, [])
+    with pytest.raises(IntegrityError):
+        statements.update_all_or_none(deciding, [])
     attempt.refresh_from_db()
     assert attempt.told == ""
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.parametrize("still_right", [True, False])
+@pytest.mark.parametrize("table", [BookingAttempt, Appointment, Call])
+def test_changes_wait_for_whoever_holds_a_row_and_see_what_became_of_it(table, still_right):
+    attempt = factories.BookingAttemptFactory()
+    call = factories.CallFactory(company=attempt.company)
+    row = {BookingAttempt: attempt, Appointment: attempt.appointment, Call: call}[table]
+    column, value = {
+        BookingAttempt: ("told", "asked"),
+        Appointment: ("notes", "old"),
+        Call: ("agent_id", "other"),
+    }[table]
+    is_held, may_end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                # The same column that is compared, or another one.
+                values = {column: value} if not still_right else {"updated_at": timezone.now()}
+                table.objects.filter(pk=row.pk).update(**values)
+                is_held.set()
+                may_end.wait(5)
+        finally:
+            connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(5)
+    threading.Timer(0.3, may_end.set).start()
+
+    made = statements.update_all_or_none(
+        [
+            statements.Change(BookingAttempt, {"id": attempt.pk, "told": ""}, {"looks": 7}),
+            statements.Change(
+                Appointment, {"id": attempt.appointment_id, "notes": ""}, {"metadata": {"a": 1}}
+            ),
+        ],
+        [statements.Change(Call, {"id": call.pk}, {"summary": "new"})],
+    )
+
+    holder.join()
+    assert made == (still_right or table is Call)
+    attempt.refresh_from_db()
+    call.refresh_from_db()
+    appointment = Appointment.objects.get(pk=attempt.appointment_id)
+    assert (attempt.looks, appointment.metadata, call.summary) == (
+        (7, {"a": 1}, "new") if made else (0, {}, "")
+    )
 
 
 # --- With and without a listener
