@@ -1,15 +1,17 @@
 """Make companies from a file, so that an agency keeps its tenants in version control.
 
 What the file says is made true; what it does not mention is left alone, and nothing is ever deleted. Running
-it twice changes nothing the second time.
+it twice changes nothing the second time. A key that means nothing is refused: whoever misspells one believes
+that it is done.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,9 +19,11 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
 from booking.models import Service
+from calls.retell.payloads import read_identifier
 from customers import phone_numbers
 from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
+from customers.identify import is_attendee_domain
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
 from customers.opening_hours import InvalidHours, read_hours
 
@@ -40,7 +44,20 @@ COMPANY_FIELDS: dict[str, type] = {
     "change_notice_minutes": int,
     "callback_within_minutes": int,
 }
+COMPANY_KEYS = (
+    *COMPANY_FIELDS,
+    "slug",
+    "endpoint_id",
+    "opening_hours",
+    "calcom",
+    "retell",
+    "branches",
+    "services",
+)
+CALCOM_SECRETS = ("api_key", "webhook_secret", "webhook_secret_previous", "reconcile_api_key")
+RETELL_SECRETS = ("api_key", "api_key_previous")
 BRANCH_FIELDS: dict[str, type] = {"name": str, "timezone": str}
+BRANCH_KEYS = (*BRANCH_FIELDS, "slug", "phone_numbers", "retell_agent_ids")
 SERVICE_FIELDS: dict[str, type] = {
     "name": str,
     "aliases": list,
@@ -51,6 +68,8 @@ SERVICE_FIELDS: dict[str, type] = {
     "may_cancel": bool,
     "change_notice_minutes": int,
 }
+SERVICE_KEYS = (*SERVICE_FIELDS, "slug", "duration_minutes", "calcom_event_type_id", "active", "branch")
+THE_FILE = "the file"
 KINDS: dict[type, str] = {
     str: "a text", int: "a whole number", bool: "true or false", list: "a list",
 }  # fmt: skip
@@ -69,7 +88,7 @@ class Changes:
 
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
     """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
-    companies = _list(_object(content, "the file"), "companies", "the file")
+    companies = _list(_object(content, THE_FILE, keys=("companies",)), "companies", THE_FILE)
     if "\\u0000" in json.dumps(content):
         raise InvalidFile("The file holds U+0000, which PostgreSQL does not store.")
     changes = Changes()
@@ -77,43 +96,35 @@ def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], 
     with transaction.atomic():
         for number, entry in enumerate(companies):
             place = f"companies[{number}]"
-            described = _object(entry, place)
+            described = _object(entry, place, keys=COMPANY_KEYS)
             if only is None or described.get("slug") == only:
                 made.append(_company(described, place, changes))
     return made, changes
 
 
 def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
-    calcom = _object(entry.get("calcom", {}), f"{place}.calcom")
-    retell = _object(entry.get("retell", {}), f"{place}.retell")
+    calcom = _object(entry.get("calcom", {}), f"{place}.calcom", keys=("base_url", *CALCOM_SECRETS))
+    retell = _object(entry.get("retell", {}), f"{place}.retell", keys=RETELL_SECRETS)
     values: dict[str, Any] = {
         "calcom_base_url": _typed(calcom, "base_url", str, f"{place}.calcom"),
-        "calcom_api_key": _secret(calcom.get("api_key"), f"{place}.calcom.api_key"),
-        "calcom_webhook_secret": _secret(calcom.get("webhook_secret"), f"{place}.calcom.webhook_secret"),
-        "calcom_webhook_secret_previous": _secret(
-            calcom.get("webhook_secret_previous"), f"{place}.calcom.webhook_secret_previous"
-        ),
-        "calcom_reconcile_api_key": _secret(
-            calcom.get("reconcile_api_key"), f"{place}.calcom.reconcile_api_key"
-        ),
-        "retell_api_key": _secret(retell.get("api_key"), f"{place}.retell.api_key"),
-        "retell_api_key_previous": _secret(
-            retell.get("api_key_previous"), f"{place}.retell.api_key_previous"
-        ),
+        **{f"calcom_{name}": _secret(calcom.get(name), f"{place}.calcom.{name}") for name in CALCOM_SECRETS},
+        **{f"retell_{name}": _secret(retell.get(name), f"{place}.retell.{name}") for name in RETELL_SECRETS},
         **{name: _typed(entry, name, kind, place) for name, kind in COMPANY_FIELDS.items()},
         "opening_hours": _hours(entry.get("opening_hours"), f"{place}.opening_hours"),
     }
     if "endpoint_id" in entry:
         values["endpoint_id"] = _uuid(entry["endpoint_id"], f"{place}.endpoint_id")
+    domain = values["attendee_email_domain"]
+    if domain and not is_attendee_domain(domain):
+        raise InvalidFile(f"{place}.attendee_email_domain: {domain!r} is no domain for e-mail addresses.")
     slug = _required(entry, "slug", place)
     company = _make(Company, {"slug": slug}, values, place, changes)
     for number, described in enumerate(_list(entry, "branches", place)):
-        _branch(
-            company, _object(described, f"{place}.branches[{number}]"), f"{place}.branches[{number}]", changes
-        )
+        where = f"{place}.branches[{number}]"
+        _branch(company, _object(described, where, keys=BRANCH_KEYS), where, changes)
     for number, described in enumerate(_list(entry, "services", place)):
         where = f"{place}.services[{number}]"
-        _service(company, _object(described, where), where, changes)
+        _service(company, _object(described, where, keys=SERVICE_KEYS), where, changes)
     return company
 
 
@@ -129,7 +140,10 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
         if other.exists():
             raise InvalidFile(f"{place}.phone_numbers: {number} belongs to another company.")
         _make(PhoneNumber, {"number": number}, {"branch": branch}, place, changes)
-    for agent_id in _list(entry, "retell_agent_ids", place):
+    for given in _list(entry, "retell_agent_ids", place):
+        agent_id = read_identifier(given)
+        if agent_id is None:
+            raise InvalidFile(f"{place}.retell_agent_ids: {given!r} is not the id of a Retell agent.")
         _make(RetellAgent, {"company": company, "agent_id": agent_id}, {"branch": branch}, place, changes)
 
 
@@ -194,7 +208,7 @@ def _secret(value: Any, place: str) -> str | None:
     """A text, or {"env": "NAME"}: then the file holds no secret."""
     if value is None or isinstance(value, str):
         return value
-    name = value.get("env") if isinstance(value, dict) else None
+    name = _object(value, place, keys=("env",)).get("env") if isinstance(value, dict) else None
     if not isinstance(name, str):
         raise InvalidFile(f'{place}: a secret is a text or {{"env": "NAME"}}.')
     if name not in os.environ:
@@ -242,9 +256,15 @@ def _required(entry: Mapping[str, Any], name: str, place: str) -> Any:
     return entry[name]
 
 
-def _object(value: Any, place: str) -> Mapping[str, Any]:
+def _object(value: Any, place: str, *, keys: Collection[str]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidFile(f"{place} must be an object.")
+    for key in value:
+        if key not in keys:
+            path = key if place == THE_FILE else f"{place}.{key}"
+            nearest = get_close_matches(key.lower(), keys, n=1)
+            meant = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(keys)}."
+            raise InvalidFile(f"{path}: there is no such key; {meant}")
     return value
 
 

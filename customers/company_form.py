@@ -13,6 +13,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import CannotDecrypt
+from customers.identify import is_attendee_domain
 from customers.models import Branch, Company
 from customers.opening_hours import InvalidHours, read_hours
 
@@ -80,6 +81,12 @@ class CompanyForm(forms.ModelForm):
             "heal_daily_limit",
         )
         widgets = {"timezone": _zones()}
+
+    def clean_attendee_email_domain(self) -> str:
+        domain: str = self.cleaned_data["attendee_email_domain"]
+        if domain and not is_attendee_domain(domain):
+            raise forms.ValidationError(_("This is not a domain such as callers.example.org."))
+        return domain
 
     def clean_opening_hours(self) -> dict[str, Any]:
         given = self.cleaned_data.get("opening_hours") or {}

@@ -728,6 +728,14 @@ def test_malformed_opening_hours_are_not_saved(ops, typed):
     assert company.opening_hours == {"mon": [["09:00", "18:00"]]}
 
 
+def test_a_domain_in_which_no_address_can_be_made_up_is_not_saved(ops):
+    company = make.CompanyFactory()
+    typed = company_form(company, attendee_email_domain="https://salon.example")
+    answer = ops.post(url(Company, "change", company.pk), typed)
+    assert "This is not a domain" in answer.content.decode()
+    assert Company.objects.get(pk=company.pk).attendee_email_domain == company.attendee_email_domain
+
+
 def test_opening_hours_and_the_time_for_a_callback_are_set_in_the_admin(ops):
     company = make.CompanyFactory()
     typed = company_form(company, opening_hours='{"sat": [["10:00", "14:00"]]}', callback_within_minutes="30")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from booking.models import Service
 from booking.provisioning import InvalidFile, provision
 from customers.models import Company
+from customers.ops_command import CannotWork
 
 pytestmark = pytest.mark.django_db
 
@@ -130,6 +133,81 @@ def test_what_the_file_does_not_mention_keeps_its_value():
 def test_what_cannot_be_is_refused_and_nothing_is_changed(company, service, place):
     with pytest.raises(InvalidFile, match=place):
         provision(content(company=company, service=service))
+    assert not Company.objects.exists()
+
+
+def place_in(content: Any, *path: str | int) -> Any:
+    for step in path:
+        content = content[step]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "said"),
+    [
+        ((), "company", "company: there is no such key; did you mean companies?"),
+        (("companies", 0), "timezon", "companies[0].timezon: there is no such key; did you mean timezone?"),
+        (
+            ("companies", 0, "calcom"),
+            "webhok_secret",
+            "companies[0].calcom.webhok_secret: there is no such key; did you mean webhook_secret?",
+        ),
+        (
+            ("companies", 0, "retell"),
+            "apikey",
+            "companies[0].retell.apikey: there is no such key; did you mean api_key?",
+        ),
+        (
+            ("companies", 0, "calcom", "reconcile_api_key"),
+            "default",
+            "companies[0].calcom.reconcile_api_key.default: there is no such key; there are env.",
+        ),
+        (
+            ("companies", 0, "branches", 1),
+            "phone_number",
+            "companies[0].branches[1].phone_number: there is no such key; did you mean phone_numbers?",
+        ),
+        (
+            ("companies", 0, "services", 0),
+            "duration_minute",
+            "companies[0].services[0].duration_minute: there is no such key; did you mean duration_minutes?",
+        ),
+        (("companies", 0, "opening_hours"), "mond", "companies[0].opening_hours: 'mond' is no weekday"),
+    ],
+)
+def test_a_misspelt_key_is_refused_with_its_place_and_the_nearest_right_one(path, key, said):
+    content = copy.deepcopy(CONTENT)
+    content["companies"][0]["retell"] = {}
+    place_in(content, *path)[key] = "x"
+    with pytest.raises(InvalidFile) as refused:
+        provision(content)
+    assert str(refused.value).startswith(said)
+    assert not Company.objects.exists()
+
+
+def test_a_misspelt_key_ends_the_command_with_the_status_of_its_other_refusals(tmp_path):
+    file = tmp_path / "companies.json"
+    file.write_text(json.dumps({"companies": [{"slug": "salon", "nam": "Salon"}]}))
+    with pytest.raises(CannotWork, match=r"companies\[0\]\.nam: .* did you mean name\?") as refused:
+        call_command("provision", str(file))
+    assert refused.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["salon", "info@salon.example", "https://salon.example", "salon.example ", "salon..example", "{}"],
+)
+def test_a_domain_in_which_no_address_can_be_made_up_is_refused(domain):
+    with pytest.raises(InvalidFile, match=r"companies\[0\]\.attendee_email_domain: "):
+        provision(content(company={"attendee_email_domain": domain}))
+    assert not Company.objects.exists()
+
+
+@pytest.mark.parametrize("agent_id", [{}, "{}", "{{agent_id}}", "", " ", 7, None, ["agent_1"]], ids=repr)
+def test_what_is_no_id_of_an_agent_is_refused(agent_id):
+    branch = {"slug": "mitte", "name": "Mitte", "retell_agent_ids": ["agent_1", agent_id]}
+    with pytest.raises(InvalidFile, match=r"companies\[0\]\.branches\[0\]\.retell_agent_ids: "):
+        provision(content(company={"branches": [branch]}))
     assert not Company.objects.exists()
 
 
