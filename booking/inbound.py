@@ -25,16 +25,16 @@ from django.db import DatabaseError
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.utils import timezone
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from booking import time_limit
 from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from booking.spoken_times import spoken, spoken_day, spoken_time
 from calls.authentication import RetellSignature, read_body
-from calls.hook_view import HookView
+from calls.hook_view import HookView, parsed
 from calls.retell.dynamic_variables import NOBODY
-from calls.retell.payloads import read_identifier, read_json, read_text
+from calls.retell.payloads import read_identifier, read_text
 from customers import phone_numbers
 from customers.branches import branch_for
 from customers.models import Branch, Company, Customer
@@ -119,11 +119,7 @@ def variables_for(*, company: Company, call: InboundCall, now: datetime) -> dict
 
 
 def _variables(*, company: Company, body: bytes) -> dict[str, str]:
-    try:
-        payload = read_json(body)
-    except ValueError:
-        raise ParseError("The body is not JSON.") from None
-    return variables_for(company=company, call=read_inbound_call(payload), now=timezone.now())
+    return variables_for(company=company, call=read_inbound_call(parsed(body)), now=timezone.now())
 
 
 def _caller(company: Company, call: InboundCall, *, called: str | None) -> Customer | None:

@@ -15,7 +15,6 @@ import structlog
 from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from booking import replays, replies
@@ -25,9 +24,9 @@ from booking.functions import CHANGES, FUNCTIONS, READS
 from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature
-from calls.hook_view import HookView
+from calls.hook_view import HookView, parsed
 from calls.models import Call
-from calls.retell.payloads import FunctionRequest, read_function_request, read_json
+from calls.retell.payloads import FunctionRequest, read_function_request
 from customers.models import Company
 
 # What it takes to write the answer down and send it.
@@ -46,7 +45,7 @@ class FunctionView(HookView):
         deadline = Deadline(at=started + settings.ANSWER_BUDGET_SECONDS).less(ANSWERING_SECONDS)
         company: Company = request.auth  # type: ignore[assignment]
         asked = read_function_request(
-            _parse(request.body),
+            parsed(request.body),
             path_name=name,
             call_id_header=request.META.get("HTTP_X_RETELL_CALL_ID"),
         )
@@ -113,10 +112,3 @@ def _refusal(
     if errors:
         answer["errors"] = errors
     return answer
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return read_json(body)
-    except ValueError:
-        raise ParseError("The body is not JSON.") from None

@@ -39,7 +39,7 @@ def read_body(request: Request) -> bytes:
     try:
         length = int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:
-        raise ParseError("Content-Length is not a number.") from None
+        raise ParseError("Content-Length is not a number.", code="no_length") from None
     if length > LONGEST_BODY:
         raise TooLarge
     try:
@@ -47,7 +47,7 @@ def read_body(request: Request) -> bytes:
     except RequestDataTooBig:
         raise TooLarge from None
     except UnreadablePostError:
-        raise ParseError("The body broke off.") from None
+        raise ParseError("The body broke off.", code="broke_off") from None
     if len(body) > LONGEST_BODY:
         raise TooLarge
     return body
@@ -93,4 +93,4 @@ class RetellSignature(BaseAuthentication):
 def refuse(company: Company, *, provider: WebhookEvent.Provider, reason: str) -> NoReturn:
     """Raises AuthenticationFailed (401), after the refusal was counted."""
     refusals.count(company=company, provider=provider, reason=reason)
-    raise AuthenticationFailed("The signature does not hold.")
+    raise AuthenticationFailed("The signature does not hold.", code=f"signature_{reason}")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import structlog
+from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
+
+from calls.retell.payloads import read_json
 
 
 class _OnlyJSON(BaseContentNegotiation):
@@ -26,3 +32,17 @@ class HookView(APIView):
     permission_classes = ()
     parser_classes = ()
     content_negotiation_class = _OnlyJSON
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, APIException):
+            # Stands in the line that the middleware writes about the request.
+            structlog.contextvars.bind_contextvars(reason=exc.get_codes())
+        return super().handle_exception(exc)
+
+
+def parsed(body: bytes) -> Any:
+    """The JSON value in `body`. Raises ParseError (400)."""
+    try:
+        return read_json(body)
+    except ValueError:
+        raise ParseError("The body is not JSON.", code="not_json") from None

@@ -6,14 +6,13 @@ import hashlib
 from uuid import UUID
 
 from django.http import HttpResponse
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from calls import call_events, deliveries, wake_up
 from calls.authentication import RetellSignature
-from calls.hook_view import HookView
+from calls.hook_view import HookView, parsed
 from calls.models import WebhookEvent
-from calls.retell.payloads import read_identifier, read_json, read_text
+from calls.retell.payloads import read_identifier, read_text
 from customers.models import Company
 
 PROVIDER = WebhookEvent.Provider.RETELL
@@ -52,10 +51,7 @@ def _what_it_is(body: bytes) -> tuple[str, str]:
     """The event, and what makes it this one. Those of a call's life come once for each call; any other may
     come several times, and only its content tells two of them apart.
     """
-    try:
-        payload = read_json(body)
-    except ValueError:
-        raise ParseError("The body is not JSON.") from None
+    payload = parsed(body)
     event, call = (payload.get("event"), payload.get("call")) if isinstance(payload, dict) else (None, None)
     event_type = (read_text(event) or "unknown")[:64]
     call_id = read_identifier(call.get("call_id")) if isinstance(call, dict) else None

@@ -7,14 +7,12 @@ from uuid import UUID
 
 import orjson
 from django.http import HttpResponse
-from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from booking.calcom.deliveries import read_trigger, redact
 from calls import deliveries, wake_up
-from calls.hook_view import HookView
+from calls.hook_view import HookView, parsed
 from calls.models import WebhookEvent
-from calls.retell.payloads import read_json
 from customers.models import Company
 from sync.authentication import CalcomSignature
 
@@ -34,10 +32,7 @@ class CalcomEventView(HookView):
     def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
-        try:
-            payload = read_json(body)
-        except ValueError:
-            raise ParseError("The body is not JSON.") from None
+        payload = parsed(body)
         trigger = read_trigger(payload)
         is_new = deliveries.record(
             company=company,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import threading
 import time
 import uuid
@@ -360,6 +361,29 @@ def test_nothing_is_lost_for_the_form_the_sender_would_like(salon, endpoint, acc
     else:
         assert response["Content-Type"] == "application/json"
         assert response.json()
+
+
+# --- What our own log says of it ----------------------------------------------------------------------------
+
+
+@at_each(*ENDPOINTS)
+def test_the_line_about_a_refused_request_says_why_and_nothing_of_what_was_sent(salon, endpoint, caplog):
+    caplog.set_level(logging.INFO)
+
+    def reason(**options: Any) -> object:
+        caplog.clear()
+        knock(endpoint, salon, **options)
+        lines = [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+        (line,) = [line for line in lines if line["event"] == "request_finished"]
+        assert "Anna Weber" not in str(line)
+        return line.get("reason")
+
+    assert reason(header=None) == "signature_missing"
+    assert reason(header=endpoint.sign(endpoint.body, "of somebody else")) == "signature_mismatch"
+    assert reason(body=b'{"name": "Anna Weber"') == "not_json"
+    assert reason(body=_padded(endpoint, LONGEST_BODY + 1)) == "too_large"
+    assert reason(endpoint_id=uuid.uuid4()) == "not_found"
+    assert reason() is None
 
 
 # --- Refusals are counted -----------------------------------------------------------------------------------
