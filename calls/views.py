@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from uuid import UUID
 
-from django.http import HttpResponse
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from calls import call_events, deliveries, wake_up
 from calls.authentication import RetellSignature
@@ -27,7 +27,7 @@ class RetellEventView(HookView):
 
     authentication_classes = (RetellSignature,)
 
-    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
         event_type, event_id = _what_it_is(body)
@@ -44,7 +44,7 @@ class RetellEventView(HookView):
             wake_up.deliveries.wake()
         else:
             deliveries.note_repeat(company=company, key=key, body=text)
-        return HttpResponse(status=200)
+        return Response(status=200)
 
 
 def _what_it_is(body: bytes) -> tuple[str, str]:

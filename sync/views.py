@@ -6,8 +6,8 @@ import hashlib
 from uuid import UUID
 
 import orjson
-from django.http import HttpResponse
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from booking.calcom.deliveries import read_trigger, redact
 from calls import deliveries, wake_up
@@ -29,7 +29,7 @@ class CalcomEventView(HookView):
 
     authentication_classes = (CalcomSignature,)
 
-    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
+    def post(self, request: Request, endpoint_id: UUID) -> Response:
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
         payload = parsed(body)
@@ -46,7 +46,7 @@ class CalcomEventView(HookView):
         )
         if is_new:
             wake_up.deliveries.wake()
-        return HttpResponse(status=200)
+        return Response(status=200)
 
 
 def _storable(body: bytes, payload: object) -> str:

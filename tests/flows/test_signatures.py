@@ -358,6 +358,7 @@ def test_nothing_is_lost_for_the_form_the_sender_would_like(salon, endpoint, acc
     assert was_let_in(endpoint, response)
     if endpoint in STORING:
         assert response.content == b""
+        assert "Content-Type" not in response, "nothing is no text/html"
     else:
         assert response["Content-Type"] == "application/json"
         assert response.json()
