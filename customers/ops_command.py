@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sized
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
@@ -90,3 +91,8 @@ def companies(slug: str | None) -> QuerySet[Company]:
     if not named.exists():
         raise CannotWork(f"There is no active company {slug!r}.")
     return named
+
+
+def counted(companies: Sized) -> str:
+    """How many, as it is said."""
+    return "1 company" if len(companies) == 1 else f"{len(companies)} companies"

@@ -9,8 +9,11 @@ import sqlite3
 import threading
 import time
 import uuid
+from contextlib import suppress
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
@@ -505,3 +508,18 @@ def test_moved_away_and_back_is_told_with_the_uid_it_has_now(calcom, phone):
     again = caller.book(at(10))
     assert (again.code, calcom.booking(again.uid).is_active) == ("booked", True)
     assert again.uid != first
+
+
+@pytest.mark.parametrize("command", ["audit", "sync_services", "webhooks"])
+def test_one_company_is_said_in_the_singular_and_two_in_the_plural(calcom, salon, settings, command):
+    settings.PUBLIC_URL = "https://bookings.example.org"
+
+    def last_line() -> str:
+        out = StringIO()
+        with suppress(SystemExit):
+            call_command(command, stdout=out)
+        return out.getvalue().splitlines()[-1]
+
+    assert "1 company:" in last_line()
+    make_salon(calcom, slug="other", number="+493087654321")
+    assert "2 companies:" in last_line()

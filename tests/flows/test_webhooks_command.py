@@ -545,4 +545,4 @@ def test_the_table_tells_every_event_type_its_services_and_what_was_done(calcom,
     (row,) = [line.split() for line in lines if f" {number} " in line]
     assert row == ["salon", number, "haircut", "update", "done", "inactive"]
     assert lines[-2].split()[:5] == ["salon", "owner", "-", "delete", "done"]
-    assert lines[-1] == "1 companies: 6 changed, 0 left for a person, 0 failed."
+    assert lines[-1] == "1 company: 6 changed, 0 left for a person, 0 failed."

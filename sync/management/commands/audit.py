@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from customers.ops_command import CLEAN, LEFT_FOR_A_PERSON, OpsCommand, companies
+from customers.ops_command import CLEAN, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
 from sync.audit import CHECKS, audit
 
 
@@ -29,5 +29,5 @@ class Command(OpsCommand):
                 self.stdout.write(
                     f"{slug}: {finding['check']}: {finding['count']} in {finding['table']} (ids {ids}{more})"
                 )
-        checked = f"{len(report['checks'])} checks, {len(report['companies'])} companies"
+        checked = f"{len(report['checks'])} checks, {counted(report['companies'])}"
         self.stdout.write(f"{checked}: {report['findings'] or 'nothing'} found.")

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
 from sync.event_type_sync import Outcome, Synced, Verb, sync_services
 
 HEADER = ("company", "event type", "service", "action", "outcome", "what")
@@ -70,7 +70,7 @@ class Command(OpsCommand):
                 self.stdout.write(f"{slug}: could not be worked to the end: {company['failed']}")
         done = f"{report['planned']} to do" if report["dry_run"] else f"{report['changed']} changed"
         self.stdout.write(
-            f"{len(report['companies'])} companies: {done}, {report['left']} left for a person, "
+            f"{counted(report['companies'])}: {done}, {report['left']} left for a person, "
             f"{report['failed']} failed."
         )
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from booking.webhook_subscriptions import Alignment, Outcome, align
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, counted
 
 HEADER = ("company", "event type", "services", "action", "outcome", "remarks")
 
@@ -82,7 +82,7 @@ class Command(OpsCommand):
                 self.stdout.write(f"{slug}: could not be worked to the end: {company['failed']}")
         done = f"{report['planned']} to do" if report["dry_run"] else f"{report['changed']} changed"
         self.stdout.write(
-            f"{len(report['companies'])} companies: {done}, {report['left']} left for a person, "
+            f"{counted(report['companies'])}: {done}, {report['left']} left for a person, "
             f"{report['failed']} failed."
         )
 
