@@ -221,6 +221,10 @@ def test_the_demo_salon_comes_with_its_simulator_and_keeps_its_keys(start_serve,
     assert len(told["admin_password"]) >= 12
     for private in ("keys.json", "company.json", "calcom-world.json"):
         assert (var_dir / "demo" / private).stat().st_mode & 0o077 == 0, private
+    keys = json.loads((var_dir / "demo" / "keys.json").read_text())
+    assert "demo-salon" in serving.logs()
+    for secret in keys.keys() - {"endpoint_id"}:
+        assert keys[secret] not in serving.logs(), secret
     serving.process.terminate()
     serving.process.communicate(timeout=40)
     assert serving.process.returncode == 0

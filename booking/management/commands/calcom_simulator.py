@@ -47,7 +47,7 @@ class Command(JsonCommand):
                         account=account,
                         survives_reset=True,
                     )
-            self._announce(simulator, as_json=options["as_json"])
+            self._announce(simulator, world=options["world"], as_json=options["as_json"])
             stopped.wait()
 
     @staticmethod
@@ -60,7 +60,7 @@ class Command(JsonCommand):
         except (OSError, OverflowError, ValueError, KeyError, TypeError) as problem:
             raise CommandError(f"The simulator cannot start: {problem}") from problem
 
-    def _announce(self, simulator: Simulator, *, as_json: bool) -> None:
+    def _announce(self, simulator: Simulator, *, world: Path | None, as_json: bool) -> None:
         accounts = [control_account(account) for account in simulator.state.accounts.values()]
         self.has_answered = True
         if as_json:
@@ -68,7 +68,9 @@ class Command(JsonCommand):
         else:
             self.stdout.write(f"Cal.com simulator: {simulator.base_url}")
             for account in accounts:
-                self.stdout.write(f"  {account['name']}, key {', '.join(account['api_keys'])}")
+                # What is written here may be kept in a log, and whoever gave the keys knows them.
+                keys = f"as in {world.name}" if world else ", ".join(account["api_keys"])
+                self.stdout.write(f"  {account['name']}, key {keys}")
                 for event_type in account["event_types"]:
                     self.stdout.write(
                         f"    {event_type['id']:>6}  {event_type['key']:<18} {event_type['minutes']:>3} min  "
