@@ -12,6 +12,7 @@ from django.db.models.functions import Cast, Coalesce
 
 from calls.models import Call
 from customers.models import Company, Customer
+from sync import links
 from sync.booking_details import Details, NoDetails, Problem, read_details
 from sync.long_lists import any_of, read_by_index
 
@@ -38,7 +39,11 @@ class KnownCustomer:
 
 def lost_calls(*, company: Company, since: datetime | None) -> QuerySet[Call]:
     """`since`: only calls that began then or later."""
-    calls = Call.objects.filter(company=company, booking_confirmed=True, appointment=None)
+    # Whoever changes anything has let go of these before. A dry run counts them all the same.
+    at_nothing = list(links.pointing_at_nothing(company).values_list("pk", flat=True))
+    calls = Call.objects.filter(
+        Q(appointment=None) | Q(pk__in=at_nothing), company=company, booking_confirmed=True
+    )
     if since is None:
         return calls
     return calls.filter(Q(started_at__gte=since) | Q(started_at=None, created_at__gte=since))

@@ -39,6 +39,7 @@ from sync import converge, healing, links
 from sync.compare import Comparison, Difference, Gap
 from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
+from sync.lost_calls import lost_calls
 from sync.models import ReconciliationRun
 from sync.pace import Pace
 from sync.reconcile_report import Report, Tickets, both_sides
@@ -572,7 +573,7 @@ class _Run:
                     now=now,
                 )
             self._count(self.report.healed, Repair.LINK)
-        lost = Call.objects.filter(company=self.company, booking_confirmed=True, appointment=None)
+        lost = lost_calls(company=self.company, since=None)
         for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_FETCHED]:
             self.tickets.open(
                 SyncFailure.Type.CALL_DESYNC,

@@ -271,6 +271,7 @@ def test_a_call_whose_appointment_was_deleted_by_hand_is_backfilled(salon, phone
     booked = phone().book(at(10))
     delete_the_rows_of(booked.body["appointment"]["id"])
     assert manage_here("audit", "--json").returncode == 1
+    assert json.loads(manage_here("backfill", "--json", "--dry-run").stdout)["found"] == 1
     report = json.loads(manage_here("backfill", "--json").stdout)
     assert (report["found"], report["created"]) == (1, 1), report
 
@@ -290,10 +291,12 @@ def test_what_a_database_shell_has_left_pointing_at_nothing_is_let_go_by_a_recon
     assert SyncFailure.objects.get().appointment == row
     delete_the_rows_of(row.pk)
     assert dangling() == {"calls", "booking_attempts", "appointment_former_uids", "sync_failures"}
-    manage_here("reconcile", "--json", "--dry-run")
+    would = json.loads(manage_here("reconcile", "--json", "--dry-run").stdout)
     assert len(dangling()) == 4, "a dry run changes nothing"
-    manage_here("reconcile", "--json")
+    done = json.loads(manage_here("reconcile", "--json").stdout)
     assert not dangling()
+    for report in (would, done):
+        assert [each["type"] for each in report["companies"][salon.slug]["problems"]] == ["call_desync"]
     assert SyncFailure.objects.get(failure_type="call_desync").call == Call.objects.get()
 
 
