@@ -25,8 +25,8 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from booking.calendar_words import MONTH_NUMBERS, RELATIVE_DAYS, WEEKDAY_NUMBERS
+from customers.years import FIRST_YEAR, LAST_YEAR
 
-FIRST_YEAR, LAST_YEAR = 1970, 2200
 _LONGEST_TEXT = 100
 
 

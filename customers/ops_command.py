@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sized
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 from django.db.models import QuerySet
+from django.utils.dateparse import parse_date, parse_datetime
 
 from customers import niceness
 from customers.company_secrets import without_secrets
 from customers.json_command import COULD_NOT_WORK, JsonCommand
 from customers.masking import mask_text
 from customers.models import Company
+from customers.years import FIRST_YEAR, LAST_YEAR
 
 CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, COULD_NOT_WORK
 
@@ -96,3 +99,16 @@ def companies(slug: str | None) -> QuerySet[Company]:
 def counted(companies: Sized) -> str:
     """How many, as it is said."""
     return "1 company" if len(companies) == 1 else f"{len(companies)} companies"
+
+
+def instant(text: str) -> datetime:
+    """The type of an option that is a time, in UTC unless it says otherwise; a date is its first moment."""
+    try:
+        moment = parse_datetime(text)
+        if moment is None and (day := parse_date(text)):
+            moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    except ValueError:
+        moment = None
+    if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ArgumentTypeError(f"{text!r} is not a time such as 2026-12-01 or 2026-12-01T09:00+01:00")
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

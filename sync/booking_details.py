@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from booking.calcom.objects import Unreadable, read_instant
 from booking.instants import InvalidInstant, parse_instant
 from customers.placeholders import clean_text, is_placeholder, is_placeholder_name
 
@@ -199,17 +201,12 @@ def _start(layers: Sequence[dict[str, Any]], *, zone: ZoneInfo, now: datetime) -
 def _instant(value: object, *, zone: ZoneInfo, now: datetime) -> datetime | None:
     if not isinstance(value, str) or not value:
         return None
-    try:
+    with suppress(Unreadable):
         # Most were written by a machine, and reading what a person says takes longer.
-        instant = datetime.fromisoformat(value)
-    except ValueError:
-        instant = None
-    try:
-        if instant is not None and instant.tzinfo is not None:
-            return instant.astimezone(UTC)
+        return read_instant(value)
+    with suppress(InvalidInstant):
         return parse_instant(value, zone=zone, now=now)
-    except (InvalidInstant, OverflowError):
-        return None
+    return None
 
 
 def _text(value: object, *, limit: int) -> str:

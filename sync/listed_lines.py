@@ -23,9 +23,9 @@ _UID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
 _WORD = re.compile(r"[A-Za-z_]{1,32}").fullmatch
 _STATUSES = frozenset(("accepted", "pending", "awaiting_host", "cancelled", "rejected"))
 _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
-# Cal.com's own spelling; anything else is read the long way.
-_USUAL_INSTANT = re.compile(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z").fullmatch
-_USUAL_INSTANTS = re.compile(r"(?:[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z\n)+").fullmatch
+# Cal.com's own spelling, in this century; anything else is read the long way.
+_USUAL_INSTANT = re.compile(r"20[0-9-]{8}T[0-9:]{8}\.[0-9]{3}Z").fullmatch
+_USUAL_INSTANTS = re.compile(r"(?:20[0-9-]{8}T[0-9:]{8}\.[0-9]{3}Z\n)+").fullmatch
 _ALWAYS = itemgetter("uid", "status", "start", "end", "eventTypeId", "attendees", "updatedAt")
 
 

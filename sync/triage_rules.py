@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -28,7 +29,7 @@ from django.db.models import Q, QuerySet
 
 from booking import completer, failures, follow, imports, mirror, ownership, recreate, settle
 from booking.calcom.deadline import Deadline
-from booking.calcom.objects import Booking
+from booking.calcom.objects import Booking, Unreadable, read_instant
 from booking.models import (
     OPEN_STATES,
     OPEN_STATUSES,
@@ -428,13 +429,9 @@ def _of_the_call(call: Call) -> QuerySet[Appointment]:
     if call.customer_id is not None:
         near |= Q(call=None, customer=call.customer_id)
     details = call.booking_details
-    start = details.get("start") if isinstance(details, dict) else None
-    try:
-        instant = datetime.fromisoformat(start) if isinstance(start, str) else None
-    except ValueError:
-        instant = None
-    if instant is not None and instant.tzinfo is not None:
-        near |= Q(call=None, starts_at=instant)
+    if isinstance(details, dict):
+        with suppress(Unreadable):
+            near |= Q(call=None, starts_at=read_instant(details.get("start")))
     # What never came about was not booked in any call.
     return Appointment.objects.filter(near, company=call.company_id, calcom_booking_uid__isnull=False)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from customers.years import FIRST_YEAR, LAST_YEAR
+
 
 class Unreadable(ValueError):
     """An answer without the fields it must have."""
@@ -85,10 +87,9 @@ def read_instant(value: Any) -> datetime:
         raise Unreadable("not a time") from None
     if instant.tzinfo is None:
         raise Unreadable("a time without an offset")
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError:  # the last evening of the year 9999, west of Greenwich
-        raise Unreadable("a time beyond all years") from None
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        raise Unreadable("a time beyond all calendars")
+    return instant.astimezone(UTC)
 
 
 def read_booking(data: Any) -> Booking:

@@ -58,8 +58,16 @@ def test_a_booking_is_read_with_the_fields_we_use(calcom, client):
     assert client.get_booking(booking.uid, deadline=soon()).uid == booking.uid
 
 
-# In UTC each of these is in a year that no datetime has.
-@pytest.mark.parametrize("instant", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00.000+05:00"])
+# In UTC, in another zone or a day later each of these is in a year that no datetime has.
+@pytest.mark.parametrize(
+    "instant",
+    [
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00.000+05:00",
+        "9999-12-31T23:59:00.000Z",
+        "0001-01-01T00:00:00.000Z",
+    ],
+)
 def test_a_time_beyond_all_years_is_as_unreadable_as_no_time(calcom, client, instant):
     calcom.faults.add("create", patch={"start": instant})
     with pytest.raises(OutcomeUnknown):

@@ -611,6 +611,17 @@ def test_details_too_deep_to_be_read_do_not_stop_the_others(salon, lost):
     assert report.skipped == [Left(call.pk, call.retell_call_id, "unreadable_details")]
 
 
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:00Z", "0001-01-01T00:00:00Z"])
+def test_a_time_at_the_end_of_all_years_does_not_stop_the_others(salon, lost, start):
+    call = lost(start=at(9), at_calcom=False, details={"service": "haircut", "start": start})
+    lost(start=at(10))
+
+    report = run(salon)
+
+    assert report.created == 1
+    assert report.skipped == [Left(call.pk, call.retell_call_id, "incomplete_details")]
+
+
 # --- The tenant wall
 
 

@@ -179,7 +179,7 @@ NO_WORDS: tuple[Any, ...] = (
     None, True, 0, 10**18, -1, 0.5, [], ["accepted"], {}, {"id": 1}, "", " ", "\t", "a\tb", "a\n", "\\N",
     "\x00", "é", "x" * 500, "2026-02-30T10:00:00.000Z", "2026-13-45T99:99:99.000Z", "2026-12-01T10:00:00",
     "2026-W49-2T10:00:00.000Z", "9999-12-31T23:59:59.999-23:59", "0001-01-01T00:00:00.000+05:00", "now",
-    "infinity", "\\.",
+    "9999-12-31T23:59:00.000Z", "0001-01-01T00:00:00.000Z", "infinity", "\\.",
 )  # fmt: skip
 FIELDS = ("uid", "status", "start", "end", "updatedAt", "attendees", "metadata", "eventTypeId",
           "rescheduledToUid", "rescheduledFromUid")  # fmt: skip

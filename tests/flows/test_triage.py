@@ -456,6 +456,17 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     verdict()
 
 
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:00-01:00", "0001-01-01T00:00:00+05:00", "10:00", 7])
+def test_a_call_that_says_no_time_there_is_is_shown_with_the_appointments_it_may_be(
+    calcom, salon, phone, look, start
+):
+    phone().book(at(10))
+    call = Call.objects.get()
+    Call.objects.update(appointment=None, booking_details={"start": start})
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    assert triage_rules.candidates(look()) == [Appointment.objects.get()]
+
+
 def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
     calcom, salon, phone, reconcile, look, press, verdict
 ):

@@ -102,7 +102,11 @@ def test_the_start_has_had_many_forms(written):
 
 
 @pytest.mark.parametrize(
-    "value", ["10:00", "morgen", "2026-12-01", "2026-13-45T10:00", 1764579600, {}, [], None]
+    "value",
+    [
+        *("10:00", "morgen", "2026-12-01", "2026-13-45T10:00", 1764579600, {}, [], None),
+        *("9999-12-31T23:59:00Z", "9999-12-31T23:59:00-01:00", "0001-01-01T00:00:00Z"),
+    ],
 )
 def test_a_start_that_is_none_is_not_guessed(value):
     assert read({"uid": "abc", "start": value}).starts_at is None

@@ -70,6 +70,16 @@ def test_with_json_wrong_options_are_one_object_too(manage_here, command):
     assert done.stderr
 
 
+@pytest.mark.parametrize("command", ["backfill", "reconcile"])
+@pytest.mark.parametrize(
+    "time", ["9999-12-31T23:59", "9999-12-31T23:59-01:00", "0001-01-01T00:00+05:00", "2026-11-01T08:00+24:00"]
+)
+def test_a_time_in_which_nobody_called_is_refused_with_a_sentence(manage_here, command, time):
+    done = manage_here(command, "--since", time, "--json")
+    assert done.returncode == 2
+    assert f"'{time}' is not a time such as 2026-12-01" in json.loads(done.stdout)["error"]
+
+
 def test_without_json_wrong_options_show_what_is_right(manage_here):
     done = manage_here("backfill", "--since", "2026-02-30")
     assert (done.returncode, done.stdout) == (2, "")

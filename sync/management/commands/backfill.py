@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
@@ -14,7 +14,7 @@ from rich.progress import Progress as ProgressBar
 from booking import database_errors
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, instant
 from sync.backfill import Left, Progress, Report, backfill
 
 SHOWN = 50
@@ -34,7 +34,7 @@ class Command(OpsCommand):
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
         parser.add_argument(
             "--since",
-            type=_moment,
+            type=instant,
             metavar="DATE",
             help="only calls that began then or later: 2026-11-01, 2026-11-01T08:00+01:00 (else UTC)",
         )
@@ -133,11 +133,3 @@ def _of_company(report: Report) -> dict[str, Any]:
 
 def _left(left: Left) -> dict[str, Any]:
     return {"call": left.call, "call_id": left.retell_call_id, "reason": left.reason}
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is neither a date nor a time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

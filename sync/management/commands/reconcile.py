@@ -3,14 +3,11 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django.utils.dateparse import parse_date, parse_datetime
-
 from customers.models import Company
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, instant
 from sync import reconcile
 from sync.turn import Busy
 
@@ -27,21 +24,22 @@ class Command(OpsCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--since", metavar="TIME", help="read what changed since then (ISO 8601, UTC)")
+        parser.add_argument(
+            "--since", type=instant, metavar="TIME", help="read what changed since then (ISO 8601, UTC)"
+        )
         parser.add_argument("--full", action="store_true", help="read the whole future too")
         parser.add_argument(
             "--dry-run", action="store_true", help="say what would be done, and change nothing"
         )
 
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
-        since = _instant(options["since"])
         report: dict[str, Any] = {"dry_run": options["dry_run"], "companies": {}}
         for company in companies(options["company"]):
             try:
                 found = reconcile.reconcile(
                     company,
                     full=options["full"],
-                    since=since,
+                    since=options["since"],
                     dry_run=options["dry_run"],
                     wait_seconds=WAIT_SECONDS,
                     progress=partial(self._progress, company),
@@ -95,17 +93,3 @@ class Command(OpsCommand):
     def _end_of_progress(self) -> None:
         if sys.stderr.isatty():
             self.stderr.write("")
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = parse_datetime(text)
-        if moment is None and (day := parse_date(text)):
-            moment = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - made aware below
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise CannotWork(f"{text!r} is not a time such as 2026-12-01 or 2026-12-01T09:00:00Z.")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
