@@ -26,7 +26,7 @@ def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
     closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
     closed += twins.settle_twins()
-    met = [callback.pk for callback in _perhaps_no_longer_needed() if unmet_wishes.is_met(callback)]
+    met = [callback.pk for callback in unmet_wishes.met(_perhaps_no_longer_needed())]
     return closed + CallbackRequest.objects.filter(pk__in=met, status=CallbackRequest.Status.OPEN).update(
         status=CallbackRequest.Status.DONE,
         note="Booked after all, in the same call.",
