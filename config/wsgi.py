@@ -8,9 +8,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 handler = get_wsgi_application()
 
-from config import chunked_bodies, sentry, warm_up  # noqa: E402  (Django must be set up before the URLconf)
+from config import chunked_bodies, large_bodies, sentry, warm_up  # noqa: E402  (Django must be set up before the URLconf)
 
-application = chunked_bodies.with_chunked_bodies(handler)
+application = large_bodies.with_large_bodies_read(chunked_bodies.with_chunked_bodies(handler))
 
 sentry.start()
 warm_up.refuse_unsafe_deployment()
