@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from booking.calcom.deadline import Deadline
+from booking.models import Appointment
 from calls import call_record
 from calls.models import Call
 from customers import phone_numbers
@@ -27,6 +28,12 @@ class Conversation:
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.branch.timezone or self.company.timezone)
+
+    def zone_of(self, appointment: Appointment) -> ZoneInfo:
+        """Where it takes place, which need not be where it was rung."""
+        if appointment.branch_id in (None, self.branch.pk) or appointment.branch is None:
+            return self.zone
+        return ZoneInfo(appointment.branch.timezone or self.company.timezone)
 
     @cached_property
     def region(self) -> str:

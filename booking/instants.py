@@ -150,6 +150,16 @@ def parse_date(text: object, *, zone: ZoneInfo, now: datetime) -> date:
 
     Raises InvalidInstant, and nothing else.
     """
+    meant = parse_day(text, zone=zone, now=now)
+    return meant.astimezone(zone).date() if isinstance(meant, datetime) else meant
+
+
+def parse_day(text: object, *, zone: ZoneInfo, now: datetime) -> date:
+    """What `parse_date` reads, where it is not known yet in which zone the day is meant: with an offset the
+    instant, in UTC, which may be on another day in another zone.
+
+    Raises InvalidInstant, and nothing else.
+    """
     prepared = _prepare(text)
     today = now.astimezone(zone).date()
     plain = _LEADING.sub("", prepared, count=1)
@@ -161,7 +171,7 @@ def parse_date(text: object, *, zone: ZoneInfo, now: datetime) -> date:
     clock = _read_clock(rest) if rest else None
     day = _dated(written, on_or_after=today)
     if clock is not None and clock.offset is not None:
-        return _resolve(day, clock, zone=zone).astimezone(zone).date()
+        return _resolve(day, clock, zone=zone)
     return day
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -90,7 +89,7 @@ class _Speaker:
         return spoken(instant, zone=self.zone, language=self.language, now=self.now)
 
     def start_of(self, appointment: Appointment) -> str:
-        zone = zone_of(appointment, self.conversation)
+        zone = self.conversation.zone_of(appointment)
         return spoken(appointment.starts_at, zone=zone, language=self.language, now=self.now)
 
     def day(self, instant: datetime) -> str:
@@ -428,15 +427,8 @@ def _slot(instant: datetime, service: Service | None, conversation: Conversation
     return {**slot, "person": service.person} if service and service.person else slot
 
 
-def zone_of(appointment: Appointment, conversation: Conversation) -> ZoneInfo:
-    """Where it takes place, which need not be where it was rung."""
-    if appointment.branch_id in (None, conversation.branch.pk) or appointment.branch is None:
-        return conversation.zone
-    return ZoneInfo(appointment.branch.timezone or conversation.company.timezone)
-
-
 def _appointment(appointment: Appointment, conversation: Conversation) -> dict[str, Any]:
-    zone = zone_of(appointment, conversation)
+    zone = conversation.zone_of(appointment)
     return {
         "id": appointment.pk,
         "status": str(appointment.status),
@@ -450,7 +442,7 @@ def _appointment(appointment: Appointment, conversation: Conversation) -> dict[s
 def _spoken_start(appointment: Appointment, conversation: Conversation) -> str:
     return spoken(
         appointment.starts_at,
-        zone=zone_of(appointment, conversation),
+        zone=conversation.zone_of(appointment),
         language=conversation.company.language,
         now=conversation.now,
     )

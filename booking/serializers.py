@@ -17,7 +17,7 @@ from django.utils.functional import cached_property
 from rest_framework import serializers
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from booking.instants import InvalidInstant, parse_date, parse_instant, read_part_of_day
+from booking.instants import InvalidInstant, parse_date, parse_day, parse_instant, read_part_of_day
 from booking.slot_ids import InvalidSlotId
 from booking.slot_ids import read as read_slot_id
 from customers import phone_numbers
@@ -76,9 +76,11 @@ class InstantField(SpokenField):
 
 
 class DayField(SpokenField):
+    read = staticmethod(parse_date)
+
     def to_internal_value(self, data: Any) -> Any:
         try:
-            return parse_date(data, zone=self.context["zone"], now=self.context["now"])
+            return self.read(data, zone=self.context["zone"], now=self.context["now"])
         except InvalidInstant as error:
             raise serializers.ValidationError(str(error.reason)) from None
 
@@ -209,6 +211,12 @@ class MeantField(SpokenField):
         return text
 
 
+class MeantDayField(DayField):
+    """The day of an appointment, which may be in another zone than the branch that was rung."""
+
+    read = staticmethod(parse_day)
+
+
 class NumberField(MeantField):
     """The number of an appointment, or its uid: models send 12, "12" and "#12"."""
 
@@ -223,7 +231,7 @@ class ListAppointmentsSerializer(ArgumentsSerializer):
 class _WhichAppointmentSerializer(ArgumentsSerializer):
     appointment = NumberField(limit=128, help_text="The id of one of the caller's appointments.")
     service = MeantField(help_text="Instead of an id: slug, name or alias of what is booked.")
-    day = DayField(help_text="Instead of an id: the day on which it is.")
+    day = MeantDayField(help_text="Instead of an id: the day on which it is.")
 
 
 class RescheduleAppointmentSerializer(_WhichAppointmentSerializer):

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from booking import attempts, catalogue, completer, instants
+from booking import attempts, catalogue, completer
 from booking.conversation import Conversation
 from booking.models import (
     OPEN_STATUSES,
@@ -105,7 +106,8 @@ def cancelled_lately(conversation: Conversation, *, service: str, day: date | No
         created_at__gt=conversation.now - LATELY,
         appointment__status=Appointment.Status.CANCELLED,
     )
-    rows = [attempt.appointment for attempt in made.select_related("appointment__service").order_by("-id")]
+    made = made.select_related("appointment__service", "appointment__branch")
+    rows = [attempt.appointment for attempt in made.order_by("-id")]
     return next(iter(_fitting(rows, conversation, service=service, day=day)), None)
 
 
@@ -129,14 +131,19 @@ def _fitting(
     """Those of the service and on the day that were said; nothing said is no condition."""
     fitting = list(rows)
     if day is not None:
-        start, end = instants.day_bounds(day, conversation.zone)
-        fitting = [row for row in fitting if start <= row.starts_at < end]
+        fitting = [row for row in fitting if _is_on(day, row, zone=conversation.zone_of(row))]
     if service:
         # Of theirs, not of what is offered now and here: what was booked may be neither any more.
         theirs = {row.service for row in fitting if row.service is not None}
         ids = {each.pk for each in catalogue.among(theirs, service)}
         fitting = [row for row in fitting if row.service_id in ids]
     return fitting
+
+
+def _is_on(day: date, row: Appointment, *, zone: ZoneInfo) -> bool:
+    """As it is told: on the calendar of the place where it is."""
+    there = day.astimezone(zone).date() if isinstance(day, datetime) else day
+    return row.starts_at.astimezone(zone).date() == there
 
 
 def _named(conversation: Conversation, name: str) -> Appointment | None:

@@ -15,6 +15,7 @@ from booking.instants import (
     day_bounds,
     in_part_of_day,
     parse_date,
+    parse_day,
     parse_instant,
     read_part_of_day,
 )
@@ -90,6 +91,20 @@ def test_every_usual_notation_means_the_same_instant(text):
 )  # fmt: skip
 def test_times_of_day(text, hour, minute):
     assert instant(text) == datetime(2027, 1, 19, hour, minute, tzinfo=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("2027-01-19T23:30-05:00", datetime(2027, 1, 20, 4, 30, tzinfo=UTC)),
+        ("2027-01-19T23:30", date(2027, 1, 19)),
+        ("19. Januar", date(2027, 1, 19)),
+        ("morgen", date(2026, 12, 2)),
+    ],
+)
+def test_a_day_with_an_offset_is_an_instant_and_any_other_a_day_in_whatever_zone(text, meant):
+    found = parse_day(text, zone=BERLIN, now=NOW)
+    assert (type(found), found) == (type(meant), meant)
 
 
 def test_fractions_are_kept_to_the_microsecond():

@@ -527,3 +527,17 @@ def test_where_somebodys_unknown_move_stands_whoever_says_their_number_is_not_to
     assert stranger.ask("list_appointments").code == "not_found"
     settle_later()
     verdict()
+
+
+def test_an_appointment_in_another_zone_is_found_by_the_day_on_which_it_is_told(salon, booked, haircut):
+    """Ten in the morning in Berlin is the evening before in Honolulu."""
+    island = Branch.objects.create(company=salon, slug="island", name="Island", timezone="Pacific/Honolulu")
+    PhoneNumber.objects.create(branch=island, number="+18085550100")
+    there = Phone(company=salon, to_number="+18085550100", agent_id="")
+    told = there.ask("list_appointments").body["appointments"][0]["start"]
+    the_day_before = (at(10) - dt.timedelta(days=1)).date().isoformat()
+    assert cancel(there, day=the_day_before).code == "not_found"
+    assert move(there, at(12), day=told[:10]).code == "rescheduled"
+    utc = at(12).astimezone(dt.UTC).isoformat()
+    for words in (told[:10], told, utc):
+        assert cancel(there, day=words, reason=words).code == "cancelled", words
