@@ -263,6 +263,8 @@ def _effects_of_converging(case: Case) -> list[str]:
 _WHY_A_PERSON = {
     Kinship.UNKNOWN_CLAIM: "The booking names an attempt that is not known: a person has to decide.",
     Kinship.UNASSIGNED: "Its event type belongs to no service of this company.",
+    Kinship.TWIN: "Its appointment was moved to another booking, and both stand: one of the two has to go.",
+    Kinship.OVERTAKEN: "Cal.com shows something newer of it in this moment: look once more.",
 }
 
 
@@ -275,7 +277,7 @@ def _preview_adopt(case: Case) -> list[str]:
         if not case.differences:
             raise NotLegal("Our appointment says the same as the booking.")
         return [f"Our appointment follows the booking: {', '.join(case.differences)}.", nothing_there]
-    if match.kinship is Kinship.UNASSIGNED:
+    if match.kinship in (Kinship.UNASSIGNED, Kinship.TWIN, Kinship.OVERTAKEN):
         raise NotLegal(_WHY_A_PERSON[match.kinship])
     if match.kinship is Kinship.OF_ATTEMPT:
         attempt = match.attempt
@@ -345,14 +347,15 @@ def _preview_cancel(case: Case) -> list[str]:
     booking = _active_booking(case)
     match = case.remote.match
     assert match is not None  # noqa: S101
-    if match.kinship is Kinship.UNASSIGNED:
+    if match.kinship in (Kinship.UNASSIGNED, Kinship.OVERTAKEN):
         raise NotLegal(_WHY_A_PERSON[match.kinship])
     effects = [
         f"Booking {booking.uid} ({_when(booking, case)}, {booking.status}) is cancelled at Cal.com, with the "
         "message below. The guest and the host get an e-mail from Cal.com about it.",
     ]
     if match.appointment is not None:
-        effects.append(f"Our appointment {name_of(match.appointment)} is cancelled too.")
+        becomes = "stays as it is" if match.kinship is Kinship.TWIN else "is cancelled too"
+        effects.append(f"Our appointment {name_of(match.appointment)} {becomes}.")
     return [*effects, "This cannot be taken back."]
 
 

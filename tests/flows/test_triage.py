@@ -423,6 +423,46 @@ def test_the_second_booking_of_one_intention_is_not_adopted(calcom, salon, phone
         press(triage.adopt, look())
 
 
+@pytest.fixture
+def both_stand(calcom, salon, phone, reconcile):
+    """A booking that a host has confirmed again after it was moved; its uid."""
+    uid = phone().book(at(10), service="advice").uid
+    calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
+    reconcile()
+    calcom.web_confirm(uid, silent=True)
+    reconcile()
+    return uid
+
+
+def test_of_two_that_stand_after_a_move_a_person_sees_both_and_cancels_one(
+    calcom, salon, both_stand, look, press, verdict
+):
+    case = look()
+    assert case.failure.failure_type == Type.DUPLICATE_BOOKING
+    reasons = triage_rules.legal_verbs(case)
+    assert "one of the two" in reasons[Verb.TRY_AGAIN]
+    assert "one of the two" in reasons[Verb.ADOPT]
+    assert "stays as it is" in " ".join(triage_rules.preview(Verb.CANCEL, case))
+    row = Appointment.objects.get()
+    assert press(triage.cancel_at_calcom, case, message="Sorry.").is_success
+    assert calcom.booking(both_stand).status == "cancelled"
+    assert Appointment.objects.get().calcom_booking_uid == row.calcom_booking_uid != both_stand
+    assert SyncFailure.objects.get().status == "resolved"
+    verdict()
+
+
+def test_while_cal_com_shows_an_old_view_of_a_moved_booking_nothing_is_offered(
+    calcom, salon, phone, reconcile, look
+):
+    uid = phone().book(at(10)).uid
+    calcom.web_reschedule(uid, at(12), silent=True)
+    reconcile()
+    failure = ticket(salon, uid=uid, appointment=Appointment.objects.get())
+    calcom.faults.add("get", path_contains=uid, patch={"status": "accepted"}, remove=["rescheduledToUid"])
+    legal = {verb for verb, why in triage_rules.legal_verbs(look(failure)).items() if not why}
+    assert legal == {Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN, Verb.REVIEW}
+
+
 def test_what_is_not_what_was_asked_for_does_not_become_that_appointment(calcom, salon, phone, look, press):
     phone().book(at(10))
     booking, attempt = calcom.bookings[0], BookingAttempt.objects.get()
