@@ -270,8 +270,8 @@ class _Work:
         failure, case = self.case.failure, self.case
         if case.attempt_is_open:
             return self._settle_attempt()
-        if failure.subject == failures.ACCESS:
-            self.client().probe(deadline=Deadline.after(ACT_SECONDS))
+        if failure.subject in (failures.ACCESS, failures.RECONCILE_ACCESS):
+            self._client_with_the_key_of(failure).probe(deadline=Deadline.after(ACT_SECONDS))
             self.close_and_record("Cal.com takes the key.")
             self.count_failure()
             return Done("Cal.com takes the key. The failure is closed.")
@@ -286,6 +286,13 @@ class _Work:
         if case.remote.seen is Seen.NOTHING_TO_ASK:
             return self._link_certain()
         return self._converge()
+
+    def _client_with_the_key_of(self, failure: SyncFailure) -> CalcomClient:
+        client = self.client()
+        if failure.subject == failures.ACCESS:
+            return client
+        own_key = failure.company.calcom_reconcile_api_key  # without one the hourly run uses the other
+        return CalcomClient(base_url=client.base_url, api_key=own_key or client.api_key)
 
     def _settle_attempt(self) -> Done:
         attempt = self.case.attempt

@@ -215,6 +215,8 @@ def _preview_try_again(case: Case) -> list[str]:
         ]
     if failure.subject == failures.ACCESS:
         return ["Cal.com is asked whether it takes this company's key. If it does, the failure is closed."]
+    if failure.subject == failures.RECONCILE_ACCESS:
+        return ["Cal.com is asked whether it takes the key of the hourly run. If so, the failure is closed."]
     if failure.subject.startswith(failures.EVENT_TYPE):
         return ["The event type is read again. If it can be booked, the failure is closed."]
     if remote.seen is Seen.NOT_ASKED:

@@ -309,6 +309,18 @@ def test_a_key_that_works_again_closes_its_ticket(calcom, salon, look, press):
     assert SyncFailure.objects.get().status == "resolved"
 
 
+def test_the_hourly_runs_own_key_is_tried_by_itself(calcom, salon, look, press):
+    ticket(salon, Type.CONFIG_ERROR, subject=failures.RECONCILE_ACCESS)
+    salon.calcom_reconcile_api_key = "cal_revoked"
+    salon.save()
+    assert not press(triage.try_again, look()).is_success
+    assert SyncFailure.objects.get().is_open
+    salon.calcom_reconcile_api_key = "cal_test_key"
+    salon.save()
+    assert press(triage.try_again, look()).is_success
+    assert SyncFailure.objects.get().status == "resolved"
+
+
 def test_an_event_type_that_can_be_booked_again_closes_its_ticket(calcom, salon, haircut, look, press):
     subject = f"{failures.EVENT_TYPE}{haircut.calcom_event_type_id}"
     ticket(salon, Type.CONFIG_ERROR, subject=subject)
