@@ -508,6 +508,7 @@ class _Work:
                 client=client,
                 deadline=Deadline.after(ACT_SECONDS),
                 now=timezone.now(),
+                is_newest=True,  # Cal.com has just cancelled it
                 also=close_and_record,
             )
             self.count("appointment", fresh.appointment is not None)
@@ -523,7 +524,9 @@ class _Work:
 
 
 def _cancel(booking: Booking, *, message: str, client: CalcomClient, deadline: Deadline) -> Booking | None:
-    """The cancelled booking; None: whether it is, is not known. Raises CalcomError when it is not."""
+    """The cancelled booking; None: whether it is, is not known. Raises CalcomError when it is not, NotLegal
+    when it was moved before that.
+    """
     try:
         return client.cancel_booking(booking.uid, reason=message, deadline=deadline)
     except CalcomRefused as error:
@@ -535,6 +538,8 @@ def _cancel(booking: Booking, *, message: str, client: CalcomClient, deadline: D
         after = client.get_booking(booking.uid, deadline=Deadline.after(LOOK_SECONDS))
     except CalcomError:
         return None
+    if after.rescheduled_to_uid != booking.rescheduled_to_uid:
+        raise NotLegal("It has been moved in this moment, and what it was moved to stands.")
     return None if after.is_active else after
 
 

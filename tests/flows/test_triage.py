@@ -703,6 +703,32 @@ def test_our_appointment_goes_with_its_booking(calcom, salon, phone, look, press
     verdict()
 
 
+def test_our_appointment_goes_with_its_booking_whatever_the_clocks_say(
+    calcom, salon, phone, look, press, verdict
+):
+    calcom.clock.advance(3600)
+    uid = phone().book(at(10)).uid
+    calcom.clock.advance(-3500)
+    ticket(salon, Type.STATUS_MISMATCH, uid=uid, appointment=Appointment.objects.get())
+    assert press(triage.cancel_at_calcom, look(), message="Sorry.").is_success
+    assert Appointment.objects.get().status == "cancelled"
+    verdict()
+
+
+def test_moved_in_this_moment_is_not_cancelled(calcom, salon, phone, look, press):
+    uid = phone().book(at(10)).uid
+    ticket(salon, Type.STATUS_MISMATCH, uid=uid, appointment=Appointment.objects.get())
+    shown = look()
+    calcom.faults.add(
+        "cancel", call={"received": lambda _exchange: calcom.web_reschedule(uid, at(12), silent=True)}
+    )
+    done = press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert not done.is_success
+    assert "moved in this moment" in done.said
+    assert [booking.start for booking in calcom.active_bookings()] == [at(12)]
+    assert SyncFailure.objects.get().is_open
+
+
 def test_cancelled_already_is_a_yes(calcom, salon, look, press):
     booking = calcom.web_book("open", start=at(10))
     ticket(salon, uid=booking.uid)
