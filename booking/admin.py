@@ -40,6 +40,7 @@ from customers.admin_columns import (
 )
 from customers.admin_filters import CompanyFilter, inbox_filter, since_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RecordAdmin, RelatedTable
+from customers.row_ids import is_row_id
 
 # What a call carries and a list of other things does not need.
 CALL_TEXTS = ("call__transcript", "call__summary", "call__analysis", "call__booking_details")
@@ -477,7 +478,7 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
         if not self.may_close(request):
             raise PermissionDenied
         given = (request.POST if request.method == "POST" else request.GET).get("ids", "")
-        ids = [int(word) for word in given.split(",")[:_MOST_CLOSED] if word.isdecimal() and len(word) < 19]
+        ids = [int(word) for word in given.split(",")[:_MOST_CLOSED] if is_row_id(word)]
         rows = list(self.get_queryset(request).filter(pk__in=ids))
         form = CloseForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():

@@ -24,6 +24,7 @@ from booking.models import (
     SyncFailure,
 )
 from calls import call_record
+from customers.row_ids import is_row_id
 
 LATELY = timedelta(days=1)
 # Kept of the budget for what is done with what was found out.
@@ -148,7 +149,7 @@ def _is_on(day: date, row: Appointment, *, zone: ZoneInfo) -> bool:
 
 def _named(conversation: Conversation, name: str) -> Appointment | None:
     by_name = Q(calcom_booking_uid=name) | Q(former_uids__uid=name)
-    if name.isdecimal() and len(name) < 19:
+    if is_row_id(name):
         by_name |= Q(pk=int(name))
     return _of_caller(conversation).filter(by_name).first()
 

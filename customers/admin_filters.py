@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Company
+from customers.row_ids import is_row_id
 
 
 class CompanyFilter(admin.SimpleListFilter):
@@ -25,8 +26,8 @@ class CompanyFilter(admin.SimpleListFilter):
         return [(str(pk), name) for pk, name in Company.objects.order_by("name").values_list("pk", "name")]
 
     def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        return queryset.filter(**{self.path: int(value)}) if value and value.isdecimal() else queryset
+        value = self.value() or ""
+        return queryset.filter(**{self.path: int(value)}) if is_row_id(value) else queryset
 
 
 class BranchCompanyFilter(CompanyFilter):

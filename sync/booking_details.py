@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from booking.calcom.objects import Unreadable, read_instant
 from booking.instants import InvalidInstant, parse_instant
 from customers.placeholders import clean_text, is_placeholder, is_placeholder_name
+from customers.row_ids import is_row_id
 
 
 class Problem(StrEnum):
@@ -214,7 +215,7 @@ def _text(value: object, *, limit: int) -> str:
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and len(value) <= 18:
+    if isinstance(value, str) and is_row_id(value):
         value = int(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
     return value if whole and 0 < value < 2**63 else None  # type: ignore[return-value, operator]

@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 
 from booking.models import SyncFailure
 from customers.admin_columns import page_of, show_age
+from customers.row_ids import is_row_id
 from sync import triage, triage_rules
 from sync.admin import triage_forms
 from sync.triage import Done
@@ -251,9 +252,9 @@ def _user(request: HttpRequest) -> AbstractBaseUser:
 
 def _read_ids(text: str) -> list[int]:
     words = text.split(",")[:MOST_AT_ONCE]
-    return [int(word) for word in words if word.isdecimal() and len(word) < 19]
+    return [int(word) for word in words if is_row_id(word)]
 
 
 def _read_versions(text: str) -> dict[int, str]:
     pairs = (pair.partition(":") for pair in text.split(",")[:MOST_AT_ONCE])
-    return {int(pk): version for pk, _, version in pairs if pk.isdecimal() and len(pk) < 19}
+    return {int(pk): version for pk, _, version in pairs if is_row_id(pk)}

@@ -123,6 +123,53 @@ def test_a_list_of_fifty_takes_no_more_queries_than_a_list_of_two(ops, model):
     assert queries_of(ops, address) == few
 
 
+WRONG_QUERIES = (
+    ("company", "9" * 5000),
+    ("company", "9" * 25),
+    ("company", "-1"),
+    ("company", "\0"),
+    ("inbox", "a\0b"),
+    ("inbox", "x"),
+    ("status__exact", "\0"),
+    ("created_at__year", "-1"),
+    ("created_at__gte", "2026-13-45"),
+    ("pk__in", "x"),
+    ("id", "9" * 25),
+    ("no_such_column", "1"),
+    ("company__calcom_api_key__startswith", "cal_"),
+    ("q", "\0"),
+    ("q", "9" * 5000),
+    ("o", "-99.x"),
+    ("p", "-1"),
+    ("p", "9" * 25),
+)
+
+
+@every_model
+def test_a_list_that_is_asked_for_nonsense_says_so_and_does_not_fail(ops, model):
+    FACTORIES[model]()
+    for name, value in WRONG_QUERIES:
+        answer = ops.get(url(model, "changelist"), {name: value})
+        assert answer.status_code in (200, 302, 400), (name, value)
+
+
+@pytest.mark.parametrize(
+    ("model", "action"),
+    [
+        (PhoneNumber, "delete_selected"),
+        (SyncFailure, "assign_selected"),
+        (WebhookEvent, "replay_selected"),
+        (CallbackRequest, "close_selected"),
+    ],
+)
+def test_what_was_ticked_and_is_no_row_is_a_wrong_request(ops, model, action):
+    row = FACTORIES[model]()
+    for ticked in ("abc", "", "9" * 25, "1.5", "\0"):
+        posted = {"action": action, "_selected_action": [str(row.pk), ticked]}
+        assert ops.post(url(model, "changelist"), posted).status_code == 400
+    assert model.objects.filter(pk=row.pk).exists()
+
+
 @every_model
 def test_staff_without_the_permission_is_refused(clerk, model):
     row = FACTORIES[model]()
