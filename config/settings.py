@@ -90,6 +90,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     # What follows is for people with browsers: /hooks/ does without it.
     "config.hooks_lane.HooksLaneMiddleware",
+    "config.content_security.ContentSecurityPolicyMiddleware",
     "config.null_characters.NullCharactersMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
