@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Protocol
 
 from django.db import models
@@ -25,7 +25,9 @@ from booking.models import (
     FormerUid,
     SyncFailure,
 )
+from booking.outcomes import Code
 from calls.models import Call, FunctionCall, WebhookEvent
+from customers.admin_columns import zone_of
 from customers.masking import MASK, mask_text, mask_value
 from sync.models import AuditEntry
 
@@ -73,18 +75,30 @@ class Subject:
     failure: SyncFailure | None = None
     uids: tuple[str, ...] = ()
     since: datetime
+    zone: tzinfo
 
 
 def of_call(call: Call, *, user: MayLook) -> tuple[list[Event], Verdict]:
-    made = Appointment.objects.filter(Q(call=call) | Q(pk=call.appointment_id), company=call.company_id)
+    made = Appointment.objects.filter(
+        Q(call=call) | Q(pk__in=_appointments_of_others(call)), company=call.company_id
+    )
     subject = _subject(
         company_id=call.company_id,
         call=call,
         appointments=list(made.order_by("pk")[:MOST_OF_A_KIND]),
         since=call.started_at or call.created_at,
+        zone=zone_of(call),
     )
     story = _Story(subject, user)
     return story.events(), story.verdict()
+
+
+def _appointments_of_others(call: Call) -> list[int]:
+    """What the call points at, has moved or cancelled, or was told to have already."""
+    changed = BookingAttempt.objects.filter(call=call).values_list("appointment", flat=True)
+    had = FunctionCall.objects.filter(call=call, code=Code.ALREADY_BOOKED)
+    told = had.values_list("answer__appointment__id", flat=True)
+    return [pk for pk in (call.appointment_id, *changed, *told) if isinstance(pk, int)]
 
 
 def of_failure(failure: SyncFailure, *, user: MayLook, uid: str = "") -> list[Event]:
@@ -101,6 +115,7 @@ def of_failure(failure: SyncFailure, *, user: MayLook, uid: str = "") -> list[Ev
         failure=failure,
         uids=[failure.calcom_booking_id, uid],
         since=since,
+        zone=zone_of(failure.appointment or failure),
     )
     return _Story(subject, user).events()
 
@@ -111,6 +126,7 @@ def _subject(
     call: Call | None,
     appointments: list[Appointment],
     since: datetime,
+    zone: tzinfo,
     failure: SyncFailure | None = None,
     uids: Iterable[str] = (),
 ) -> Subject:
@@ -128,6 +144,7 @@ def _subject(
         failure=failure,
         uids=tuple(sorted(named - {""})),
         since=since,
+        zone=zone,
     )
 
 
@@ -193,7 +210,7 @@ class _Story:
             *(_entry(row) for row in self.entries),
             *(event for row in self.failures for event in _failure(row)),
             *(event for row in self.callbacks for event in _callback(row)),
-            *(_appointment(row) for row in self.appointments),
+            *(_appointment(row, self.subject.zone) for row in self.appointments),
         ]
         return sorted(told, key=lambda event: event.at)
 
@@ -201,7 +218,9 @@ class _Story:
         call = self.subject.call
         if call is None or not self.user.has_perm("calls.view_call"):
             return
-        began = call.started_at or call.created_at
+        asked = [event.at for row in self.functions for event in _function_call(row)]
+        # Retell may never have told, and our row is written with the first answer.
+        began = call.started_at or min([call.created_at, *asked])
         yield Event(at=began, kind="call", what=f"The call {call.retell_call_id} began", record=call)
         if call.ended_at:
             why = f": {call.disconnection_reason}" if call.disconnection_reason else ""
@@ -209,7 +228,14 @@ class _Story:
 
     def verdict(self) -> Verdict:
         """Raises nothing; asks nobody but the rows that were read."""
+        call = self.subject.call
         standing = [row for row in self.appointments if row.status in PROVEN_STATUSES]
+        creates = [row for row in self.attempts if row.kind == BookingAttempt.Kind.CREATE]
+        if call is not None:
+            # What was asked for in this very call comes first, then what it only moved, or heard of.
+            own = [row for row in standing if row.call_id == call.pk or row.pk == call.appointment_id]
+            creates = [row for row in creates if row.call_id == call.pk] or creates
+            standing = own or ([] if creates and creates[0].call_id == call.pk else standing)
         open_failures = [row for row in self.failures if row.status in OPEN_STATUSES]
         waiting = any(row.status == CallbackRequest.Status.OPEN for row in self.callbacks)
         todo = "Open the sync failure below." if open_failures else ""
@@ -226,14 +252,12 @@ class _Story:
         if any(row.state in OPEN_STATES for row in self.attempts):
             said = "It is not known yet whether Cal.com made it: the attempt is being looked for."
             return Verdict(said=said, tone=BAD, todo=todo)
-        creates = [row for row in self.attempts if row.kind == BookingAttempt.Kind.CREATE]
         if creates:
             return Verdict(said=_why_not(creates[0], self.appointments), tone=BAD, todo=todo)
         booked = [row for row in self.functions if row.name.startswith(BOOKING_FUNCTIONS)]
         if booked:
             said = f"It never got to Cal.com: the agent was answered {booked[0].code}."
             return Verdict(said=said, tone=BAD, todo=todo)
-        call = self.subject.call
         if call is not None and call.booking_confirmed:
             said = "The call says that something was booked, and nothing else is known of it."
             return Verdict(said=said, tone=BAD, todo=todo or "Run backfill, or look at Cal.com.")
@@ -352,12 +376,13 @@ def _callback(row: CallbackRequest) -> Iterator[Event]:
         yield Event(at=row.closed_at, kind="callback", what=what, tone=GOOD, record=row)
 
 
-def _appointment(row: Appointment) -> Event:
+def _appointment(row: Appointment, zone: tzinfo) -> Event:
     service = row.service.name if row.service else "?"
+    start = row.starts_at.astimezone(zone)
     return Event(
         at=row.created_at,
         kind="appointment",
-        what=f"{service} at {row.starts_at:%Y-%m-%d %H:%M} UTC was intended; {row.get_status_display()} now",
+        what=f"{service} was intended. Now: {start:%Y-%m-%d %H:%M %Z}, {row.get_status_display()}",
         tone=GOOD if row.status in PROVEN_STATUSES else PLAIN,
         record=row,
     )

@@ -24,7 +24,7 @@ from customers.models import Company
 from sync import roles
 from sync.models import AuditEntry, ReconciliationRun
 from tests import factories as make
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel, move
 
 LIST = "admin:booking_syncfailure_changelist"
 DIFFERS = '<span class="badge bad">differs</span>'
@@ -616,6 +616,32 @@ def test_the_page_of_a_call_says_why_it_is_or_is_not_in_the_calendar(calcom, pho
     settle_later()
     assert "Cal.com never made it" in why(viewer, Call.objects.latest("pk"))
     assert "Open the sync failure" in why(viewer, Call.objects.latest("pk"))
+
+
+def test_a_call_about_what_another_call_has_booked_says_where_that_is(calcom, phone, viewer):
+    phone().book(at(10))
+    assert phone().book(at(10)).code == "already_booked"
+    assert "It is in the calendar: scheduled" in why(viewer, Call.objects.latest("pk"))
+    assert move(phone(), at(14)).code == "rescheduled"
+    assert "It is in the calendar: scheduled" in why(viewer, Call.objects.latest("pk"))
+    caller = phone()
+    assert move(caller, at(15)).code == "rescheduled"
+    calcom.faults.refuse("User either already has booking at this time or is not available")
+    assert caller.book(at(9), service="massage").code == "slot_taken"
+    assert "Cal.com refused it" in why(viewer, Call.objects.latest("pk"))
+    assert cancel(phone()).code == "cancelled"
+    assert "its appointment is cancelled since" in why(viewer, Call.objects.latest("pk"))
+
+
+def test_the_times_in_the_timeline_are_the_places_own_and_a_call_begins_before_it_asks(calcom, phone, viewer):
+    phone().book(at(10))
+    call = Call.objects.get()
+    assert call.started_at is None
+    page = viewer.client.get(reverse("admin:calls_call_change", args=[call.pk])).content.decode()
+    told = page[page.index('<ol class="timeline">') : page.index("</ol>")]
+    assert f"{at(10):%Y-%m-%d %H:%M %Z}, scheduled" in told
+    assert " UTC" not in told.partition("<details>")[0]
+    assert told.index("began") < told.index("book_appointment")
 
 
 def test_the_timeline_shows_nobody_what_they_may_not_see(calcom, phone, salon):
