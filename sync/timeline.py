@@ -38,6 +38,8 @@ BEFORE = timedelta(hours=1)
 RETELL_EVENTS = ("call_started", "call_ended", "call_analyzed")
 BOOKING_FUNCTIONS = ("book_appointment", "collect_appointment_data")
 GOOD, BAD, PLAIN = "good", "bad", "plain"
+# Without any one of them the answer could be a wrong one.
+_TELL: tuple[type[models.Model], ...] = (FunctionCall, BookingAttempt, Appointment, SyncFailure)
 
 
 class MayLook(Protocol):
@@ -148,6 +150,11 @@ def _subject(
     )
 
 
+def _may_see(user: MayLook, model: type[models.Model]) -> bool:
+    options = model._meta  # noqa: SLF001 - public
+    return user.has_perm(f"{options.app_label}.view_{options.model_name}")
+
+
 class _Story:
     def __init__(self, subject: Subject, user: MayLook) -> None:
         self.subject = subject
@@ -180,8 +187,7 @@ class _Story:
         defer: tuple[str, ...] = (),
     ) -> list[Any]:
         """The latest rows, if there is a condition and the reader may see them."""
-        options = model._meta  # noqa: SLF001 - public
-        if not condition or not self.user.has_perm(f"{options.app_label}.view_{options.model_name}"):
+        if not condition or not _may_see(self.user, model):
             return []
         rows = model.objects.filter(condition, company=self.subject.company_id).defer(*defer)
         if join:
@@ -228,6 +234,8 @@ class _Story:
 
     def verdict(self) -> Verdict:
         """Raises nothing; asks nobody but the rows that were read."""
+        if not all(_may_see(self.user, model) for model in _TELL):
+            return Verdict(said="What is known of it is more than you may see.", tone=PLAIN)
         call = self.subject.call
         standing = [row for row in self.appointments if row.status in PROVEN_STATUSES]
         creates = [row for row in self.attempts if row.kind == BookingAttempt.Kind.CREATE]

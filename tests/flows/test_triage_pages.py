@@ -652,6 +652,7 @@ def test_the_timeline_shows_nobody_what_they_may_not_see(calcom, phone, salon):
     client.force_login(clerk)
     page = client.get(reverse("admin:calls_call_change", args=[Call.objects.get().pk])).content.decode()
     assert "book_appointment" not in page
+    assert "more than you may see" in page
     assert reverse("admin:booking_bookingattempt_change", args=[BookingAttempt.objects.get().pk]) not in page
 
 
