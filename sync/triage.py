@@ -29,6 +29,7 @@ from booking.calcom.errors import CalcomError, CalcomRefused, OutcomeUnknown, Re
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import OPEN_STATES, OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from customers.admin_columns import zone_of
 from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
 from sync import both_sides, converge, triage_rules
@@ -95,7 +96,8 @@ def snooze(
     details = {"until": until.isoformat()}
     with _change(Verb.SNOOZE, failure, expected=expected, user=user, reason=reason, details=details) as row:
         SyncFailure.objects.filter(pk=row.pk).update(snoozed_until=until)
-    return Done(f"Snoozed until {until:%Y-%m-%d %H:%M} UTC.", {"sync failure": 1})
+    there = until.astimezone(zone_of(row))
+    return Done(f"Snoozed until {there:%Y-%m-%d %H:%M %Z}.", {"sync failure": 1})
 
 
 def review(*, failure: SyncFailure, expected: str, user: AbstractBaseUser, reason: str) -> Done:

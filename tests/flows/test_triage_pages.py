@@ -24,7 +24,7 @@ from customers.models import Company
 from sync import roles
 from sync.models import AuditEntry, ReconciliationRun
 from tests import factories as make
-from tests.flows.phone import at, cancel, move
+from tests.flows.phone import BERLIN, at, cancel, move
 
 LIST = "admin:booking_syncfailure_changelist"
 DIFFERS = '<span class="badge bad">differs</span>'
@@ -358,6 +358,7 @@ def test_assign_and_snooze_and_review_and_resolve(calcom, operator, ticket):
     assert said.startswith("Snoozed until")
     failure.refresh_from_db()
     assert failure.snoozed_until - timezone.now() > dt.timedelta(hours=23)
+    assert f"{failure.snoozed_until.astimezone(BERLIN):%Y-%m-%d %H:%M %Z}" in said
     assert operator.press(failure, "resolve") == ["Resolved. Changed: 1 sync failure."]
     failure.refresh_from_db()
     assert (failure.status, failure.resolved_by, failure.assigned_to) == (
