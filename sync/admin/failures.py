@@ -202,23 +202,23 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
 
     @admin.action(description=LABELS[Verb.ASSIGN], permissions=["work"])
     def assign_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        return self.to_bulk_page(Verb.ASSIGN, queryset)
+        return self.to_bulk_page(request, Verb.ASSIGN, queryset)
 
     @admin.action(description=LABELS[Verb.SNOOZE], permissions=["work"])
     def snooze_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        return self.to_bulk_page(Verb.SNOOZE, queryset)
+        return self.to_bulk_page(request, Verb.SNOOZE, queryset)
 
     @admin.action(description=LABELS[Verb.REVIEW], permissions=["work"])
     def review_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        return self.to_bulk_page(Verb.REVIEW, queryset)
+        return self.to_bulk_page(request, Verb.REVIEW, queryset)
 
     @admin.action(description=LABELS[Verb.RESOLVE], permissions=["work"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        return self.to_bulk_page(Verb.RESOLVE, queryset)
+        return self.to_bulk_page(request, Verb.RESOLVE, queryset)
 
     @admin.action(description=LABELS[Verb.TRY_AGAIN], permissions=["repair"])
     def try_again_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        return self.to_bulk_page(Verb.TRY_AGAIN, queryset)
+        return self.to_bulk_page(request, Verb.TRY_AGAIN, queryset)
 
     # --- one failure
 

@@ -107,10 +107,13 @@ class TriagePages(admin.ModelAdmin):
 
     # --- many at once
 
-    def to_bulk_page(self, verb: Verb, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        ids = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True)[:MOST_AT_ONCE])
+    def to_bulk_page(self, request: HttpRequest, verb: Verb, queryset: QuerySet[SyncFailure]) -> HttpResponse:
+        ids = list(queryset.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        if len(ids) > MOST_AT_ONCE:
+            said = _("More were selected than can be done at once. These are the first %(count)d.")
+            messages.warning(request, said % {"count": MOST_AT_ONCE})
         address = reverse("admin:booking_syncfailure_bulk", args=[verb])
-        return HttpResponseRedirect(f"{address}?{urlencode({'ids': ids})}")
+        return HttpResponseRedirect(f"{address}?{urlencode({'ids': ','.join(map(str, ids[:MOST_AT_ONCE]))})}")
 
     def bulk_view(self, request: HttpRequest, verb: str) -> HttpResponse:
         which = self._permitted(request, verb, among=IN_BULK)

@@ -529,6 +529,23 @@ def test_of_many_those_that_moved_on_are_counted_and_left(operator, ticket):
     assert SyncFailure.objects.get(pk=rows[1].pk).is_open
 
 
+def test_of_more_than_can_be_done_at_once_the_person_is_told_so(operator, salon):
+    rows = [
+        SyncFailure(company=salon, failure_type="orphaned_calcom", subject=f"booking:u{number}")
+        for number in range(201)
+    ]
+    first, *_others = SyncFailure.objects.bulk_create(rows)
+    chosen = {"action": "resolve_selected", "_selected_action": [first.pk], "select_across": "1"}
+    page = operator.client.post(reverse(LIST), chosen, follow=True)
+    assert "These are the first 200." in messages_of(page)[0]
+    sent = _Form(page.content.decode()).fields | {"reason": "All of them."}
+    address = reverse("admin:booking_syncfailure_bulk", args=["resolve"])
+    assert messages_of(operator.client.post(address, sent, follow=True))[-1].startswith(
+        "Mark as resolved: 200 done."
+    )
+    assert SyncFailure.objects.filter(status="pending").count() == 1
+
+
 def test_many_are_tried_again_at_once(calcom, phone, operator, reconcile, verdict):
     for hour in (9, 10, 11):
         phone().book(at(hour))
