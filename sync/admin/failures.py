@@ -97,6 +97,7 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
         link_to("call", _("call")),
         calcom_link("calcom_booking_id"),
     )
+    list_display_links = (failure_type, "subject")
     list_filter = (
         inbox_filter(OPEN_STATUSES),
         "failure_type",
