@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
+from django.db import models
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from booking.admin import CALL_TEXTS, AppointmentAdmin, calcom_link
 from booking.calcom_pages import booking_page
-from booking.models import OPEN_STATUSES, SyncFailure
+from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, SyncFailure
 from calls.admin import CallAdmin, appointment_link
+from calls.models import Call
 from customers.admin_columns import (
     EMPTY,
     age,
@@ -137,6 +141,7 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
                     appointment_link,
                     "call",
                     calcom_link("calcom_booking_id", _("booking at Cal.com")),
+                    "also_named",
                 )
             },
         ),
@@ -171,6 +176,12 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
     @admin.display(description=_("owner"), ordering="assigned_to")
     def owner(self, failure: SyncFailure) -> str:
         return failure.assigned_to.get_username() if failure.assigned_to else EMPTY
+
+    @admin.display(description=_("also named"))
+    def also_named(self, failure: SyncFailure) -> SafeString | str:
+        """What an audit has found, and the other one of two, stands in the details by its id."""
+        links = [(page_of(row), row._meta.verbose_name, row.pk) for row in _named(failure.error_details)]  # noqa: SLF001 - public
+        return format_html_join(", ", '<a href="{}">{} {}</a>', links) or EMPTY
 
     def has_work_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request) and request.user.has_perm(roles.WORK)
@@ -276,6 +287,21 @@ _ASKED = {
     Seen.NOTHING_TO_ASK: _("This is about no booking that Cal.com could be asked for."),
     Seen.NOT_ASKED: _("Cal.com could not be asked, so what stands there is not known."),
 }
+
+
+_TABLES: dict[str, type[models.Model]] = {
+    "appointments": Appointment,
+    "booking_attempts": BookingAttempt,
+    "calls": Call,
+}
+
+
+def _named(details: dict[str, Any]) -> list[models.Model]:
+    """Not read from the database: only what leads to them."""
+    model = _TABLES.get(details.get("table", ""))
+    found = [model(pk=pk) for pk in details.get("ids", ())] if model is not None else []
+    other = details.get("other_appointment")
+    return [*found, Appointment(pk=other)] if other else found
 
 
 def _shown(line: Line, zone: dt.tzinfo) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from calls import deliveries
 from calls.models import Call, WebhookEvent
 from customers.models import Company
 from sync import roles
+from sync.audit_alerts import audit_and_alert
 from sync.models import AuditEntry, ReconciliationRun
 from tests import factories as make
 from tests.flows.phone import BERLIN, at, cancel, move
@@ -213,6 +214,20 @@ def test_both_sides_stand_beside_each_other_and_what_differs_is_marked(calcom, p
     assert page.count(DIFFERS) == 1
     assert f"{calcom.url}/booking/{row.calcom_booking_uid}" in page
     assert reverse("admin:calls_call_change", args=[row.call_id]) in page
+
+
+def test_rows_that_a_failure_names_by_their_ids_are_a_click_away(calcom, phone, operator, salon, ticket):
+    phone().book(at(10))
+    phone().book(at(12))
+    first, second = Appointment.objects.order_by("pk")
+    Call.objects.update(appointment=None)
+    audit_and_alert(company=salon, now=timezone.now())
+    page = operator.open(SyncFailure.objects.get(subject="audit:appointment_without_backlink"))
+    for row in (first, second):
+        assert reverse("admin:booking_appointment_change", args=[row.pk]) in page
+    details = {"other_appointment": first.pk}
+    twin = ticket(SyncFailure.Type.DUPLICATE_BOOKING, uid="x", appointment=second, details=details)
+    assert reverse("admin:booking_appointment_change", args=[first.pk]) in operator.open(twin)
 
 
 def test_cal_com_that_cannot_be_asked_is_not_taken_for_a_missing_booking(calcom, phone, operator, ticket):
