@@ -18,7 +18,7 @@ from booking import catalogue, slot_ids
 from booking.conversation import Conversation
 from booking.models import Appointment, Service
 from booking.outcomes import Code, Outcome
-from booking.spoken_times import spoken, spoken_day, spoken_list, spoken_time
+from booking.spoken_times import spoken, spoken_day, spoken_duration, spoken_list, spoken_time
 
 SPOKEN_SLOTS = 4
 
@@ -166,8 +166,8 @@ def _booked(outcome: Outcome, speaker: _Speaker) -> str:
 def _changed(outcome: Outcome, speaker: _Speaker) -> str:
     words = _words_of(outcome.appointment, speaker)
     if outcome.code is Code.CANCELLED:
-        return _("Your appointment is cancelled: %(service)s, %(when)s.") % words
-    return _("Your appointment is moved: %(service)s, %(when)s.") % words
+        return _("Your appointment has been cancelled: %(service)s, %(when)s.") % words
+    return _("Your appointment has been moved: %(service)s, %(when)s.") % words
 
 
 def _words_of(appointment: Appointment | None, speaker: _Speaker) -> dict[str, str]:
@@ -187,23 +187,19 @@ def _named(appointment: Appointment, speaker: _Speaker) -> str:
 
 def _not_allowed(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "no_moves":
-        return _("I'm sorry, appointments cannot be moved by phone with me.")
+        return _("I'm sorry, I can't move appointments over the phone.")
     if outcome.reason == "no_cancels":
-        return _("I'm sorry, appointments cannot be cancelled by phone with me.")
+        return _("I'm sorry, I can't cancel appointments over the phone.")
     if outcome.reason == "begun":
-        return _("That appointment has begun already, so I cannot change it any more.")
+        return _("That appointment has already begun, so I can't change it any more.")
     if outcome.reason == "notice":
-        minutes = outcome.extra["minutes"]
-        if minutes % 60:
-            return _(
-                "That is too late: up to %(minutes)s minutes before, it could have been changed by phone."
-            ) % {"minutes": minutes}
-        return _("That is too late: up to %(hours)s hours before, it could have been changed by phone.") % {
-            "hours": minutes // 60
+        return _("It is too late for that: by phone it was possible up to %(time)s before the start.") % {
+            "time": spoken_duration(outcome.extra["minutes"], language=speaker.language)
         }
     if outcome.reason == "other_service":
         return _(
-            "That offer is for something else: %(service)s, %(when)s, can only be moved as it is."
+            "That time is for a different service. Your appointment, %(service)s, %(when)s, can only be "
+            "moved with the same one."
         ) % _words_of(outcome.appointment, speaker)
     return _("I'm sorry, no further appointment can be booked for you by phone.")
 
@@ -214,23 +210,23 @@ def _not_found(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "changed_meanwhile":
         if outcome.appointment is None:
             return _("That appointment has been cancelled in the meantime.")
-        return _("That appointment has been changed in the meantime. It is now %(when)s.") % _words_of(
+        return _("That appointment has been changed in the meantime. The new time is %(when)s.") % _words_of(
             outcome.appointment, speaker
         )
     if outcome.reason == "not_standing":
-        return _("That appointment does not stand any more.")
+        return _("That appointment no longer exists.")
     return _("I cannot find such an appointment under your number.")
 
 
 def _appointments(outcome: Outcome, speaker: _Speaker) -> str:
     rows = outcome.extra["appointments"]
     if not rows:
-        return _("I can see no coming appointment under your number.")
+        return _("I can't see any upcoming appointment under your number.")
     named = [_named(row, speaker) for row in rows]
     if outcome.extra.get("more"):
-        return _("You have these appointments: %(appointments)s, and %(more)s more after that.") % {
-            "appointments": ", ".join(named),
-            "more": outcome.extra["more"],
+        return _("You have %(number)s appointments. The next ones are: %(appointments)s.") % {
+            "number": len(rows) + outcome.extra["more"],
+            "appointments": speaker.list(named, is_choice=False),
         }
     if len(rows) == 1:
         return _("You have one appointment: %(appointments)s.") % {"appointments": named[0]}
@@ -242,8 +238,8 @@ def _appointments(outcome: Outcome, speaker: _Speaker) -> str:
 def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "in_the_past":
         if not outcome.alternatives:
-            return _("That time is already past. When would you like to come?")
-        return _("That time is already past. The first possible time is %(when)s.") % {
+            return _("That time has already passed. When would you like to come?")
+        return _("That time has already passed. The first possible time is %(when)s.") % {
             "when": speaker.when(outcome.alternatives[0])
         }
     if outcome.reason == "too_far":
@@ -268,8 +264,8 @@ def _not_at_that_time(outcome: Outcome, speaker: _Speaker) -> str:
 def _unavailable(outcome: Outcome) -> str:
     if outcome.reason == "change":
         if outcome.callback:
-            return _("I could not change that just now. Your appointment stands as it was. We will call you.")
-        return _("I could not change that just now. Your appointment stands as it was.")
+            return _("I could not change that just now. Your appointment stays as it was. We will call you.")
+        return _("I could not change that just now. Your appointment stays as it was.")
     if outcome.reason == "change_unclear":
         if outcome.callback:
             return _("I could not change that just now. We will call you back.")
@@ -292,10 +288,12 @@ def _asking_again(reason: str) -> str:
         "start_unreadable": _("I did not understand the date and time. When would you like to come?"),
         "start_no_time": _("What time would suit you?"),
         "start_needed": _("When would you like to come?"),
-        "start_does_not_exist": _("The clocks change that night, so that time does not exist. Which other?"),
+        "start_does_not_exist": _(
+            "The clocks change that night, so that time does not exist. Which other time would suit you?"
+        ),
         "start_weekday_contradicts": _("The weekday and the date don't match. Which day do you mean?"),
         "too_far_ahead": _("That is too far ahead. Which earlier date would suit you?"),
-        "in_the_past": _("That day is over. Which day do you mean?"),
+        "in_the_past": _("That day has already passed. Which day do you mean?"),
         "slot_id_expired": _("That offer is too old. Let me look again what is free."),
         "slot_id_invalid": _("I lost track of that offer. Let me look again what is free."),
         "name_needed": _("What name may I book it under?"),
@@ -313,8 +311,8 @@ def _asking_again(reason: str) -> str:
 def _ambiguous(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "second_person":
         return _(
-            "There already is an appointment at that time under this phone number, in another name. "
-            "For a second person, which phone number may I use?"
+            "There is already an appointment at that time under this phone number, in a different name. "
+            "Which phone number may I use for a second person?"
         )
     if outcome.reason == "two_times":
         return _("Which do you mean: %(choice)s?") % {"choice": speaker.choice(outcome.alternatives)}
@@ -324,7 +322,7 @@ def _ambiguous(outcome: Outcome, speaker: _Speaker) -> str:
     services = outcome.extra["services"]
     if outcome.reason == "which_person":
         if len({service.person for service in services if service.person}) > 1:
-            return _("Whom would you like to come to: %(persons)s?") % {"persons": speaker.persons(services)}
+            return _("Who would you like to see: %(persons)s?") % {"persons": speaker.persons(services)}
         return _("Which of these do you mean: %(services)s?") % {
             "services": speaker.list(_in_full(service) for service in services)
         }
@@ -345,8 +343,8 @@ def _unknown_service(outcome: Outcome, speaker: _Speaker) -> str:
     if outcome.reason == "person":
         persons = speaker.persons(offered)
         if not persons:
-            return _("Nobody in particular can be chosen for that. Shall I look without?")
-        return _("I can't find anybody of that name for that. It is possible with %(persons)s.") % {
+            return _("You cannot choose anybody in particular for that. Shall I look anyway?")
+        return _("I can't find anybody by that name for that. You can book it with %(persons)s.") % {
             "persons": persons
         }
     if outcome.reason == "service_needed":
@@ -383,7 +381,7 @@ def _details(services: Sequence[Service], speaker: _Speaker) -> list[str]:
     if services[0].price_text and len({service.price_text for service in services}) == 1:
         details.append(_("The price is %(price)s.") % {"price": services[0].price_text})
     if persons := speaker.persons(services):
-        details.append(_("It is possible with %(persons)s.") % {"persons": persons})
+        details.append(_("You can book it with %(persons)s.") % {"persons": persons})
     return details
 
 

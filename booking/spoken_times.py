@@ -16,6 +16,12 @@ from booking.calendar_words import MONTHS, WEEKDAYS
 # 5th of December about next year, from being heard as the day before yesterday.
 _WITHOUT_YEAR = timedelta(days=334)
 
+# One, several, and how many minutes each. A day is 24 hours to whoever has to keep to it.
+_UNITS = {
+    "de": (("24 Stunden", "Tage", 1440), ("eine Stunde", "Stunden", 60), ("eine Minute", "Minuten", 1)),
+    "en": (("24 hours", "days", 1440), ("an hour", "hours", 60), ("a minute", "minutes", 1)),
+}
+
 
 def spoken(instant: datetime, *, zone: ZoneInfo, language: str, now: datetime) -> str:
     """Day and time: "Dienstag, den 1. Dezember, um 10 Uhr 30", "morgen um 10 Uhr"; "Tuesday, December 1st, at
@@ -59,6 +65,14 @@ def spoken_time(instant: datetime, *, zone: ZoneInfo, language: str) -> str:
         return f"{local.hour} Uhr" + (f" {local.minute}" if local.minute else "") + season
     minutes = f":{local.minute:02}" if local.minute else ""
     return f"{local.hour % 12 or 12}{minutes} {'AM' if local.hour < 12 else 'PM'}{season}"
+
+
+def spoken_duration(minutes: int, *, language: str) -> str:
+    """How long: "eine Stunde", "90 Minuten", "24 Stunden", "2 Tage"; "an hour", "90 minutes", "24 hours"."""
+    one, several, length = next(
+        unit for unit in _UNITS["de" if _is_german(language) else "en"] if minutes % unit[2] == 0
+    )
+    return one if minutes == length else f"{minutes // length} {several}"
 
 
 def spoken_list(items: Sequence[str], language: str, *, is_choice: bool = True) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from booking.instants import parse_instant
-from booking.spoken_times import spoken, spoken_day, spoken_list, spoken_time
+from booking.spoken_times import spoken, spoken_day, spoken_duration, spoken_list, spoken_time
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -213,6 +213,23 @@ def test_an_agent_may_send_back_what_we_said(now, distance, zone, language):
     moment = now.replace(second=0, microsecond=0) + timedelta(minutes=distance)
     sentence = spoken(moment, zone=zone, language=language, now=now)
     assert parse_instant(sentence, zone=zone, now=now) == moment
+
+
+@pytest.mark.parametrize(
+    ("minutes", "german", "english"),
+    [
+        (1, "eine Minute", "a minute"),
+        (45, "45 Minuten", "45 minutes"),
+        (60, "eine Stunde", "an hour"),
+        (90, "90 Minuten", "90 minutes"),
+        (1440, "24 Stunden", "24 hours"),
+        (2160, "36 Stunden", "36 hours"),
+        (2880, "2 Tage", "2 days"),
+    ],
+)
+def test_how_long_is_said_as_people_say_it(minutes, german, english):
+    assert spoken_duration(minutes, language="de") == german
+    assert spoken_duration(minutes, language="en") == english
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9 ]{1,8}", fullmatch=True), max_size=6))

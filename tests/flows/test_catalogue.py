@@ -79,7 +79,7 @@ def test_without_a_wish_the_caller_is_asked_whom_they_would_like(calcom, phone, 
         assert answer.code == "ambiguous"
         assert slugs(answer) == ["cut-anna", "cut-bea"]
         assert [service["person"] for service in answer.body["services"]] == list(PERSONS)
-        assert answer.body["say"] == "Whom would you like to come to: Anna Weber or Bea Schulz?"
+        assert answer.body["say"] == "Who would you like to see: Anna Weber or Bea Schulz?"
     assert not posts(calcom)
     verdict()
 
@@ -109,7 +109,7 @@ def test_two_persons_of_one_first_name_are_asked_about(calcom, phone, team, verd
 def test_a_person_cannot_be_chosen_where_a_service_has_none(calcom, phone, salon, verdict):
     answer = phone().book(at(10), service="haircut", person="Bea")
     assert answer.code == "unknown_service"
-    assert answer.body["say"] == "Nobody in particular can be chosen for that. Shall I look without?"
+    assert answer.body["say"] == "You cannot choose anybody in particular for that. Shall I look anyway?"
     assert not posts(calcom)
     assert phone().book(at(10), service="haircut").code == "booked"
     verdict()
@@ -165,7 +165,7 @@ def test_the_slot_of_one_person_and_the_wish_for_another_are_asked_about(calcom,
             "book_appointment", slot_id=slot_id, person="Bea", customer_name="Eva Klein", **named
         )
         assert answer.code == "ambiguous"
-        assert answer.body["say"] == "Whom would you like to come to: Anna Weber or Bea Schulz?"
+        assert answer.body["say"] == "Who would you like to see: Anna Weber or Bea Schulz?"
     assert not posts(calcom)
     verdict()
 
@@ -199,7 +199,7 @@ def test_in_german_the_persons_are_named_too(calcom, phone, team, salon, verdict
     assert asked.body["say"] == "Zu wem möchten Sie kommen: Anna Weber oder Bea Schulz?"
     unknown = phone().book(at(10), service="Haarschnitt", person="Carla")
     assert unknown.body["say"] == (
-        "Diesen Namen finde ich dafür nicht. Möglich ist es bei Anna Weber oder Bea Schulz."
+        "Unter diesem Namen finde ich dafür niemanden. Möglich ist es bei Anna Weber oder Bea Schulz."
     )
     verdict()
 
@@ -248,14 +248,14 @@ def test_about_one_service_the_caller_hears_how_long_what_it_costs_and_who(calco
     answer = phone().ask("list_services", service="cut")
     assert answer.body["say"] == (
         "You can book Haarschnitt with us. It takes 30 minutes. The price is 35 euros. "
-        "It is possible with Anna Weber or Bea Schulz."
+        "You can book it with Anna Weber or Bea Schulz."
     )
     salon.language = "de"
     salon.save()
     Service.objects.filter(company=salon, name="Haarschnitt").update(price_text="ab 35 Euro")
     Service.objects.filter(slug="cut-bea").update(duration_minutes=45)
     assert phone().ask("list_services", service="cut").body["say"] == (
-        "Sie können bei uns Haarschnitt buchen. Der Preis ist ab 35 Euro. "
+        "Sie können bei uns Haarschnitt buchen. Das kostet ab 35 Euro. "
         "Möglich ist es bei Anna Weber oder Bea Schulz."
     )
 

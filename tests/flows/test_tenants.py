@@ -286,7 +286,7 @@ def test_who_names_somebody_elses_number_learns_nothing_about_their_appointments
     assert mine.calcom_booking_uid not in str(answer.body)
     assert "Anna" not in str(answer.body)
     assert answer.body["appointment"] is None
-    assert "There already is an appointment" not in answer.body["say"]
+    assert "There is already an appointment" not in answer.body["say"]
     verdict()
 
 
