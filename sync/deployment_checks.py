@@ -1,8 +1,8 @@
 """What a production deployment must not start with, as Django system checks.
 
 The web server and `manage.py serve` run them and refuse; other commands only report them, so that somebody
-can still look around in a broken deployment. Production means ENVIRONMENT=production, or DATABASE_URL given
-without DEBUG. No message repeats a secret.
+can still look around in a broken deployment. Production means ENVIRONMENT=production, or a DATABASE_URL of a
+server without DEBUG. No message repeats a secret.
 """
 
 import base64
@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 _SHORTEST_SECRET_KEY = 32
 # config.generated_secrets writes this in front; a key copied from there is known to whoever saw that folder.
 _UNSAFE_KEY_PREFIXES = ("generated-for-development-", "django-insecure-")
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", ".localhost", "testserver"})
 
 
@@ -135,7 +136,9 @@ def check_redis(**_kwargs: Any) -> list[checks.CheckMessage]:
 
 @checks.register(Tags.DEPLOYMENT)
 def check_public_url(**_kwargs: Any) -> list[checks.CheckMessage]:
-    if settings.ENVIRONMENT != "production" or urlsplit(settings.PUBLIC_URL).scheme == "https":
+    public = urlsplit(settings.PUBLIC_URL)
+    # What does not leave this machine needs no TLS.
+    if settings.ENVIRONMENT != "production" or public.scheme == "https" or public.hostname in _LOCAL_NAMES:
         return []
     return [
         checks.Error(

@@ -61,6 +61,11 @@ def test_an_unsafe_setting_is_an_error_with_a_hint_and_without_its_secret(identi
             assert value not in f"{error.msg} {error.hint}"
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost"])
+def test_what_does_not_leave_this_machine_needs_no_tls(address):
+    assert found(PUBLIC_URL=address) == []
+
+
 def test_two_keys_are_fine_while_rotating():
     other = base64.urlsafe_b64encode(b"o" * 32).decode()
     assert found(FIELD_ENCRYPTION_KEY=f"{SAFE_KEY}, {other}") == []
