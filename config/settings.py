@@ -20,10 +20,11 @@ VAR_DIR = Path(env.text("VAR_DIR", default=str(BASE_DIR / "var"))).absolute()
 
 DEBUG = env.flag("DEBUG", default=False)
 DATABASE_URL = env.url("DATABASE_URL", schemes=("postgres", "postgresql", "pgsql", "sqlite"), default="")
-# Given outright, or told by the database: somebody who set DATABASE_URL is past trying things out.
+# Given outright, or told by the database: somebody who runs a database server is past trying things out.
+_HAS_DATABASE_SERVER = DATABASE_URL.startswith(("postgres", "pgsql"))
 ENVIRONMENT = env.text(
     "ENVIRONMENT",
-    default="development" if DEBUG else "production" if DATABASE_URL else "embedded",
+    default="development" if DEBUG else "production" if _HAS_DATABASE_SERVER else "embedded",
     choices=("embedded", "development", "test", "production"),
 )
 IS_PRODUCTION = ENVIRONMENT == "production"
