@@ -46,7 +46,8 @@ METRICS_TOKEN = env.secret("METRICS_TOKEN")
 PUBLIC_URL = env.url("PUBLIC_URL", default="")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", default=("localhost", "127.0.0.1", "[::1]"))
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
-_IS_HTTPS = PUBLIC_URL.startswith("https://")
+# Cookies of a production that does not say where it is reached are for https only.
+_IS_HTTPS = PUBLIC_URL.startswith("https://") if PUBLIC_URL else IS_PRODUCTION
 CSRF_TRUSTED_ORIGINS = (
     [f"{urlsplit(PUBLIC_URL).scheme}://{urlsplit(PUBLIC_URL).netloc}"] if PUBLIC_URL else []
 )

@@ -1,8 +1,7 @@
 """What a production deployment must not start with, as Django system checks.
 
-The web server and `manage.py serve` run them and refuse; other commands only report them, so that somebody
-can still look around in a broken deployment. Production means ENVIRONMENT=production, or a DATABASE_URL of a
-server without DEBUG. No message repeats a secret.
+The web server, `manage.py serve` and every other command run them and refuse. Production means
+ENVIRONMENT=production, or a DATABASE_URL of a server without DEBUG. No message repeats a secret.
 """
 
 import base64
@@ -140,11 +139,10 @@ def check_public_url(**_kwargs: Any) -> list[checks.CheckMessage]:
     # What does not leave this machine needs no TLS.
     if settings.ENVIRONMENT != "production" or public.scheme == "https" or public.hostname in _LOCAL_NAMES:
         return []
-    return [
-        checks.Error(
-            "PUBLIC_URL is missing." if not settings.PUBLIC_URL else "PUBLIC_URL is not an https address.",
-            hint="Set PUBLIC_URL to the https address of your proxy: phone numbers and session cookies "
-            "travel there.",
-            id="config.E007",
-        )
-    ]
+    hint = (
+        "Set PUBLIC_URL to the https address of your proxy: phone numbers and session cookies travel there."
+    )
+    if not settings.PUBLIC_URL:
+        # Nothing is unsafe without it, and what cannot work without it says so.
+        return [checks.Warning("PUBLIC_URL is missing.", hint=hint, id="config.W007")]
+    return [checks.Error("PUBLIC_URL is not an https address.", hint=hint, id="config.E007")]

@@ -5,10 +5,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.servers.processes import ROOT
+
+
+def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from config import settings; print(settings.{name})"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "VAR_DIR": str(folder), **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -24,13 +39,19 @@ from tests.servers.processes import ROOT
 )
 def test_what_it_is_without_being_told(tmp_path, given, environment):
     told = {name: value.replace("{folder}", str(tmp_path)) for name, value in given.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", "from config import settings; print(settings.ENVIRONMENT)"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), **told},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout == f"{environment}\n", done.stderr
+    assert told_by_the_settings("ENVIRONMENT", folder=tmp_path, given=told) == environment
+
+
+@pytest.mark.parametrize(
+    ("given", "for_https_only"),
+    [
+        ({"ENVIRONMENT": "production"}, "True"),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "https://slots.example.org"}, "True"),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "http://127.0.0.1:8000"}, "False"),
+        ({}, "False"),
+    ],
+)
+def test_cookies_of_a_production_are_for_https_unless_it_is_reached_otherwise(
+    tmp_path, given, for_https_only
+):
+    assert told_by_the_settings("SESSION_COOKIE_SECURE", folder=tmp_path, given=given) == for_https_only

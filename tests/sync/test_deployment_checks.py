@@ -47,7 +47,6 @@ def test_a_safe_production_passes():
         ("config.E005", {"ALLOWED_HOSTS": []}),
         ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org", "*"]}),
         ("config.E006", {"REDIS_URL": ""}),
-        ("config.E007", {"PUBLIC_URL": ""}),
         ("config.E007", {"PUBLIC_URL": "http://slots.example.org"}),
     ],
 )
@@ -64,6 +63,11 @@ def test_an_unsafe_setting_is_an_error_with_a_hint_and_without_its_secret(identi
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "http://[::1]:8000", "http://localhost"])
 def test_what_does_not_leave_this_machine_needs_no_tls(address):
     assert found(PUBLIC_URL=address) == []
+
+
+def test_a_production_may_start_before_it_says_where_it_is_reached():
+    (warning,) = found(PUBLIC_URL="")
+    assert (warning.id, warning.is_serious()) == ("config.W007", False)
 
 
 def test_two_keys_are_fine_while_rotating():

@@ -79,7 +79,9 @@ class Command(JsonCommand):
             if options["demo"]
             else None
         )
-        env = {"PUBLIC_URL": address.url, **os.environ, "VAR_DIR": str(settings.VAR_DIR)}
+        env = {**os.environ, "VAR_DIR": str(settings.VAR_DIR)}
+        if not (settings.PUBLIC_URL or settings.IS_PRODUCTION):
+            env["PUBLIC_URL"] = address.url
         with ProcessTree(log_dir=settings.VAR_DIR / "log") as tree:
             if not settings.REDIS_URL:
                 env["REDIS_URL"] = embedded_server.start_valkey(
