@@ -59,6 +59,7 @@ PAGES_PER_BATCH = 30
 PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
 AT_ONCE = 30  # what an hour usually brings need not wait
 ASK_SECONDS = 90.0
+ACCESSES = (failures.ACCESS, failures.RECONCILE_ACCESS)
 MOST_FETCHED = 300
 
 Scope = ReconciliationRun.Scope
@@ -487,14 +488,14 @@ class _Run:
         )
         rows = SyncFailure.objects.filter(
             Q(failure_type__in=about_bookings) & ~Q(calcom_booking_id="")
-            | Q(subject=failures.RECONCILE_ACCESS),
+            | self.tickets.about_reading(own_key=bool(self.own_key)),
             company=self.company,
             status__in=OPEN_STATUSES,
         )
         if self.dry_run:
             return
         open_ones = list(rows.filter(last_seen_at__lt=self.now).order_by("last_seen_at")[:MOST_FETCHED])
-        for failure in [each for each in open_ones if each.subject == failures.RECONCILE_ACCESS]:
+        for failure in [each for each in open_ones if each.subject in ACCESSES]:
             self.tickets.close(failure, "Cal.com shows its bookings again.")
             open_ones.remove(failure)
         uids = [failure.calcom_booking_id for failure in open_ones]

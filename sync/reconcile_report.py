@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import Q
+
 from booking import failures
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.models import OPEN_STATUSES, Appointment, SyncFailure
@@ -106,10 +108,19 @@ class Tickets:
             failure_type=SyncFailure.Type.CONFIG_ERROR,
             subject=failures.RECONCILE_ACCESS if own_key else failures.ACCESS,
             message=f"Cal.com refuses to show bookings: {error.message}",
-            details={"status": error.status},
+            details={"status": error.status, "when_reading": True},
             needs_person=True,
         )
         self.report.opened += failure.occurrences == 1
+
+    @staticmethod
+    def about_reading(*, own_key: bool) -> Q:
+        """The tickets that are gone once the listing is read to its end. That a key may read is no proof that
+        it may book, so what a booking ran into is not among them.
+        """
+        about_own_key = Q(subject=failures.RECONCILE_ACCESS)
+        about_the_callers = Q(subject=failures.ACCESS, error_details__when_reading=True)
+        return about_own_key if own_key else about_own_key | about_the_callers
 
     def close(self, failure: SyncFailure, note: str) -> None:
         self.report.closed += failures.resolve(SyncFailure.objects.filter(pk=failure.pk), note=note)

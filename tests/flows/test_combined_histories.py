@@ -541,3 +541,22 @@ def test_an_appointment_in_another_zone_is_found_by_the_day_on_which_it_is_told(
     utc = at(12).astimezone(dt.UTC).isoformat()
     for words in (told[:10], told, utc):
         assert cancel(there, day=words, reason=words).code == "cancelled", words
+
+
+def test_a_key_that_could_not_read_closes_its_ticket_when_it_can_though_nobody_books(calcom, salon, run):
+    key = salon.calcom_api_key
+    salon.calcom_api_key = "cal_revoked"
+    salon.save()
+    assert run()[0] == 2
+    assert open_failures().get().failure_type == "config_error"
+    salon.calcom_api_key = key
+    salon.save()
+    assert run()[0] == 0
+    assert not open_failures().exists()
+
+
+def test_a_key_that_reads_and_may_not_book_keeps_its_ticket(calcom, salon, phone, run):
+    calcom.faults.refuse("PermissionsGuard - this key may not book", status=403)
+    assert phone().book(at(10)).code == "unavailable"
+    run()
+    assert open_failures().get().failure_type == "config_error"
