@@ -26,6 +26,7 @@ from booking.serializers import (
     CheckAvailabilitySerializer,
     ListAppointmentsSerializer,
     ListServicesSerializer,
+    NumberField,
     RequestCallbackSerializer,
     RescheduleAppointmentSerializer,
 )
@@ -181,13 +182,18 @@ def _schemas() -> Json:
         schemas[_arguments_name(name)] = {
             "type": "object",
             "properties": {
-                field: {"type": ["string", "null"], **_described(getattr(content, "help_text", None))}
+                field: {"type": _types(content), **_described(getattr(content, "help_text", None))}
                 for field, content in fields.items()
             },
             # Language models add arguments of their own, such as execution_message.
             "additionalProperties": True,
         }
     return schemas
+
+
+def _types(field: Any) -> list[str]:
+    # An id goes as it came, and in an answer it is a number.
+    return ["integer", "string", "null"] if isinstance(field, NumberField) else ["string", "null"]
 
 
 def _described(text: Any) -> Json:
@@ -243,6 +249,15 @@ SIGNED_BY_CALCOM_PARAMETERS: list[Json] = [
     },
 ]
 INSTANT = {"type": "string", "format": "date-time", "description": "With the branch's offset."}
+SPOKEN = {"type": "string", "description": "As people say it, in the company's language."}
+APPOINTMENT: Json = {
+    "id": {"type": "integer"},
+    "status": {"type": "string", "enum": list(Appointment.Status.values)},
+    "service": {"type": ["string", "null"], "description": "Its slug."},
+    "start": INSTANT,
+    "end": INSTANT,
+    "calcom_booking_uid": {"type": ["string", "null"]},
+}
 
 SCHEMAS: Json = {
     "FunctionAnswer": {
@@ -273,6 +288,12 @@ SCHEMAS: Json = {
                 "minimum": 0,
                 "description": "Of check_availability: how many more are free after the last of the slots.",
             },
+            "appointments": {
+                "type": "array",
+                "items": _reference("ListedAppointment"),
+                "description": "Of list_appointments, the next ones; and where it has to be asked which is "
+                "meant.",
+            },
             "services": {
                 "type": "array",
                 "items": _reference("Service"),
@@ -290,15 +311,13 @@ SCHEMAS: Json = {
     },
     "Appointment": {
         "type": "object",
-        "required": ["id", "status", "service", "start", "end", "calcom_booking_uid"],
-        "properties": {
-            "id": {"type": "integer"},
-            "status": {"type": "string", "enum": list(Appointment.Status.values)},
-            "service": {"type": ["string", "null"], "description": "Its slug."},
-            "start": INSTANT,
-            "end": INSTANT,
-            "calcom_booking_uid": {"type": ["string", "null"]},
-        },
+        "required": list(APPOINTMENT),
+        "properties": APPOINTMENT,
+    },
+    "ListedAppointment": {
+        "type": "object",
+        "required": [*APPOINTMENT, "spoken"],
+        "properties": {**APPOINTMENT, "spoken": SPOKEN},
     },
     "Slot": {
         "type": "object",
@@ -306,7 +325,7 @@ SCHEMAS: Json = {
         "properties": {
             "slot_id": {"type": "string", "description": "Signed, and expires. For book_appointment."},
             "start": INSTANT,
-            "spoken": {"type": "string", "description": "As people say it, in the company's language."},
+            "spoken": SPOKEN,
             "person": {"type": "string", "description": "Whose slot it is, where the service has a person."},
         },
     },

@@ -172,6 +172,20 @@ def test_what_functions_answer_is_what_is_described(document, phone, calcom):  #
         "collect_appointment_data", other.ask("collect_appointment_data"), "unknown_service", "ambiguous"
     )
     answered("book_appointment", other.ask("cancel_the_world"), "invalid_request")
+    answered("list_appointments", line.ask("list_appointments"), "ok")
+    line.book(at(12))
+    listed = line.ask("list_appointments")
+    answered("list_appointments", listed, "ok")
+    assert len(listed.body["appointments"]) == 2
+    answered("cancel_appointment", line.ask("cancel_appointment"), "ambiguous")
+    first = listed.body["appointments"][0]["id"]
+    taken_by = Draft202012Validator(document["components"]["schemas"]["RescheduleAppointmentArguments"])
+    assert taken_by.is_valid({"appointment": first}), "an id goes as it came"
+    moved = line.ask("reschedule_appointment", appointment=first, new_start=at(13).isoformat())
+    answered("reschedule_appointment", moved, "rescheduled")
+    answered("cancel_appointment", line.ask("cancel_appointment", appointment=first), "cancelled")
+    answered("cancel_appointment", line.ask("cancel_appointment", appointment=999), "not_found")
+    answered("request_callback", line.ask("request_callback", reason="The bill"), "callback_noted")
     calcom.faults.server_error(commit=False, status=503, times=None)
     answered("book_appointment", other.book(at(15)), "checking", "unavailable")
     calcom.faults.restore()
