@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import DatabaseError, ProgrammingError
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_date, parse_datetime
 
@@ -72,7 +72,10 @@ class OpsCommand(JsonCommand):
             return self.work(**options)
         except DatabaseError as error:
             why = mask_text(str(error).strip().partition("\n")[0])
-            raise CannotWork(f"The database cannot be used: {why}") from error
+            remedy = (
+                " Run `migrate` first." if isinstance(error, ProgrammingError) or "no such" in why else ""
+            )
+            raise CannotWork(f"The database cannot be used: {why}.{remedy}") from error
 
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
         """Raises CannotWork."""

@@ -20,6 +20,7 @@ def test_a_database_that_is_away(run_manage, command):
     done = run_manage(*command, "--json", env=gone)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "The database cannot be used" in json.loads(done.stdout)["error"]
+    assert "migrate" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "The database cannot be used" in done.stderr
 
@@ -29,6 +30,7 @@ def test_a_database_without_tables(run_manage, tmp_path, command):
     done = run_manage(*command, env={"DATABASE_URL": f"sqlite:///{tmp_path / 'empty.sqlite3'}"})
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no such table" in done.stderr
+    assert "Run `migrate` first." in done.stderr
 
 
 def test_a_setting_that_cannot_be(run_manage):
