@@ -5,6 +5,8 @@ The message carries the failure's number, type and company, never what was said 
 
 from __future__ import annotations
 
+from functools import partial
+
 import requests
 from celery import current_app
 from django.conf import settings
@@ -18,23 +20,29 @@ SECONDS = 10
 
 
 def announce(failure: SyncFailure) -> None:
-    """Once the failure is committed, have a worker send the alert. The open row is what counts, so a broker
-    that is down costs the alert and nothing else.
+    """Once the failure is committed, have a worker send the alerts, each by itself: a mail server that is
+    away is no obstacle to the chat. The open row is what counts, so a broker that is down costs the alerts
+    and nothing else.
     """
-    if not (settings.ALERT_EMAIL or settings.ALERT_WEBHOOK_URL):
-        return
-    transaction.on_commit(
-        lambda: current_app.send_task("booking.tasks.send_alert", kwargs={"failure_id": failure.pk}),
-        robust=True,
-    )
+    ways = {"email": settings.ALERT_EMAIL, "webhook": settings.ALERT_WEBHOOK_URL}
+    for way in [way for way, address in ways.items() if address]:
+        transaction.on_commit(
+            partial(
+                current_app.send_task,
+                "booking.tasks.send_alert",
+                kwargs={"failure_id": failure.pk, "way": way},
+            ),
+            robust=True,
+        )
 
 
-def send(failure_id: int) -> None:
+def send(failure_id: int, *, way: str) -> None:
+    """`way` is `email` or `webhook`. Raises OSError."""
     failure = without_secrets(SyncFailure.objects.all(), paths=("company",)).get(pk=failure_id)
     title = f"Slotkeeper: {failure.get_failure_type_display()} ({failure.company.slug}, no. {failure.pk})"
     url = f"{settings.PUBLIC_URL.rstrip('/')}/admin/booking/syncfailure/{failure.pk}/change/"
-    if settings.ALERT_EMAIL:
+    if way == "email":
         send_mail(title, f"{title}\n{url}\n", None, [settings.ALERT_EMAIL])
-    if settings.ALERT_WEBHOOK_URL:
+    else:
         answer = requests.post(settings.ALERT_WEBHOOK_URL, json={"text": f"{title} {url}"}, timeout=SECONDS)
         answer.raise_for_status()

@@ -11,5 +11,5 @@ def settle_unknown_attempts() -> None:
 
 
 @shared_task(name="booking.tasks.send_alert", autoretry_for=(OSError,), retry_backoff=True, max_retries=5)
-def send_alert(*, failure_id: int) -> None:
-    alerts.send(failure_id)
+def send_alert(*, failure_id: int, way: str) -> None:
+    alerts.send(failure_id, way=way)

@@ -37,8 +37,9 @@ def received():
 
 
 @pytest.fixture
-def worker_settings(received):
-    return {"ALERT_WEBHOOK_URL": received[1]}
+def worker_settings(received, request):
+    barred = {"ALERT_EMAIL": "ops@example.org", "EMAIL_URL": "smtp://127.0.0.1:9"}
+    return {"ALERT_WEBHOOK_URL": received[1], **(barred if hasattr(request, "param") else {})}
 
 
 def test_a_new_ticket_alerts_ops_once_and_names_nobody(
@@ -58,6 +59,20 @@ def test_a_new_ticket_alerts_ops_once_and_names_nobody(
     assert f"no. {failure.pk}" in texts[0]
     assert f"/admin/booking/syncfailure/{failure.pk}/change/" in texts[0]
     assert "Weber" not in texts[0]
+
+
+@pytest.mark.parametrize("worker_settings", ["barred"], indirect=True)
+def test_an_e_mail_that_cannot_be_sent_keeps_no_alert_from_the_chat(
+    calcom, phone, settings, received, celery_worker_process
+):
+    texts, settings.ALERT_WEBHOOK_URL = received
+    settings.ALERT_EMAIL = "ops@example.org"
+    calcom.faults.refuse("Something nobody has seen before.", times=None)
+    assert phone().book(at(10)).code == "unavailable"
+    until = time.monotonic() + 20
+    while not texts and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(texts) == 1
 
 
 def test_beat_runs_the_completer_every_half_minute():
