@@ -8,7 +8,7 @@ Values that can be read but are dangerous are system checks (`sync/deployment_ch
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 
@@ -338,9 +338,11 @@ EMAIL_BACKEND = (
 )
 EMAIL_HOST = _mail.hostname or "localhost"
 EMAIL_PORT = _mail.port or (465 if _mail.scheme == "smtps" else 25)
-EMAIL_HOST_USER = _mail.username or ""
-EMAIL_HOST_PASSWORD = _mail.password or ""
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
 EMAIL_USE_SSL = _mail.scheme == "smtps"
+# No password goes over the network in the clear: smtp:// begins TLS before it logs in.
+EMAIL_USE_TLS = bool(EMAIL_HOST_USER) and not EMAIL_USE_SSL
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("FROM_EMAIL", default="slotkeeper@localhost")
 

@@ -43,6 +43,23 @@ def test_what_it_is_without_being_told(tmp_path, given, environment):
 
 
 @pytest.mark.parametrize(
+    ("url", "how"),
+    [
+        (
+            "smtp://ops%40example.org:p%40ss%2Fword@mail.example.org:587",
+            "True False ops@example.org p@ss/word",
+        ),
+        ("smtps://ops:word@mail.example.org", "False True ops word"),
+        ("smtp://127.0.0.1:25", "False False  "),
+    ],
+)
+def test_no_password_goes_to_a_mail_server_in_the_clear(tmp_path, url, how):
+    names = ("EMAIL_USE_TLS", "EMAIL_USE_SSL", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD")
+    told = [told_by_the_settings(name, folder=tmp_path, given={"EMAIL_URL": url}) for name in names]
+    assert " ".join(told) == how
+
+
+@pytest.mark.parametrize(
     ("given", "for_https_only"),
     [
         ({"ENVIRONMENT": "production"}, "True"),
