@@ -21,6 +21,7 @@ from tests.factories import BookingAttemptFactory, CompanyFactory, ServiceFactor
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
+from tests.flows.test_promises import deliver_raw
 
 Status = Appointment.Status
 pytestmark = pytest.mark.usefixtures("announced")
@@ -270,6 +271,27 @@ def test_the_one_time_password_of_a_request_is_never_stored(calcom, salon, phone
     work()
     stored.refresh_from_db()
     assert stored.status == "processed"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    ['"title": "Cut \\ud83d"', '"title": "a\\u0000b"', f'"x": {"[" * 900}{"]" * 900}', f'"x": 1{"0" * 400}'],
+    ids=["half an emoji", "NUL", "deep", "huge"],
+)
+@pytest.mark.parametrize("name", ["oneTimePassword", "\\u006fneTimePassword"])
+def test_whatever_stands_beside_it_and_however_it_is_written_the_one_time_password_is_never_stored(
+    salon, work, name, beside
+):
+    body = (
+        f'{{"triggerEvent": "BOOKING_REQUESTED", "payload": {{"uid": "u1", "{name}": "s3cret", {beside}}}}}'
+    )
+    deliver_raw(salon, body.encode())
+    stored = WebhookEvent.objects.get()
+    assert "s3cret" not in stored.body
+    assert json.loads(stored.body)["payload"]["uid"] == "u1"
+    work(seconds=60)
+    stored.refresh_from_db()
+    assert stored.status == "ignored"
 
 
 def test_a_no_show_and_the_end_of_a_meeting_are_followed(calcom, salon, phone, work):

@@ -32,7 +32,10 @@ from tests.flows.phone import at
 
 
 def deliver(company, body):
-    raw = json.dumps(body).encode()
+    deliver_raw(company, json.dumps(body).encode())
+
+
+def deliver_raw(company, raw):
     signed = hmac.new(company.calcom_webhook_secret.encode(), raw, hashlib.sha256).hexdigest()
     response = Client().post(
         f"/hooks/{company.endpoint_id}/calcom",
