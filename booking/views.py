@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 import structlog
 from django.conf import settings
+from django.db import DatabaseError
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
@@ -25,7 +26,7 @@ from booking.outcomes import Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature
 from calls.hook_view import HookView, parsed
-from calls.models import Call
+from calls.models import Call, FunctionCall
 from calls.retell.payloads import FunctionRequest, read_function_request
 from customers.models import Company
 
@@ -50,8 +51,7 @@ class FunctionView(HookView):
             call_id_header=request.META.get("HTTP_X_RETELL_CALL_ID"),
         )
         key = function_calls.request_key(company_id=company.pk, request=asked)
-        before = function_calls.earlier(key)
-        answer = before and replays.repeated_answer(before, now=timezone.now())
+        before, answer = _answered_before(key)
         call = None
         if not answer:
             call, answer = _work(company, asked, deadline=deadline)
@@ -77,6 +77,20 @@ class FunctionView(HookView):
             replayed=answer["replayed"],
         )
         return HttpResponse(orjson.dumps(answer), content_type="application/json")
+
+
+def _answered_before(key: str) -> tuple[FunctionCall | None, dict[str, Any] | None]:
+    """The row of the first such request, and its answer if that still is the answer. Raises nothing: worked
+    anew, a repeat finds what the first one did.
+    """
+    before = None
+    try:
+        before = function_calls.earlier(key)
+        if before is not None:
+            return before, replays.repeated_answer(before, now=timezone.now())
+    except DatabaseError as error:
+        logger.error("function_call.not_looked_up", error=type(error).__name__)
+    return before, None
 
 
 def _work(

@@ -378,6 +378,32 @@ def test_a_layer_that_only_logs_still_does_not_let_a_foreign_booking_in(calcom, 
     verdict()
 
 
+@pytest.fixture
+def without_answers(transactional_db: None) -> Iterator[None]:
+    """The table of earlier answers is not there: somebody is at work on it."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE function_calls RENAME TO function_calls_away")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE function_calls_away RENAME TO function_calls")
+
+
+def test_without_the_table_of_earlier_answers_callers_are_answered_and_nothing_is_booked_twice(
+    calcom, phone, without_answers
+):
+    caller = phone()
+    answers = [caller.book(at(10)), caller.book(at(10)), caller.ask("list_appointments")]
+    assert [(answer.status, answer.code) for answer in answers] == [
+        (200, "booked"),
+        (200, "booked"),
+        (200, "ok"),
+    ]
+    assert answers[0].uid == answers[1].uid
+    assert len(calcom.requests("create")) == 1
+
+
 # --- The database goes away ---------------------------------------------------------------------------------
 
 
