@@ -410,7 +410,7 @@ def _query_value(value: str | int | datetime) -> str:
 def _retry_after(response: requests.Response) -> float:
     # X-RateLimit-Reset-<name of the limit>: seconds left, not a Unix time. There is no Retry-After.
     for name, value in response.headers.items():
-        if name.lower().startswith("x-ratelimit-reset") and value.isdigit():
+        if name.lower().startswith("x-ratelimit-reset") and value.isdecimal():
             return float(value)
     return BLOCK_SECONDS
 
