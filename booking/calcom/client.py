@@ -388,12 +388,13 @@ def _page_in(answer: tuple[dict[str, Any], bytes]) -> Page:
 
 
 def _slots_in(body: dict[str, Any]) -> list[datetime]:
-    if not isinstance(body["data"], dict):
+    days = body["data"]
+    if not isinstance(days, dict) or not all(isinstance(day, list) for day in days.values()):
         raise Unreadable("slots are grouped by day")
     return [
         read_instant(slot.get("start") if isinstance(slot, dict) else slot)
-        for day in body["data"].values()
-        for slot in (day if isinstance(day, list) else ())
+        for day in days.values()
+        for slot in day
     ]
 
 
