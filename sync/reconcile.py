@@ -20,14 +20,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import orjson
 import structlog
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from booking import completer, database_errors, failures, follow, gone, lookup
-from booking.calcom.client import Page
+from booking.calcom.client import Page, json_in
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -657,5 +656,5 @@ def _compared(
 def _find(uids: set[str], kept: list[bytes]) -> dict[str, dict[str, Any]]:
     if not uids:
         return {}
-    bookings = (booking for page in kept for booking in orjson.loads(page)["data"])
+    bookings = (booking for page in kept for booking in json_in(page)["data"])
     return {booking["uid"]: booking for booking in bookings if booking["uid"] in uids}

@@ -38,6 +38,7 @@ from booking.calcom.objects import (
     read_instant,
 )
 from booking.calcom.transport import CutOff, NotSent, exchange
+from calls.retell.payloads import read_json, storable
 
 BOOKINGS = "2024-08-13"
 SLOTS = "2024-09-04"
@@ -54,10 +55,21 @@ BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minut
 T = TypeVar("T")
 
 
+def json_in(content: bytes) -> Any:
+    """The JSON value in an answer, in words that a database can hold. Raises ValueError.
+
+    Names and titles are anybody's: half an emoji, where JavaScript has cut one in two, or U+0000 in one
+    booking must not hide the others of its page.
+    """
+    if b"\\u" not in content:
+        return orjson.loads(content)
+    return storable(read_json(content))
+
+
 def json_of(response: requests.Response) -> Any:
     try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
+        body = json_in(response.content)
+    except ValueError:
         raise Unreadable("not JSON") from None
     if not isinstance(body, dict) or "data" not in body:
         raise Unreadable("no data")
@@ -360,8 +372,8 @@ def _error_for(response: requests.Response, *, changing: bool) -> CalcomError:
 def _message_of(response: requests.Response) -> tuple[str, bool]:
     """The sentence in either of Cal.com's two error envelopes, and whether it was Cal.com that spoke."""
     try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
+        body = json_in(response.content)
+    except ValueError:
         return f"HTTP {response.status_code} without a readable body", False
     if isinstance(body, dict):
         error = body.get("error")
