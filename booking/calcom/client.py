@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import orjson
 import requests
@@ -28,6 +29,7 @@ from booking.calcom.errors import (
     CalcomUnavailable,
     OutcomeUnknown,
     RateLimited,
+    UnreadableAnswer,
 )
 from booking.calcom.objects import (
     Booking,
@@ -119,7 +121,7 @@ class CalcomClient:
         The reason is required of a host, and our key is the host's. Raises CalcomError; cancelling twice is
         CalcomRefused with ALREADY_CANCELLED.
         """
-        return self._change(f"/bookings/{uid}/cancel", {"cancellationReason": reason}, deadline=deadline)
+        return self._change(f"{_path_of(uid)}/cancel", {"cancellationReason": reason}, deadline=deadline)
 
     def reschedule_booking(self, uid: str, *, start: datetime, reason: str, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/reschedule-a-booking
@@ -128,13 +130,13 @@ class CalcomClient:
         was asked for: Cal.com has answered 201 with another booking and moved nothing. Raises CalcomError.
         """
         body = {"start": _query_value(start), "reschedulingReason": reason}
-        return self._change(f"/bookings/{uid}/reschedule", body, deadline=deadline)
+        return self._change(f"{_path_of(uid)}/reschedule", body, deadline=deadline)
 
     def get_booking(self, uid: str, *, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Raises BookingNotFound,
         CalcomError.
         """
-        return self.ask(f"/bookings/{uid}", version=BOOKINGS, read=_booking_in, deadline=deadline)
+        return self.ask(_path_of(uid), version=BOOKINGS, read=_booking_in, deadline=deadline)
 
     def find_booking(self, uid: str, *, deadline: Deadline) -> Booking | None:
         """The same, None where Cal.com says that there is no such booking. Raises CalcomError."""
@@ -147,15 +149,12 @@ class CalcomClient:
         """https://cal.com/docs/api-reference/v2/bookings/get-all-bookings
 
         Yields bookings of every status, page after page, until a page is short: the totals Cal.com states are
-        wrong under some filters. Raises CalcomError; what was yielded before is then only a part.
+        wrong under some filters. What cannot be read is left out if it is none of ours. Raises CalcomError;
+        what was yielded before is then only a part.
         """
         seen: set[str] = set()
         for page in self.list_pages(deadline=deadline, **filters):
-            try:
-                bookings = [read_booking(item) for item in page.bookings]
-            except Unreadable as error:
-                raise CalcomUnavailable(f"Cal.com's answer is unreadable: {error}.") from None
-            for booking in bookings:
+            for booking in _readable(page.bookings):
                 if booking.uid not in seen:  # pages move under our feet while we read them
                     seen.add(booking.uid)
                     yield booking
@@ -302,10 +301,13 @@ class CalcomClient:
         except (NotSent, CutOff) as error:
             raise CalcomUnavailable(f"Cal.com could not be asked ({error}).") from None
         _raise_for_status(response, changing=False)
+        kind: type[CalcomUnavailable] = CalcomUnavailable
         try:
-            return read(decode(response))
+            answer = decode(response)
+            kind = UnreadableAnswer
+            return read(answer)
         except Unreadable as error:
-            raise CalcomUnavailable(
+            raise kind(
                 f"Cal.com's answer is unreadable: {error}.",
                 status=response.status_code,
                 request_id=_request_id(response),
@@ -388,6 +390,19 @@ def _booking_in(body: dict[str, Any]) -> Booking:
     return read_booking(body["data"])
 
 
+def _readable(items: list[dict[str, Any]]) -> list[Booking]:
+    """One booking that nobody can read hides none of the others, unless it may be what is looked for."""
+    bookings = []
+    for item in items:
+        try:
+            bookings.append(read_booking(item))
+        except Unreadable as error:
+            metadata = item.get("metadata")
+            if not isinstance(metadata, dict) or "attempt_id" in metadata:
+                raise UnreadableAnswer(f"Cal.com's answer is unreadable: {error}.") from None
+    return bookings
+
+
 def _page_in(answer: tuple[dict[str, Any], bytes]) -> Page:
     body, raw = answer
     # A version header unknown to the server is answered in the form of an old version, filters ignored.
@@ -412,6 +427,10 @@ def _slots_in(body: dict[str, Any]) -> list[datetime]:
 
 def _event_type_in(body: dict[str, Any]) -> EventType:
     return read_event_type(body["data"])
+
+
+def _path_of(uid: str) -> str:
+    return f"/bookings/{quote(uid, safe='')}"
 
 
 def _query_value(value: str | int | datetime) -> str:

@@ -3,7 +3,8 @@
     CalcomError ── CalcomRefused         a definite no, with a reason                failure_mode "permanent"
                 ├─ CalcomMisconfigured   our key, event type or request is wrong     "config": ops must act
                 ├─ CalcomUnavailable     nothing happened there, or nothing was learned   "transient"
-                │    └─ RateLimited      … and when to come back
+                │    ├─ RateLimited      … and when to come back
+                │    └─ UnreadableAnswer of this one thing; it can be asked about others
                 └─ OutcomeUnknown        it may have happened: look before acting    "unknown"
 
 Cal.com has no machine-readable code for most of this: only a status and an English sentence. The sentences
@@ -78,6 +79,12 @@ class RateLimited(CalcomUnavailable):
     ) -> None:
         super().__init__(message, status=status, request_id=request_id)
         self.retry_after = retry_after
+
+
+class UnreadableAnswer(CalcomUnavailable):
+    """Cal.com has answered, and what it says of the thing asked about cannot be read. It can be asked about
+    others all the same.
+    """
 
 
 class OutcomeUnknown(CalcomError):

@@ -9,6 +9,12 @@ from typing import Any
 
 from customers.years import FIRST_YEAR, LAST_YEAR
 
+# Every word Cal.com has for what becomes of a booking. Any other one says neither that it stands nor that it
+# does not.
+STATUSES = frozenset({"accepted", "pending", "awaiting_host", "cancelled", "rejected"})
+LONGEST_UID = 128  # of our columns; Cal.com's have 22 characters
+_LARGEST_NUMBER = 2**63 - 1  # of our columns
+
 
 class Unreadable(ValueError):
     """An answer without the fields it must have."""
@@ -96,16 +102,16 @@ def read_booking(data: Any) -> Booking:
     """One booking of an answer; raises Unreadable."""
     if not isinstance(data, dict):
         raise Unreadable(f"a booking is an object, not {type(data).__name__}")
-    uid = data.get("uid")
-    if not isinstance(uid, str) or not uid or len(uid) > 128:
+    uid = _uid(data.get("uid"))
+    if not uid:
         raise Unreadable("a booking without uid")
-    attendees = [a for a in data.get("attendees") or [] if isinstance(a, dict)]
+    attendees = _objects(data.get("attendees"))
     event_type = data.get("eventType")
     event_type_id = event_type.get("id") if isinstance(event_type, dict) else None
     return Booking(
         id=_integer(data.get("id")),
         uid=uid,
-        status=_text(data.get("status")).lower(),
+        status=_status(data.get("status")),
         start=read_instant(data.get("start")),
         end=read_instant(data.get("end")),
         event_type_id=_integer(data.get("eventTypeId")) or _integer(event_type_id),
@@ -121,8 +127,8 @@ def read_booking(data: Any) -> Booking:
             )
             for a in attendees
         ),
-        rescheduled_from_uid=_text(data.get("rescheduledFromUid")),
-        rescheduled_to_uid=_text(data.get("rescheduledToUid")),
+        rescheduled_from_uid=_uid(data.get("rescheduledFromUid")),
+        rescheduled_to_uid=_uid(data.get("rescheduledToUid")),
     )
 
 
@@ -132,7 +138,7 @@ def read_event_type(data: Any) -> EventType:
         raise Unreadable("an event type without id")
     confirmation = data.get("confirmationPolicy")
     seats = data.get("seats")
-    fields = [f for f in data.get("bookingFields") or [] if isinstance(f, dict)]
+    fields = _objects(data.get("bookingFields"))
     email = next((f for f in fields if f.get("slug") == "email" or f.get("type") == "email"), {})
     phone = next((f for f in fields if f.get("slug") == "attendeePhoneNumber"), {})
     length = _integer(data.get("lengthInMinutes")) or 0
@@ -174,8 +180,28 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _status(value: Any) -> str:
+    status = _text(value).strip().lower()
+    if status not in STATUSES:
+        raise Unreadable("a status nobody knows")
+    return status
+
+
+def _uid(value: Any) -> str:
+    """Blank where there is none."""
+    uid = _text(value)
+    if len(uid) > LONGEST_UID or not uid.isprintable():
+        raise Unreadable("a uid that is none")
+    return uid
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= _LARGEST_NUMBER else None
 
 
 def _minutes(value: Any) -> int:

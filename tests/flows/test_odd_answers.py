@@ -4,18 +4,97 @@ that cannot be stored. Nothing is concluded from what cannot be read, and it hid
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from booking.models import Appointment
-from tests.flows.phone import at
+from booking.models import Appointment, BookingAttempt, SyncFailure
+from booking.models.sync_failure import OPEN_STATUSES
+from tests.flows.phone import at, cancel, move
+
+NO_STATUS: tuple[Any, ...] = (None, 7, "", "confirmed", "canceled", ["accepted"])
+STRANGE: tuple[dict[str, Any], ...] = (
+    {"attendees": 5},
+    {"attendees": True},
+    {"attendees": "Anna"},
+    {"id": 2**63},
+    {"id": 2**64 - 1},
+    {"eventType": [1]},
+    {"hosts": None},
+    {"status": " ACCEPTED "},
+)
 
 
 def with_half_an_emoji(exchange: Any) -> None:
     """As JavaScript writes a text that was cut in the middle of one."""
     answer = exchange.answer
     answer.content = answer.encoded().replace(b"EMOJI", rb"\ud83d")
+
+
+def open_types() -> list[str]:
+    return list(SyncFailure.objects.filter(status__in=OPEN_STATUSES).values_list("failure_type", flat=True))
+
+
+@pytest.mark.parametrize("status", NO_STATUS, ids=repr)
+def test_a_booking_answered_with_a_status_nobody_knows_is_looked_up_and_not_taken_for_cancelled(
+    calcom, phone, verdict, status
+):
+    calcom.faults.add("create", patch={"status": status})
+    assert phone().book(at(10)).code == "booked"
+    assert len(calcom.requests("create")) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("status", NO_STATUS, ids=repr)
+def test_where_nobody_can_tell_whether_it_stands_it_stays_open_and_somebody_is_told(
+    calcom, phone, verdict, settle_later, status
+):
+    for operation in ("create", "list", "get"):
+        calcom.faults.add(operation, patch={"status": status}, times=None)
+    caller = phone()
+    assert caller.book(at(10)).code == "checking"
+    settle_later()
+    assert open_types() == ["network_timeout"]
+    assert caller.book(at(10)).code == "checking"
+    assert len(calcom.requests("create")) == 1
+    assert not calcom.requests("cancel")
+    calcom.faults.clear()
+    settle_later(seconds=3600)
+    assert Appointment.objects.get().status == "scheduled"
+    assert open_types() == []
+    verdict()
+
+
+@pytest.mark.parametrize("odd", STRANGE, ids=repr)
+def test_a_booking_with_something_strange_in_it_is_booked_all_the_same(calcom, phone, verdict, run, odd):
+    for operation in ("create", "list", "get"):
+        calcom.faults.add(operation, patch=odd, times=None)
+    assert phone().book(at(10)).code == "booked"
+    assert run()[0] == 0
+    calcom.faults.clear()
+    verdict()
+
+
+@pytest.mark.parametrize("change", [cancel, lambda caller: move(caller, at(15))], ids=["cancel", "move"])
+def test_a_change_answered_with_a_status_nobody_knows_is_said_to_be_made_only_once_that_is_seen(
+    calcom, booked, verdict, settle_later, change: Callable[..., Any]
+):
+    for operation in ("cancel", "reschedule", "get"):
+        calcom.faults.add(operation, patch={"status": "void"}, times=None)
+    assert change(booked).code == "checking"
+    calcom.faults.clear()
+    settle_later()
+    assert BookingAttempt.objects.latest("pk").state == "succeeded"
+    verdict()
+
+
+def test_an_odd_booking_of_somebody_elses_hides_nothing_from_a_look(calcom, phone, verdict):
+    odd = calcom.web_book("open", start=at(9), silent=True)
+    taken = calcom.web_book("open", start=at(11), silent=True)
+    calcom.faults.add("list", patch={"status": "dreamt"}, times=None)
+    assert phone().book(at(11), customer_name="Ben Kurz").code == "slot_taken"
+    assert {booking.uid for booking in calcom.active_bookings()} == {odd.uid, taken.uid}
 
 
 def test_a_character_no_database_holds_does_not_keep_a_booking_from_being_stored(calcom, phone, verdict):
