@@ -28,7 +28,7 @@ from django.utils import timezone
 from booking import completer, database_errors, failures, follow, gone, lookup
 from booking.calcom.client import Page, json_in
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound, CalcomError
+from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
@@ -282,6 +282,15 @@ class _Run:
                 appointment=Appointment.objects.filter(company=self.company, calcom_booking_uid=uid).first(),
                 details={"found": "moved to nowhere"},
             )
+        except UnreadableAnswer as error:
+            self.report.unreadable += 1
+            self.tickets.open(
+                SyncFailure.Type.STATUS_MISMATCH,
+                uid=uid,
+                message=f"What became of the booking cannot be told. {error.message}",
+                appointment=Appointment.objects.filter(company=self.company, calcom_booking_uid=uid).first(),
+                details={"found": "unreadable"},
+            )
         except DatabaseError as error:
             if database_errors.is_away(error):
                 raise
@@ -503,12 +512,16 @@ class _Run:
         for failure in open_ones:
             uid = failure.calcom_booking_id
             if uid not in equal and uid not in inactive and self.fetched < MOST_FETCHED:
-                booking = self._fetch(uid)
+                try:
+                    booking = self._fetch(uid)
+                    has_been_followed = booking is not None and self._has_been_followed(booking)
+                except UnreadableAnswer:
+                    continue  # whatever it has become, nobody can tell that it is gone
                 if booking is None or not booking.is_active:
                     inactive.add(uid)
                 if booking is None and failure.failure_type in (types.STATUS_MISMATCH, types.TIME_MISMATCH):
                     vanished.add(uid)
-                if booking is not None and self._has_been_followed(booking):
+                if has_been_followed:
                     equal.add(uid)
             doubts_existence = failure.failure_type in (
                 types.ORPHANED_CALCOM,
@@ -535,12 +548,12 @@ class _Run:
         other_uid = failure.error_details.get("other_uid")
         if not other_uid or self.fetched >= MOST_FETCHED:
             return False
-        other = self._fetch(other_uid)
-        if other is None:
-            return True
         try:
+            other = self._fetch(other_uid)
+            if other is None:
+                return True
             end, _ = lookup.end_of_chain(other, client=self.client, deadline=Deadline.after(ASK_SECONDS))
-        except BookingNotFound:
+        except (BookingNotFound, UnreadableAnswer):
             return False
         return not end.is_active or end.uid == failure.calcom_booking_id
 

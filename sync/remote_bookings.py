@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 
 from booking.calcom.client import PAGE, READ_SECONDS, CalcomClient, Decode, json_of
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import BookingNotFound, CalcomError, CalcomMisconfigured, CalcomUnavailable
+from booking.calcom.errors import (
+    BookingNotFound,
+    CalcomError,
+    CalcomMisconfigured,
+    CalcomUnavailable,
+    UnreadableAnswer,
+)
 from booking.calcom.objects import Booking
 from booking.lookup import LONGEST_CHAIN
 from sync.pace import Pace
@@ -73,7 +79,7 @@ class PacedClient(CalcomClient):
                 seconds_each=seconds_each,
                 deadline=Deadline.after(PATIENCE_SECONDS),
             )
-        except BookingNotFound:
+        except (BookingNotFound, UnreadableAnswer):
             self._was_answered()
             raise
         except CalcomError as error:

@@ -118,6 +118,25 @@ def test_half_an_emoji_in_one_title_hides_none_of_the_bookings(calcom, salon, ph
     verdict()
 
 
+def test_one_booking_nobody_can_read_is_a_ticket_and_does_not_stop_the_hourly_run(
+    calcom, salon, booked, run, verdict
+):
+    (odd,) = calcom.active_bookings()
+    fine = calcom.web_book("open", start=at(12), silent=True)
+    calcom.web_cancel(odd.uid, silent=True)
+    number = calcom.faults.add("get", path_contains=odd.uid, patch={"status": "dreamt"}, times=None)
+    for _ in range(2):
+        code, report = run("--full")
+        assert (code, report["companies"]["salon"]["outcome"]) == (1, "complete")
+        assert open_types() == ["status_mismatch"]
+    assert Appointment.objects.filter(calcom_booking_uid=fine.uid).exists()
+    calcom.faults.remove(number)
+    assert run("--full")[0] == 0
+    assert Appointment.objects.get(calcom_booking_uid=odd.uid).status == "cancelled"
+    assert open_types() == []
+    verdict()
+
+
 @pytest.mark.parametrize("day", [None, {}, "free", {"slots": []}], ids=repr)
 def test_days_that_cannot_be_read_are_not_days_without_a_free_slot(calcom, phone, day):
     body = {"status": "success", "data": {at(10).date().isoformat(): day}}
