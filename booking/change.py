@@ -59,7 +59,7 @@ from booking.models import (
 )
 from booking.outcomes import Code, Outcome
 from calls.models import Call
-from customers.database import drop_dead_connections
+from customers.database import drop_dead_connections, waiting_at_most
 from customers.models import Company
 
 Kind = BookingAttempt.Kind
@@ -405,7 +405,8 @@ class _Sending:
         code = Code.CANCELLED if self.attempt.kind == Kind.CANCEL else Code.RESCHEDULED
         for last_try in (False, True):
             try:
-                row = change_outcome.settle(self.attempt, seen, told=code, now=timezone.now())
+                with waiting_at_most(self.deadline.remaining):
+                    row = change_outcome.settle(self.attempt, seen, told=code, now=timezone.now())
             except DatabaseError as error:
                 # It is done there and stays so. The claimed row tells, and the completer will save it.
                 logger.error("change.not_stored", attempt=str(self.attempt.uuid), error=type(error).__name__)

@@ -46,7 +46,7 @@ from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 from booking.outcomes import Code
 from booking.ownership import Asked, Judgement, Layer, Verdict
-from customers.database import drop_dead_connections
+from customers.database import drop_dead_connections, waiting_at_most
 
 RETRY_PAUSE_SECONDS = 0.25
 
@@ -168,9 +168,10 @@ def _store(
     error: DatabaseError | InterfaceError | None = None
     for last_try in (False, True):
         try:
-            appointment = mirror.settle_created(
-                attempt, booking=booking, told=told, now=timezone.now(), answer=_summary(booking)
-            )
+            with waiting_at_most(deadline.remaining):
+                appointment = mirror.settle_created(
+                    attempt, booking=booking, told=told, now=timezone.now(), answer=_summary(booking)
+                )
         except mirror.MovedOn:
             return _already_settled(attempt, booking)
         except (DatabaseError, InterfaceError) as failure:

@@ -67,6 +67,7 @@ class FunctionView(HookView):
                 code=answer["code"],
                 duration_ms=int((time.monotonic() - started) * 1000),
                 now=timezone.now(),
+                waits=deadline.remaining,
             )
         # One telling line per request: these stand in the one that the middleware writes when it is finished.
         structlog.contextvars.bind_contextvars(

@@ -164,6 +164,8 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 _database = DATABASES["default"]
 _database.setdefault("OPTIONS", {})
+# Nobody on the phone waits longer than this for a row that somebody else holds.
+DATABASE_WAIT_SECONDS = 3.0
 _database["ATOMIC_REQUESTS"] = False  # no transaction is open during a request to Cal.com
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     Path(_database["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     # a caller survives a power cut.
     _database["OPTIONS"] |= {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 3,
+        "timeout": DATABASE_WAIT_SECONDS,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON",
     }
     _database["CONN_MAX_AGE"] = None
@@ -201,8 +203,7 @@ else:
         "keepalives_interval": 5,
         "keepalives_count": 2,
         "tcp_user_timeout": 5000,
-        # Nobody on the phone waits longer than this for a row that somebody else holds.
-        "options": "-c lock_timeout=3s",
+        "options": f"-c lock_timeout={DATABASE_WAIT_SECONDS:g}s",
         # What is given in the URL wins.
         **_database["OPTIONS"],
     }

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+SHORTEST_WAIT = 0.3
 
 
 def drop_dead_connections() -> None:
@@ -40,6 +43,30 @@ def transaction_that_may_be_lost() -> Iterator[None]:
         with transaction.atomic():
             _set("SET LOCAL synchronous_commit TO off")
             yield
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Wait no longer than that, if it is less than usual, for what somebody else holds: for whoever has
+    waited for it before, with a caller on the line. Not for use inside of a transaction. Raises what the
+    database raises.
+    """
+    if seconds >= settings.DATABASE_WAIT_SECONDS:
+        yield
+        return
+    milliseconds = int(max(seconds, SHORTEST_WAIT) * 1000)
+    if connection.vendor == "sqlite":
+        usual = int(settings.DATABASE_WAIT_SECONDS * 1000)
+        shorten, restore = f"PRAGMA busy_timeout={milliseconds}", f"PRAGMA busy_timeout={usual}"
+    else:
+        shorten, restore = f"SET lock_timeout TO {milliseconds}", "RESET lock_timeout"
+    _set(shorten)
+    try:
+        yield
+    finally:
+        if connection.connection is not None:  # a new one waits as usual anyway
+            with suppress(DatabaseError, InterfaceError):
+                _set(restore)
 
 
 def _set(what: str) -> None:

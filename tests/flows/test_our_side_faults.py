@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 import redis
 from django.conf import settings as django_settings
@@ -402,6 +406,58 @@ def test_without_the_table_of_earlier_answers_callers_are_answered_and_nothing_i
     ]
     assert answers[0].uid == answers[1].uid
     assert len(calcom.requests("create")) == 1
+
+
+# --- Somebody else holds the database -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def hold(transactional_db: None) -> Iterator[Callable[..., None]]:
+    """Take the calls, on SQLite all there is, and keep them until the test lets go by `hold.let_go`."""
+    with ExitStack() as held:
+
+        def take(_exchange: object = None) -> None:
+            if connection.vendor == "sqlite":
+                somebody: Any = sqlite3.connect(
+                    connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False
+                )
+                somebody.execute("BEGIN IMMEDIATE")
+            else:
+                somebody = psycopg.connect(database_url())
+                somebody.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+            held.callback(somebody.close)
+            held.callback(somebody.rollback)
+
+        take.let_go = held.close  # type: ignore[attr-defined]
+        yield take
+
+
+def test_whoever_waits_for_what_somebody_holds_is_answered_in_time(calcom, phone, verdict, hold):
+    caller = phone()
+    assert caller.book(at(9)).code == "booked"
+    hold()
+    answer = caller.book(at(10))
+    assert (answer.status, answer.code) == (200, "unavailable")
+    assert answer.seconds < 8, f"the answer budget is 8 s, this took {answer.seconds:.1f} s"
+    assert len(calcom.requests("create")) == 1
+    hold.let_go()
+    assert caller.book(at(10)).code == "booked"
+    verdict()
+
+
+def test_what_somebody_holds_when_calcom_says_yes_is_settled_later_and_the_caller_is_answered_in_time(
+    calcom, phone, verdict, settle_later, hold
+):
+    calcom.faults.answer_late(3, call={"before_answer": hold})
+    caller = phone()
+    answer = caller.book(at(10))
+    assert (answer.status, answer.code) == (200, "checking")
+    assert answer.seconds < 8.2, f"the answer budget is 8 s, this took {answer.seconds:.1f} s"
+    hold.let_go()
+    settle_later()
+    assert caller.book(at(10)).code == "booked"
+    assert len(calcom.requests("create")) == 1
+    verdict()
 
 
 # --- The database goes away ---------------------------------------------------------------------------------
