@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from booking.calcom.client import CalcomClient
 from booking.calcom.errors import CalcomMisconfigured
+from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 
 
@@ -9,6 +10,10 @@ def client_for(company: Company) -> CalcomClient:
     """The company's view of Cal.com; the only place that builds one. Raises CalcomMisconfigured without a
     key.
     """
-    if not company.calcom_api_key:
+    try:
+        key = company.calcom_api_key
+    except CannotDecrypt:
+        raise CalcomMisconfigured("This company's Cal.com API key cannot be opened.") from None
+    if not key:
         raise CalcomMisconfigured("This company has no Cal.com API key.")
-    return CalcomClient(base_url=company.calcom_base_url, api_key=company.calcom_api_key)
+    return CalcomClient(base_url=company.calcom_base_url, api_key=key)

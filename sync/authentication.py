@@ -6,8 +6,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from booking.calcom import signature
-from calls.authentication import company_at, read_body, refuse
+from calls.authentication import UNREADABLE_KEY, company_at, read_body, refuse
 from calls.models import WebhookEvent
+from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 
 
@@ -21,7 +22,11 @@ class CalcomSignature(BaseAuthentication):
         body = read_body(request)
         company = company_at(request.parser_context["kwargs"]["endpoint_id"])
         header = request.META.get("HTTP_X_CAL_SIGNATURE_256")
-        if not signature.verify(body, header, secrets=company.calcom_webhook_secrets):
+        try:
+            secrets = company.calcom_webhook_secrets
+        except CannotDecrypt:
+            refuse(company, provider=WebhookEvent.Provider.CALCOM, reason=UNREADABLE_KEY)
+        if not signature.verify(body, header, secrets=secrets):
             reason = {None: "missing", "": "missing", signature.UNSIGNED: "unsigned"}.get(header, "mismatch")
             refuse(company, provider=WebhookEvent.Provider.CALCOM, reason=reason)
         return None, company

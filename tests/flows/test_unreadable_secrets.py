@@ -8,10 +8,11 @@ import json
 
 import pytest
 from django.db import connection
+from django.test import Client
 
 from booking import completer
-from booking.models import Appointment, BookingAttempt
-from calls.models import WebhookEvent
+from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
+from calls.models import RefusedDelivery, WebhookEvent
 from sync import tasks
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
@@ -74,6 +75,46 @@ def test_the_others_deliveries_are_worked(salon, other, calcom, work):
     work()
     assert WebhookEvent.objects.get(company__slug="salon").status == "processed"
     assert WebhookEvent.objects.get(company__slug="aaa").status in ("failed", "received")
+
+
+def lose(column, *, of):
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE companies SET {column} = 'enc1:lost' WHERE slug = %s", [of.slug])
+
+
+@pytest.mark.parametrize("column", ["calcom_webhook_secret", "calcom_reconcile_api_key"])
+def test_a_caller_needs_none_of_the_secrets_that_a_call_has_no_use_for(calcom, salon, phone, column):
+    lose(column, of=salon)
+    assert phone().book(at(10)).code == "booked"
+
+
+def test_without_the_key_of_their_calendar_callers_are_called_back_and_it_is_one_ticket(
+    calcom, salon, phone, caplog
+):
+    assert phone().book(at(9)).code == "booked"
+    lose("calcom_api_key", of=salon)
+    for hour in (10, 11):
+        caller = phone()
+        answer = caller.book(at(hour))
+        assert (answer.status, answer.code) == (200, "unavailable")
+        assert CallbackRequest.objects.filter(call__retell_call_id=caller.call_id).exists()
+    assert phone().ask("list_services").code == "ok"
+    assert phone().ask("check_availability", service="haircut").code == "unavailable"
+    assert SyncFailure.objects.get().failure_type == "config_error"
+    assert len(calcom.requests("create")) == 1
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_signature_that_nobody_can_check_is_refused_and_counted(salon, phone):
+    key = salon.retell_api_key
+    lose("retell_api_key", of=salon)
+    lose("calcom_webhook_secret", of=salon)
+    assert phone().send("list_services", {}, key=key).status == 401
+    told = {"X-Cal-Signature-256": "0" * 64}
+    path = f"/hooks/{salon.endpoint_id}/calcom"
+    assert Client().post(path, b"{}", content_type="application/json", headers=told).status_code == 401
+    refused = RefusedDelivery.objects.values_list("provider", "reason")
+    assert set(refused) == {("retell", "unreadable_key"), ("calcom", "unreadable_key")}
 
 
 def test_provisioning_the_company_again_gives_it_its_secrets_back(calcom, salon, other, phone):
