@@ -25,7 +25,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from booking import completer, database_errors, failures, follow, gone, lookup
+from booking import attempts, completer, database_errors, failures, follow, gone, lookup
 from booking.calcom.client import Page, json_in
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
@@ -361,11 +361,13 @@ class _Run:
         if match.attempt is not None and completer.is_in_flight(match.attempt, now=timezone.now()):
             raise completer.InFlight  # also where nothing may be healed: it is no orphan
         if self.dry_run:
+            _leave_to_its_request(match)
             self._count(self.report.would_heal, repair)
             if otherwise is not None:
                 self.tickets.problem(otherwise, match.booking.uid, f"would {repair}")
             return
         if not self.permission.take(repair):
+            _leave_to_its_request(match)
             self._leave(repair, match, otherwise=otherwise)
             return
         before = both_sides(match)
@@ -614,6 +616,18 @@ class _Run:
     @staticmethod
     def _count(counts: dict[str, int], repair: Repair) -> None:
         counts[str(repair)] = counts.get(str(repair), 0) + 1
+
+
+def _leave_to_its_request(match: Match) -> None:
+    """What a move or a cancellation of ours, that is just being answered, makes different is no difference
+    that lasts. Raises InFlight.
+    """
+    if match.appointment is None:
+        return
+    now = timezone.now()
+    changes = attempts.still_open(match.appointment.attempts.all())
+    if any(completer.is_in_flight(change, now=now) for change in changes):
+        raise completer.InFlight
 
 
 def _is_mirrored(company: Company, booking: Booking, *, now: datetime) -> bool:

@@ -268,6 +268,26 @@ def test_a_booking_that_is_being_answered_is_no_orphan_where_nothing_is_adopted(
     assert not SyncFailure.objects.exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.parametrize("operation", ["reschedule", "cancel"])
+def test_a_change_that_is_being_answered_is_no_difference_where_nothing_is_followed(
+    calcom, booked, run, operation, options
+):
+    Company.objects.update(heal_follow="off")
+    runs = []
+
+    def run_meanwhile(_exchange: object) -> None:
+        runs.append(run(*options))
+        connection.close()
+
+    calcom.faults.add(operation, call={"before_answer": run_meanwhile})
+    answer = cancel(booked) if operation == "cancel" else move(booked, at(14))
+    assert answer.body["success"]
+    code, report = runs[0]
+    assert (code, report["companies"]["salon"]["in_flight"] > 0) == (0, True)
+    assert not SyncFailure.objects.exists()
+
+
 DISORDER = {
     "no backlink": lambda: Call.objects.update(
         appointment=None, appointment_made=False, booking_confirmed=False
