@@ -349,6 +349,8 @@ class _Run:
         )
         if match.kinship is Kinship.OVERTAKEN or match.appointment is None:
             return
+        # The listing names it once more under each uid that it had, or has got.
+        self.looked_at.update((match.booking.uid, *match.former_uids))
         if not follow.differences(match.appointment, match.booking, now=self.now):
             return
         types = SyncFailure.Type

@@ -284,8 +284,16 @@ def test_a_change_that_is_being_answered_is_no_difference_where_nothing_is_follo
     answer = cancel(booked) if operation == "cancel" else move(booked, at(14))
     assert answer.body["success"]
     code, report = runs[0]
-    assert (code, report["companies"]["salon"]["in_flight"] > 0) == (0, True)
+    assert (code, report["companies"]["salon"]["in_flight"]) == (0, 1)
     assert not SyncFailure.objects.exists()
+
+
+def test_a_booking_that_was_moved_is_one_difference_under_however_many_uids(calcom, booked, run):
+    for hour in (12, 14, 16):
+        (booking,) = calcom.active_bookings()
+        calcom.web_reschedule(booking.uid, at(hour), silent=True)
+    report = run("--dry-run")[1]["companies"]["salon"]
+    assert (report["would_heal"], report["left"]) == ({"follow": 1}, 1)
 
 
 DISORDER = {
