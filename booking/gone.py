@@ -18,6 +18,7 @@ from booking.models import (
     Appointment,
     BookingAttempt,
     CallbackRequest,
+    Service,
     SyncFailure,
 )
 
@@ -51,6 +52,13 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     )
     kinds = BookingAttempt.Kind
     changes = [str(kinds.CANCEL), str(kinds.RESCHEDULE)]
+    # That one can be cancelled says nothing of whether one can be booked.
+    about_booking = about_event_types.filter(
+        Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes)
+    )
+    books_it = Service.objects.annotate(event_type=Cast("calcom_event_type_id", CharField())).filter(
+        company=OuterRef("company"), event_type=OuterRef("event_type")
+    )
     return (
         (
             open_rows.filter(subject__startswith=failures.KEY)
@@ -69,11 +77,12 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
             "Bookings go through again.",
         ),
         (
-            # That one can be cancelled says nothing of whether one can be booked.
-            about_event_types.filter(
-                Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes)
-            ).filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
+            about_booking.filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
             "Bookings go through again.",
+        ),
+        (
+            about_booking.filter(~Exists(books_it.filter(is_active=True))),
+            "No service books this event type any more.",
         ),
         *(
             (
