@@ -18,6 +18,7 @@ from booking.models import (
     Appointment,
     BookingAttempt,
     CallbackRequest,
+    FormerUid,
     Service,
     SyncFailure,
 )
@@ -38,6 +39,9 @@ def close_gone() -> int:
 def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
     appointments = Appointment.objects.filter(company=OuterRef("company"), status__in=PROVEN_STATUSES)
+    of_another_uid = FormerUid.objects.filter(
+        appointment__company=OuterRef("company"), appointment__status__in=PROVEN_STATUSES
+    )
     succeeded = BookingAttempt.objects.filter(
         company=OuterRef("company"),
         state=BookingAttempt.State.SUCCEEDED,
@@ -71,6 +75,12 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
                 Exists(appointments.filter(calcom_booking_uid=OuterRef("calcom_booking_id")))
             ),
             "The booking has its appointment.",
+        ),
+        (
+            open_rows.filter(failure_type=SyncFailure.Type.ORPHANED_LOCAL).filter(
+                Exists(of_another_uid.filter(uid=OuterRef("calcom_booking_id")))
+            ),
+            "The appointment stands with another booking by now.",
         ),
         (
             open_rows.filter(subject=failures.ACCESS).filter(Exists(succeeded)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
-from booking.models import CallbackRequest, Service, SyncFailure
+from booking.models import Appointment, CallbackRequest, Service, SyncFailure
+from sync import triage, triage_rules
 from tests.flows.phone import at
 
 OPEN = ("pending", "manual_review")
@@ -33,3 +35,30 @@ def test_a_ticket_about_an_event_type_that_nobody_books_any_more_closes(
     assert run()[0] == 0
     assert not open_failures().exists()
     assert CallbackRequest.objects.get().status == "open", "the caller still waits"
+
+
+# --- A ticket about a booking that vanished
+
+
+def test_a_ticket_about_what_vanished_closes_when_it_is_found_to_have_been_made_again(
+    calcom, booked, run, settle_later, verdict, admin_user
+):
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    run()
+    failure = triage_rules.read_failure(open_failures().get().pk)
+    shown = triage_rules.open_case(failure, user=admin_user, now=timezone.now())
+    calcom.faults.add("create", commit=True, reset=True, hide_for=3600)
+    done = triage.recreate_at_calcom(
+        failure=failure,
+        expected=triage_rules.version_of(failure),
+        user=admin_user,
+        reason="Promised.",
+        seen=shown.remote.fingerprint,
+    )
+    assert not done.is_success, "nobody knows yet"
+    assert open_failures().exists()
+    calcom.clock.advance(3601)
+    settle_later()
+    assert Appointment.objects.get().status == "scheduled"
+    assert not open_failures().exists()
+    verdict()
