@@ -115,11 +115,13 @@ class Tickets:
 
     @staticmethod
     def about_reading(*, own_key: bool) -> Q:
-        """The tickets that are gone once the listing is read to its end. That a key may read is no proof that
-        it may book, so what a booking ran into is not among them.
+        """The tickets that are gone once the listing is read to its end: those that reading has opened, and
+        those about a key that was refused as such. That a key may read is no proof that it may book, so what
+        else a booking ran into is not among them.
         """
         about_own_key = Q(subject=failures.RECONCILE_ACCESS)
-        about_the_callers = Q(subject=failures.ACCESS, error_details__when_reading=True)
+        is_disproved = Q(error_details__when_reading=True) | Q(error_details__status=401)
+        about_the_callers = Q(subject=failures.ACCESS) & is_disproved
         return about_own_key if own_key else about_own_key | about_the_callers
 
     def close(self, failure: SyncFailure, note: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from booking import failures
+from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, CallbackRequest, Service, SyncFailure
 from sync import triage, triage_rules
 from tests.flows.phone import at
@@ -35,6 +37,41 @@ def test_a_ticket_about_an_event_type_that_nobody_books_any_more_closes(
     assert run()[0] == 0
     assert not open_failures().exists()
     assert CallbackRequest.objects.get().status == "open", "the caller still waits"
+
+
+# --- A ticket about the key
+
+
+def replace_key(company, key, **more):
+    for name, value in {"calcom_api_key": key, **more}.items():
+        setattr(company, name, value)
+    company.save()
+
+
+def test_a_ticket_about_a_refused_key_closes_when_bookings_are_listed_with_it(calcom, salon, run):
+    replace_key(salon, "cal_revoked")
+    assert run()[0] == 2
+    assert open_failures().get().subject == failures.ACCESS
+    replace_key(salon, "cal_test_key")
+    assert run()[0] == 0
+    assert not open_failures().exists()
+
+
+def test_what_another_key_is_good_for_says_nothing_of_the_one_that_callers_book_with(
+    calcom, salon, phone, run
+):
+    replace_key(salon, "cal_revoked", calcom_reconcile_api_key="cal_test_key")
+    assert phone().book(at(10)).code == "unavailable"
+    run()
+    assert open_failures().get().subject == failures.ACCESS
+
+
+def test_a_key_that_may_list_and_not_book_is_a_ticket_that_stays(calcom, phone, run):
+    body = api_body(403, "You do not have the permission", "ForbiddenException", "Forbidden")
+    calcom.faults.add("create", commit=False, status=403, body=body)
+    assert phone().book(at(10)).code == "unavailable"
+    run()
+    assert open_failures().get().subject == failures.ACCESS
 
 
 # --- A ticket about a booking that vanished
