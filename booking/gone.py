@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from booking import failures, twins, unmet_wishes
 from booking.models import (
+    OPEN_STATES,
     OPEN_STATUSES,
     PROVEN_STATUSES,
     Appointment,
@@ -21,6 +22,13 @@ from booking.models import (
     FormerUid,
     Service,
     SyncFailure,
+)
+
+# About an appointment: what became of the last request for it could not be found out.
+_OUTCOME_UNKNOWN = (
+    SyncFailure.Type.NETWORK_TIMEOUT,
+    SyncFailure.Type.RATE_LIMIT,
+    SyncFailure.Type.CONFIG_ERROR,
 )
 
 
@@ -42,6 +50,7 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     of_another_uid = FormerUid.objects.filter(
         appointment__company=OuterRef("company"), appointment__status__in=PROVEN_STATUSES
     )
+    still_open = BookingAttempt.objects.filter(appointment=OuterRef("appointment"), state__in=OPEN_STATES)
     succeeded = BookingAttempt.objects.filter(
         company=OuterRef("company"),
         state=BookingAttempt.State.SUCCEEDED,
@@ -75,6 +84,12 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
                 Exists(appointments.filter(calcom_booking_uid=OuterRef("calcom_booking_id")))
             ),
             "The booking has its appointment.",
+        ),
+        (
+            open_rows.filter(failure_type__in=_OUTCOME_UNKNOWN, appointment__isnull=False).filter(
+                ~Exists(still_open)
+            ),
+            "Cal.com was asked, and it is known what became of it.",
         ),
         (
             open_rows.filter(failure_type=SyncFailure.Type.ORPHANED_LOCAL).filter(

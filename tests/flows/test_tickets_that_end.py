@@ -9,7 +9,7 @@ from booking import failures
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, CallbackRequest, Service, SyncFailure
 from sync import triage, triage_rules
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel, move
 
 OPEN = ("pending", "manual_review")
 
@@ -99,3 +99,31 @@ def test_a_ticket_about_what_vanished_closes_when_it_is_found_to_have_been_made_
     assert Appointment.objects.get().status == "scheduled"
     assert not open_failures().exists()
     verdict()
+
+
+# --- A ticket about an outcome that nobody knows
+
+
+def leave_unknown(calcom, caller, settle_later, change, *, seconds=None):
+    """A change without an answer, and Cal.com out of reach until long after."""
+    operation = {cancel: "cancel", move: "reschedule"}[change]
+    calcom.faults.timeout_before_commit(operation=operation)
+    answer = cancel(caller) if change is cancel else move(caller, at(14))
+    assert answer.code == "checking"
+    calcom.faults.outage()
+    settle_later(seconds=seconds)
+    calcom.faults.restore()
+
+
+@pytest.mark.parametrize("change", [cancel, move])
+def test_a_ticket_about_an_unknown_change_closes_also_when_the_booking_has_vanished_since(
+    calcom, booked, run, settle_later, settings, change
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    leave_unknown(calcom, booked, settle_later, change)
+    assert open_failures().get().failure_type == "network_timeout"
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    settle_later(seconds=2000)
+    run()
+    assert open_failures().get().failure_type == "orphaned_local"
+    assert CallbackRequest.objects.get().status == "open"
