@@ -58,7 +58,12 @@ def open_failure(
     seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
     if seen_again is None and is_standing:
         seen_again = _seen_before(
-            company=company, failure_type=failure_type, subject=subject, details=details or {}, now=now
+            company=company,
+            failure_type=failure_type,
+            subject=subject,
+            details=details or {},
+            says={"error_message": mask_text(message), "appointment": appointment, "call": call},
+            now=now,
         )
     if seen_again is not None:
         return seen_again
@@ -180,9 +185,12 @@ def _seen_before(
     failure_type: SyncFailure.Type,
     subject: str,
     details: dict[str, Any],
+    says: dict[str, Any],
     now: datetime,
 ) -> SyncFailure | None:
-    """The last row of this problem, if it settles the matter or can be opened again."""
+    """The last row of this problem, if it settles the matter or can be opened again: then it `says` what is
+    the matter now.
+    """
     rows = SyncFailure.objects.filter(company=company, failure_type=failure_type, subject=subject)
     last = rows.exclude(resolved_at=F("detected_at")).order_by("-pk").first()  # without mere incidents
     if last is None or (last.resolved_by_id is not None and last.error_details != details):
@@ -193,6 +201,7 @@ def _seen_before(
         return last
     reopened = rows.filter(pk=last.pk, status=Status.RESOLVED).update(
         **kept,
+        **says,
         status=Status.MANUAL_REVIEW,
         error_details=details,
         resolved_at=None,

@@ -127,3 +127,17 @@ def test_a_ticket_about_an_unknown_change_closes_also_when_the_booking_has_vanis
     run()
     assert open_failures().get().failure_type == "orphaned_local"
     assert CallbackRequest.objects.get().status == "open"
+
+
+def test_a_ticket_that_comes_back_says_what_it_is_about_now(calcom, booked, phone, settle_later, settings):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    leave_unknown(calcom, booked, settle_later, cancel)
+    assert "this cancel" in open_failures().get().error_message
+    settle_later(seconds=2000)
+    assert not open_failures().exists()
+    again = phone()
+    leave_unknown(calcom, again, settle_later, move, seconds=300)
+    failure = open_failures().get()
+    assert "this reschedule" in failure.error_message
+    assert failure.call is not None
+    assert failure.call.retell_call_id == again.call_id
