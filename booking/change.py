@@ -61,6 +61,7 @@ from booking.outcomes import Code, Outcome
 from calls.models import Call
 from customers.database import drop_dead_connections, waiting_at_most
 from customers.models import Company
+from customers.names import same_person
 
 Kind = BookingAttempt.Kind
 State = BookingAttempt.State
@@ -136,6 +137,9 @@ def _carry_out(change: Change, *, deadline: Deadline) -> Outcome:
         refused = _not_allowed(change, deadline=deadline)
         if refused is not None:
             return refused
+        in_the_way = _own_at_that_time(change, deadline=deadline)
+        if in_the_way is not None:
+            return in_the_way
         try:
             attempt = _claim(change)
         except DatabaseError as error:
@@ -190,6 +194,19 @@ def _not_allowed(change: Change, *, deadline: Deadline) -> Outcome | None:
             Code.INVALID_REQUEST, reason="too_far_ahead", errors={"new_start": "too far ahead"}
         )
     return None
+
+
+def _own_at_that_time(change: Change, *, deadline: Deadline) -> Outcome | None:
+    """What the same customer has there already. Cal.com may take a second one, or hand out the first."""
+    row, service = change.appointment, change.appointment.service
+    if change.start is None or service is None:
+        return None
+    own = own_bookings.standing_at(change.start, beside=row, call=change.call)
+    if own is None or attempts.still_open(own.attempts.all()).exists():
+        return None
+    if same_person(own.attendee_name, row.attendee_name):
+        return change.outcome(Code.ALREADY_BOOKED, appointment=own)
+    return alternatives.taken(service, change.start, company=change.company, deadline=deadline)
 
 
 def _claim(change: Change) -> BookingAttempt | None:
@@ -362,7 +379,7 @@ class _Sending:
         refused: dict[str, Any] = {"state": State.REFUSED, "seen": seen, "error": error}
         if error.reason is Refusal.SLOT_TAKEN and change.start and service:
             own = own_bookings.standing_at(change.start, beside=change.appointment, call=change.call)
-            if own is not None:
+            if own is not None and same_person(own.attendee_name, change.appointment.attendee_name):
                 # By another one of their own: what they want to have at that time they have.
                 self._give_up(told=Code.ALREADY_BOOKED, **refused)
                 return change.outcome(Code.ALREADY_BOOKED, appointment=own)

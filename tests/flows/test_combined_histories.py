@@ -588,3 +588,47 @@ def test_a_key_that_reads_and_may_not_book_keeps_its_ticket(calcom, salon, phone
     assert phone().book(at(10)).code == "unavailable"
     run()
     assert open_failures().get().failure_type == "config_error"
+
+
+# --- Several people and appointments of one number
+
+
+EVERY_KIND = ["shave", "colour", "advice"]
+
+
+@pytest.mark.parametrize("service", EVERY_KIND)
+def test_nobody_moves_an_appointment_onto_another_of_their_own(
+    calcom, phone, verdict, settle_later, run, service
+):
+    caller = phone()
+    first = caller.book(at(10), service=service)
+    caller.book(at(12), service=service)
+    answer = phone().ask(
+        "reschedule_appointment",
+        appointment=caller.heard[-1].body["appointment"]["id"],
+        new_start=at(10).isoformat(),
+    )
+    assert (answer.code, answer.uid) == ("already_booked", first.uid)
+    settle_later(seconds=1)
+    run()
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
+    assert not SyncFailure.objects.exists()
+    assert not CallbackRequest.objects.exists()
+    verdict()
+
+
+@pytest.mark.parametrize("service", EVERY_KIND)
+def test_what_somebody_else_of_the_family_has_is_not_ones_own(
+    calcom, phone, verdict, settle_later, run, service
+):
+    caller = phone()
+    caller.book(at(10), service=service, customer_name="Anna Weber")
+    bens = caller.book(at(12), service=service, customer_name="Ben Weber").body["appointment"]["id"]
+    answer = caller.ask("reschedule_appointment", appointment=bens, new_start=at(10).isoformat())
+    assert (answer.code, answer.body["appointment"]) == ("slot_taken", None)
+    assert at(10).isoformat() not in {offer["start"] for offer in answer.body["alternatives"]}
+    settle_later(seconds=1)
+    run()
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
+    assert not SyncFailure.objects.exists()
+    verdict()
