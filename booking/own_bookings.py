@@ -36,14 +36,19 @@ def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
 
 
 def open_move_to(intention: Intention) -> BookingAttempt | None:
-    """A move of this customer's to the very same slot of which nobody knows yet how it went."""
+    """A move of this very person's to the very same slot of which nobody knows yet how it went."""
     moves = BookingAttempt.objects.filter(
         company=intention.company,
         kind=BookingAttempt.Kind.RESCHEDULE,
         appointment__customer=intention.customer,
         appointment__service=intention.service,
     )
-    there = (m for m in attempts.still_open(moves) if change_outcome.wanted_start(m) == intention.starts_at)
+    there = (
+        move
+        for move in attempts.still_open(moves)
+        if change_outcome.wanted_start(move) == intention.starts_at
+        and same_person(move.appointment.attendee_name, intention.attendee_name)
+    )
     move = next(there, None)
     # Whoever merely says the number is not told where its owner's appointment is.
     if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):

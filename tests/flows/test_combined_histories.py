@@ -632,3 +632,19 @@ def test_what_somebody_else_of_the_family_has_is_not_ones_own(
     assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
     assert not SyncFailure.objects.exists()
     verdict()
+
+
+@pytest.mark.parametrize("service", ["shave", "colour"])
+def test_where_somebodys_unknown_move_stands_another_of_the_family_has_nothing(
+    calcom, phone, verdict, settle_later, settings, service
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    caller = phone()
+    assert caller.book(at(10), service=service, customer_name="Anna Weber").code == "booked"
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert move(caller, at(14)).code == "checking"
+    answer = phone().book(at(14), service=service, customer_name="Ben Weber")
+    assert (answer.code, answer.body["appointment"]) == ("slot_taken", None)
+    settle_later()
+    assert phone().book(at(14), service=service, customer_name="Anna Weber").code == "already_booked"
+    verdict()
