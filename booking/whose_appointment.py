@@ -47,14 +47,14 @@ def unclear(conversation: Conversation) -> set[int]:
     "you have this one" is true.
     """
     until = conversation.deadline.less(UNDERSTANDING_SECONDS)
-    # Of two that stand for one intention a person decides which is meant; until then the other one is told.
+    # Of two that stand for one intention a person decides, or has decided, which is meant: the other is told.
     decided_by_a_person = SyncFailure.objects.filter(
+        Q(status__in=OPEN_STATUSES) | Q(resolved_by__isnull=False),
         appointment=OuterRef("appointment"),
-        status__in=OPEN_STATUSES,
         failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
     )
     theirs = BookingAttempt.objects.filter(
-        ~Exists(decided_by_a_person),
+        ~Q(Exists(decided_by_a_person), kind=BookingAttempt.Kind.CREATE),
         appointment__in=_of_caller(conversation),
         appointment__starts_at__gt=conversation.now,
     )

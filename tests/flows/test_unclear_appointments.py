@@ -9,8 +9,9 @@ import time
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from booking.models import Appointment
+from booking.models import Appointment, BookingAttempt, SyncFailure
 from tests.flows.phone import at
 
 Status = Appointment.Status
@@ -126,3 +127,25 @@ def test_whoever_asks_while_the_booking_is_under_way_waits_for_it(calcom, salon,
     booking.join()
     assert [each["start"] for each in answer.body["appointments"]] == [at(10).isoformat()]
     verdict()
+
+
+def test_once_a_person_has_decided_about_two_that_stand_the_caller_is_told_of_theirs(
+    calcom, salon, phone, run, settle_later, admin_user
+):
+    calcom.faults.timeout_before_commit()
+    assert phone().book(at(10), service="colour").code == "checking"
+    given_up = BookingAttempt.objects.get()
+    settle_later()
+    caller = phone()
+    assert caller.book(at(10), service="colour").code == "booked"
+    late = {"host": "rolf", "phone": caller.from_number, "metadata": dict(given_up.request["metadata"])}
+    calcom.seed_booking("roundrobin_open", start=at(10), **late)
+    run()
+    open_tickets = SyncFailure.objects.filter(status__in=("pending", "manual_review"))
+    assert open_tickets.get().failure_type == "duplicate_booking"
+    assert phone().ask("list_appointments").code == "ok"
+    open_tickets.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    settle_later(seconds=3600)
+    assert not open_tickets.exists()
+    answers = ask_all(phone())
+    assert [answers[name].code for name in answers] == ["ok", "rescheduled", "cancelled"]
