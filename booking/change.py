@@ -35,6 +35,7 @@ from booking import (
     failures,
     own_bookings,
 )
+from booking.attempts import Intention
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
@@ -324,6 +325,15 @@ class _Sending:
             return self._store(seen)
         if self.attempt.kind == Kind.CANCEL:
             return self._unknown(None)  # it says cancelled and shows an active one: written in a moment
+        try:
+            own = self._own_there()
+        except (CalcomError, DatabaseError):
+            return self._unknown(None)
+        if own is not None:
+            self._give_up(
+                state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
+            )
+            return self.change.outcome(Code.ALREADY_BOOKED, appointment=own)
         failures.record_incident(
             company=self.change.company,
             failure_type=SyncFailure.Type.FOREIGN_BOOKING,
@@ -378,8 +388,11 @@ class _Sending:
         change, service = self.change, self.change.appointment.service
         refused: dict[str, Any] = {"state": State.REFUSED, "seen": seen, "error": error}
         if error.reason is Refusal.SLOT_TAKEN and change.start and service:
-            own = own_bookings.standing_at(change.start, beside=change.appointment, call=change.call)
-            if own is not None and same_person(own.attendee_name, change.appointment.attendee_name):
+            try:
+                own = self._own_there()
+            except (CalcomError, DatabaseError):
+                return self._unknown(error)
+            if own is not None:
                 # By another one of their own: what they want to have at that time they have.
                 self._give_up(told=Code.ALREADY_BOOKED, **refused)
                 return change.outcome(Code.ALREADY_BOOKED, appointment=own)
@@ -404,6 +417,32 @@ class _Sending:
                 return self._unknown(error)  # it is refused for what it does not show: a replica lags behind
             return self._changed_meanwhile(error, seen)
         return _misconfigured(self.attempt, change, error, seen=seen)
+
+    def _own_there(self) -> Appointment | None:
+        """What the same person has at that time already, known here or made on the web unheard. Raises
+        CalcomError, and what the database raises.
+        """
+        change, row = self.change, self.change.appointment
+        if change.start is None or row.service is None or row.customer is None:
+            return None
+        own = own_bookings.standing_at(change.start, beside=row, call=change.call)
+        if own is not None:
+            return own if same_person(own.attendee_name, row.attendee_name) else None
+        wish = Intention(
+            company=change.company,
+            branch=row.branch,
+            call=change.call,
+            customer=row.customer,
+            service=row.service,
+            starts_at=change.start,
+            ends_at=change.start + (row.ends_at - row.starts_at),
+            attendee_name=row.attendee_name,
+            attendee_phone=row.customer.phone or "",
+            attendee_email=row.attendee_email,
+            notes="",
+            key="",
+        )
+        return own_bookings.unheard_of(wish, client=self.client, deadline=self.deadline.less(0.4))
 
     def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:
         """Somebody else was faster, on the web. Nothing is done to what they made of it before the caller

@@ -72,6 +72,22 @@ def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointm
     return others.select_related("service", "branch").first()
 
 
+def unheard_of(intention: Intention, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:
+    """The caller's own appointment there, if Cal.com shows one. Raises CalcomError, and what the database
+    raises.
+    """
+    if not call_record.is_from(intention.call, intention.customer.phone):
+        return None
+    shown = client.list_bookings(
+        eventTypeId=intention.service.calcom_event_type_id,
+        afterStart=intention.starts_at - lookup.AROUND,
+        beforeEnd=intention.ends_at + lookup.AROUND,
+        deadline=deadline,
+    )
+    own = find(intention, shown)
+    return take_up(intention, own, client=client, deadline=deadline) if own else None
+
+
 def take_up(
     intention: Intention, booking: Booking, *, client: CalcomClient, deadline: Deadline
 ) -> Appointment | None:

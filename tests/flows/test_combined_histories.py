@@ -416,6 +416,26 @@ def test_what_the_caller_has_moved_there_on_the_web_is_not_called_taken(
     verdict()
 
 
+@pytest.mark.parametrize(("service", "key"), KINDS)
+@pytest.mark.parametrize("name", ["Anna Weber", "Mia Kraus"])
+def test_nobody_is_told_that_a_move_failed_for_what_they_have_booked_there_on_the_web(
+    calcom, salon, phone, verdict, settle_later, service, key, name
+):
+    caller = phone()
+    assert caller.book(at(12), service=service).code == "booked"
+    made = booked_on_the_web(calcom, key, phone=caller.from_number, name=name)
+    answer = move(caller, at(10))
+    if name == "Anna Weber":
+        assert (answer.code, answer.uid) == ("already_booked", made.uid)
+        assert not CallbackRequest.objects.exists()
+    else:
+        assert (answer.code, answer.uid) == ("slot_taken" if service == "shave" else "unavailable", None)
+    settle_later(seconds=90)
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
+    assert not open_failures().exists()
+    verdict()
+
+
 def test_where_an_unknown_move_of_theirs_may_stand_a_booking_handed_back_is_not_taken(
     calcom, phone, verdict, settle_later, settings
 ):
