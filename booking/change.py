@@ -557,7 +557,9 @@ def _misconfigured(
     failures.open_failure(
         company=change.company,
         failure_type=SyncFailure.Type.CONFIG_ERROR,
-        subject=failures.about_configuration(service, status=error.status) if service else failures.ACCESS,
+        subject=failures.about_configuration(service, status=error.status, change=str(attempt.kind))
+        if service
+        else failures.ACCESS,
         message=f"Cal.com refuses a {attempt.get_kind_display()}: {error.message}",
         call=change.call,
         details={"status": error.status, "attempt": str(attempt.uuid), "kind": str(attempt.kind)},

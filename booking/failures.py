@@ -170,9 +170,23 @@ def subjects_of(attempt: BookingAttempt, *, uid: str) -> list[str]:
     return [about_key(attempt.idempotency_key), about_booking(uid)]
 
 
-def about_configuration(service: Service, *, status: int | None) -> str:
-    """One ticket for all calls that run into the same wrong key or event type."""
-    return ACCESS if status in (401, 403) else f"{EVENT_TYPE}{service.calcom_event_type_id}"
+def about_configuration(service: Service, *, status: int | None, change: str = "") -> str:
+    """One ticket for all calls that run into the same wrong key or event type. `change`: the kind of what is
+    refused, where that is not a booking.
+    """
+    return (
+        ACCESS if status in (401, 403) else f"{EVENT_TYPE}{service.calcom_event_type_id}{of_change(change)}"
+    )
+
+
+def of_change(kind: str) -> str:
+    """How the subject of a ticket about such changes of an event type's bookings ends."""
+    return f":{kind}" if kind else ""
+
+
+def event_type_of(subject: str) -> str:
+    """The event type that a ticket with a subject like this is about."""
+    return subject.removeprefix(EVENT_TYPE).partition(":")[0]
 
 
 def about_booking(uid: str) -> str:

@@ -7,8 +7,8 @@ way than the one that opened the ticket.
 
 from __future__ import annotations
 
-from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Cast, Substr
+from django.db.models import CharField, Exists, OuterRef, QuerySet, Value
+from django.db.models.functions import Cast, Concat, Substr
 from django.utils import timezone
 
 from booking import failures, twins, unmet_wishes
@@ -56,22 +56,20 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
         state=BookingAttempt.State.SUCCEEDED,
         finished_at__gt=OuterRef("last_seen_at"),
     )
-    # Compared as texts: a cast of the subject to a number would also be tried on subjects that are none.
-    of_event_type = succeeded.annotate(
-        event_type=Cast("appointment__service__calcom_event_type_id", CharField())
-    ).filter(event_type=OuterRef("event_type"))
-    about_event_types = open_rows.filter(subject__startswith=failures.EVENT_TYPE).annotate(
-        event_type=Substr("subject", len(failures.EVENT_TYPE) + 1)
-    )
-    kinds = BookingAttempt.Kind
-    changes = [str(kinds.CANCEL), str(kinds.RESCHEDULE)]
+    about_event_types = open_rows.filter(subject__startswith=failures.EVENT_TYPE)
     # That one can be cancelled says nothing of whether one can be booked.
-    about_booking = about_event_types.filter(
-        Q(error_details__kind__isnull=True) | ~Q(error_details__kind__in=changes)
+    changes = (BookingAttempt.Kind.CANCEL, BookingAttempt.Kind.RESCHEDULE)
+    about_booking = about_event_types
+    for kind in changes:
+        about_booking = about_booking.exclude(subject__endswith=failures.of_change(kind))
+    books_it = Service.objects.annotate(about=_about_event_type("calcom_event_type_id")).filter(
+        company=OuterRef("company"), is_active=True, about=OuterRef("subject")
     )
-    books_it = Service.objects.annotate(event_type=Cast("calcom_event_type_id", CharField())).filter(
-        company=OuterRef("company"), event_type=OuterRef("event_type")
-    )
+
+    def made(kind: BookingAttempt.Kind, *, change: str = "") -> QuerySet[BookingAttempt]:
+        about = _about_event_type("appointment__service__calcom_event_type_id", change=change)
+        return succeeded.annotate(about=about).filter(kind=kind, about=OuterRef("subject"))
+
     return (
         (
             open_rows.filter(subject__startswith=failures.KEY)
@@ -102,20 +100,29 @@ def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
             "Bookings go through again.",
         ),
         (
-            about_booking.filter(Exists(of_event_type.filter(kind=kinds.CREATE))),
+            about_booking.filter(Exists(made(BookingAttempt.Kind.CREATE))),
             "Bookings go through again.",
         ),
         (
-            about_booking.filter(~Exists(books_it.filter(is_active=True))),
+            about_booking.filter(~Exists(books_it)),
             "No service books this event type any more.",
         ),
         *(
-            (
-                about_event_types.filter(Exists(of_event_type.filter(kind=kind)), error_details__kind=kind),
-                "Such changes go through again.",
-            )
+            (about_event_types.filter(Exists(made(kind, change=kind))), "Such changes go through again.")
             for kind in changes
         ),
+    )
+
+
+def _about_event_type(number: str, *, change: str = "") -> Concat:
+    """The subject of a ticket about the event type whose number that field has. Compared as texts: a cast of
+    a subject to a number would also be tried on subjects that are none.
+    """
+    return Concat(
+        Value(failures.EVENT_TYPE),
+        Cast(number, CharField()),
+        Value(failures.of_change(change)),
+        output_field=CharField(),
     )
 
 

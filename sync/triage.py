@@ -309,7 +309,7 @@ class _Work:
         return Done(f"The attempt is {BookingAttempt.State(state).label}." + _closed(closed))
 
     def _read_event_type(self) -> Done:
-        event_type_id = self.case.failure.subject.removeprefix(failures.EVENT_TYPE)
+        event_type_id = failures.event_type_of(self.case.failure.subject)
         services = Service.objects.filter(company=self.case.failure.company_id, is_active=True)
         found = [each for each in services if str(each.calcom_event_type_id) == event_type_id]
         client = self.client()

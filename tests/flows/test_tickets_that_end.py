@@ -39,6 +39,24 @@ def test_a_ticket_about_an_event_type_that_nobody_books_any_more_closes(
     assert CallbackRequest.objects.get().status == "open", "the caller still waits"
 
 
+def test_what_refuses_to_be_cancelled_and_to_be_booked_are_two_tickets(calcom, booked, phone, settle_later):
+    body = api_body(400, "title property is wrong,title should not be empty ")
+    calcom.faults.add("cancel", commit=False, status=400, body=body)
+    calcom.faults.add("create", commit=False, status=400, body=body, times=None)
+    assert cancel(booked).code == "unavailable"
+    stranger = phone(from_number="+4915100000001")
+    assert stranger.book(at(12)).code == "unavailable"
+    settle_later(seconds=1)
+    assert open_failures().count() == 2
+    assert cancel(booked).code == "cancelled"
+    settle_later(seconds=1)
+    assert "refuses our bookings" in open_failures().get().error_message
+    calcom.faults.clear()
+    assert stranger.book(at(12)).code == "booked"
+    settle_later(seconds=1)
+    assert not open_failures().exists()
+
+
 # --- A ticket about the key
 
 
