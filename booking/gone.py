@@ -7,7 +7,9 @@ way than the one that opened the ticket.
 
 from __future__ import annotations
 
-from django.db.models import CharField, Exists, OuterRef, QuerySet, Value
+from collections.abc import Iterable
+
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat, Substr
 from django.utils import timezone
 
@@ -36,11 +38,24 @@ def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
     closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
     closed += twins.settle_twins()
-    met = [callback.pk for callback in unmet_wishes.met(_perhaps_no_longer_needed())]
-    return closed + CallbackRequest.objects.filter(pk__in=met, status=CallbackRequest.Status.OPEN).update(
+    met = unmet_wishes.met(_perhaps_no_longer_needed())
+    closed += failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
+    return closed + CallbackRequest.objects.filter(
+        pk__in=[callback.pk for callback in met], status=CallbackRequest.Status.OPEN
+    ).update(
         status=CallbackRequest.Status.DONE,
-        note="Booked after all, in the same call.",
+        note="It has worked after all.",
         closed_at=timezone.now(),
+    )
+
+
+def _about_what_was_wanted_in(met: Iterable[CallbackRequest]) -> QuerySet[SyncFailure]:
+    """The tickets that say the same as these callbacks: somebody counts on what does not stand."""
+    return SyncFailure.objects.filter(
+        call__in=[callback.call_id for callback in met],
+        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+        subject__startswith=failures.KEY,
+        status__in=OPEN_STATUSES,
     )
 
 
@@ -127,11 +142,19 @@ def _about_event_type(number: str, *, change: str = "") -> Concat:
 
 
 def _perhaps_no_longer_needed() -> QuerySet[CallbackRequest]:
-    booked_since = Appointment.objects.filter(
-        call=OuterRef("call"), status__in=PROVEN_STATUSES, created_at__gte=OuterRef("created_at")
+    standing = Appointment.objects.filter(status__in=PROVEN_STATUSES)
+    booked = standing.filter(call=OuterRef("call"))
+    at_that_time = standing.filter(
+        customer=OuterRef("appointment__customer"), starts_at=OuterRef("appointment__starts_at")
     )
+    of_the_call = BookingAttempt.objects.filter(call=OuterRef("call"))
+    booked_otherwise = of_the_call.filter(Exists(at_that_time), kind=BookingAttempt.Kind.CREATE)
+    changed = of_the_call.filter(
+        kind__in=unmet_wishes.CHANGES, appointment__updated_at__gte=OuterRef("created_at")
+    )
+    kinds = CallbackRequest.Kind
     return CallbackRequest.objects.filter(
-        Exists(booked_since),
+        Q(kind=kinds.NOT_BOOKED) & (Exists(booked) | Exists(booked_otherwise))
+        | Q(kind=kinds.NOT_CHANGED) & Exists(changed),
         status=CallbackRequest.Status.OPEN,
-        kind=CallbackRequest.Kind.NOT_BOOKED,
     )
