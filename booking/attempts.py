@@ -312,7 +312,20 @@ def error_fields(error: CalcomError | None) -> dict[str, Any]:
     }
 
 
-def ids_of_key(key: str, *, company_id: int) -> set[str]:
-    """Every attempt ever made under this key: a booking that names one of them is ours."""
-    uuids = BookingAttempt.objects.filter(company_id=company_id, idempotency_key=key, kind="create")
-    return {str(uuid) for uuid in uuids.values_list("uuid", flat=True)}
+def ids_of_key(attempt: BookingAttempt) -> set[str]:
+    """Every attempt ever made under this one's key for the same person: a booking that names one of them is
+    ours. (A family that has one number has one key; what was made for one of them is not the other's.)
+    """
+    made = BookingAttempt.objects.filter(
+        company_id=attempt.company_id, idempotency_key=attempt.idempotency_key, kind="create"
+    )
+    name = _attendee_name(attempt.request)
+    return {
+        str(uuid)
+        for uuid, request in made.values_list("uuid", "request")
+        if same_person(_attendee_name(request), name)
+    }
+
+
+def _attendee_name(request: dict[str, Any]) -> str:
+    return str(request.get("attendee", {}).get("name", ""))

@@ -74,7 +74,7 @@ def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> Non
 
 def _earlier_attempts(attempt: BookingAttempt) -> set[str]:
     try:
-        return attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+        return attempts.ids_of_key(attempt)
     except DatabaseError:
         return set()
 

@@ -58,7 +58,7 @@ def created_among(
     ]
     if not of_an_attempt:
         return []
-    earlier = attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+    earlier = attempts.ids_of_key(attempt)
     # What an earlier attempt made and somebody moved since is another appointment by now.
     return [
         booking

@@ -132,7 +132,7 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
     ours = attempt_id == str(attempt.uuid) or (
         attempt_id is not None
         and (
-            attempt_id in attempts.ids_of_key(attempt.idempotency_key, company_id=attempt.company_id)
+            attempt_id in attempts.ids_of_key(attempt)
             or lost_attempts.made_for_the_same(booking, attempt=attempt)
         )
     )
