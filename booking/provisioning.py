@@ -1,8 +1,8 @@
 """Make companies from a file, so that an agency keeps its tenants in version control.
 
 What the file says is made true; what it does not mention is left alone, and nothing is ever deleted. Running
-it twice changes nothing the second time. A key that means nothing is refused: whoever misspells one believes
-that it is done.
+it twice changes nothing the second time. A key that means nothing is ignored and said so: whoever misspells
+one believes that it is done.
 """
 
 from __future__ import annotations
@@ -84,27 +84,30 @@ class Changes:
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: int = 0
+    ignored: list[str] = field(default_factory=list)
 
 
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
     """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
-    companies = _list(_object(content, THE_FILE, keys=("companies",)), "companies", THE_FILE)
+    changes = Changes()
+    companies = _list(_object(content, THE_FILE, keys=("companies",), changes=changes), "companies", THE_FILE)
     if "\\u0000" in json.dumps(content):
         raise InvalidFile("The file holds U+0000, which PostgreSQL does not store.")
-    changes = Changes()
     made = []
     with transaction.atomic():
         for number, entry in enumerate(companies):
             place = f"companies[{number}]"
-            described = _object(entry, place, keys=COMPANY_KEYS)
+            described = _object(entry, place, keys=COMPANY_KEYS, changes=changes)
             if only is None or described.get("slug") == only:
                 made.append(_company(described, place, changes))
     return made, changes
 
 
 def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
-    calcom = _object(entry.get("calcom", {}), f"{place}.calcom", keys=("base_url", *CALCOM_SECRETS))
-    retell = _object(entry.get("retell", {}), f"{place}.retell", keys=RETELL_SECRETS)
+    calcom = _object(
+        entry.get("calcom", {}), f"{place}.calcom", keys=("base_url", *CALCOM_SECRETS), changes=changes
+    )
+    retell = _object(entry.get("retell", {}), f"{place}.retell", keys=RETELL_SECRETS, changes=changes)
     values: dict[str, Any] = {
         "calcom_base_url": _typed(calcom, "base_url", str, f"{place}.calcom"),
         **{f"calcom_{name}": _secret(calcom.get(name), f"{place}.calcom.{name}") for name in CALCOM_SECRETS},
@@ -121,10 +124,10 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
     company = _make(Company, {"slug": slug}, values, place, changes)
     for number, described in enumerate(_list(entry, "branches", place)):
         where = f"{place}.branches[{number}]"
-        _branch(company, _object(described, where, keys=BRANCH_KEYS), where, changes)
+        _branch(company, _object(described, where, keys=BRANCH_KEYS, changes=changes), where, changes)
     for number, described in enumerate(_list(entry, "services", place)):
         where = f"{place}.services[{number}]"
-        _service(company, _object(described, where, keys=SERVICE_KEYS), where, changes)
+        _service(company, _object(described, where, keys=SERVICE_KEYS, changes=changes), where, changes)
     return company
 
 
@@ -208,7 +211,7 @@ def _secret(value: Any, place: str) -> str | None:
     """A text, or {"env": "NAME"}: then the file holds no secret."""
     if value is None or isinstance(value, str):
         return value
-    name = _object(value, place, keys=("env",)).get("env") if isinstance(value, dict) else None
+    name = value.get("env") if isinstance(value, dict) else None
     if not isinstance(name, str):
         raise InvalidFile(f'{place}: a secret is a text or {{"env": "NAME"}}.')
     if name not in os.environ:
@@ -256,7 +259,7 @@ def _required(entry: Mapping[str, Any], name: str, place: str) -> Any:
     return entry[name]
 
 
-def _object(value: Any, place: str, *, keys: Collection[str]) -> Mapping[str, Any]:
+def _object(value: Any, place: str, *, keys: Collection[str], changes: Changes) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidFile(f"{place} must be an object.")
     for key in value:
@@ -264,7 +267,7 @@ def _object(value: Any, place: str, *, keys: Collection[str]) -> Mapping[str, An
             path = key if place == THE_FILE else f"{place}.{key}"
             nearest = get_close_matches(key.lower(), keys, n=1)
             meant = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(keys)}."
-            raise InvalidFile(f"{path}: there is no such key; {meant}")
+            changes.ignored.append(f"{path}: there is no such key; {meant}")
     return value
 
 

@@ -36,6 +36,7 @@ class Command(OpsCommand):
             "created": changes.created,
             "updated": changes.updated,
             "unchanged": changes.unchanged,
+            "ignored": changes.ignored,
             "companies": [
                 {"slug": company.slug, "endpoint": f"{base}/hooks/{company.endpoint_id}"}
                 for company in companies
@@ -43,7 +44,7 @@ class Command(OpsCommand):
         }, CLEAN
 
     def show(self, report: dict[str, Any]) -> None:
-        for what in ("created", "updated"):
+        for what in ("ignored", "created", "updated"):
             for name in report[what]:
                 self.stdout.write(f"{what}: {name}")
         self.stdout.write(f"unchanged: {report['unchanged']}")
