@@ -15,6 +15,7 @@ from customers.models import Branch, Company, PhoneNumber
 from sync.models import ReconciliationRun
 from tests.factories import MOMENT
 from tests.flows.conftest import make_salon
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import Phone, at, cancel, move
 
 Status = Appointment.Status
@@ -668,3 +669,35 @@ def test_where_somebodys_unknown_move_stands_another_of_the_family_has_nothing(
     settle_later()
     assert phone().book(at(14), service=service, customer_name="Anna Weber").code == "already_booked"
     verdict()
+
+
+@pytest.fixture
+def annas_is_hidden(calcom, salon, phone, settle_later, settings):
+    """Made at Cal.com, given up here as absent, and visible again."""
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit(hide_for=3600)
+    assert phone().book(at(10), service="colour", customer_name="Anna Weber").code == "checking"
+    settle_later()
+    calcom.clock.advance(3601)
+    return calcom.bookings[0]
+
+
+def test_one_of_the_family_is_not_given_the_booking_of_another(
+    calcom, phone, annas_is_hidden, run, settle_later, verdict
+):
+    answer = phone().book(at(10), service="colour", customer_name="Ben Kurz")
+    if answer.body["success"]:
+        assert calcom.booking(answer.uid).attendee.name == "Ben Kurz", answer.body["say"]
+    run()
+    settle_later()
+    assert Appointment.objects.get(calcom_booking_uid=annas_is_hidden.uid).attendee_name == "Anna Weber"
+    verdict()
+
+
+def test_what_one_of_the_family_cannot_have_stored_does_not_cancel_the_booking_of_another(
+    calcom, phone, annas_is_hidden
+):
+    with refusals() as refused:
+        refused.add("appointments", "UPDATE", text="bad row", when="NEW.calcom_booking_uid IS NOT NULL")
+        phone().book(at(10), service="colour", customer_name="Ben Kurz")
+    assert annas_is_hidden.is_active
