@@ -57,6 +57,12 @@ def differences(appointment: Appointment, booking: Booking, *, now: datetime) ->
     return tuple(found)
 
 
+def is_mirrored(booking: Booking, *, company_id: int, now: datetime) -> bool:
+    """Whether our row of this booking says the same."""
+    row = Appointment.objects.filter(company=company_id, calcom_booking_uid=booking.uid).first()
+    return row is not None and not differences(row, booking, now=now)
+
+
 def follow(
     appointment: Appointment,
     *,

@@ -14,33 +14,32 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import structlog
 from django.db import DatabaseError, transaction
-from django.db.models import Q
 from django.utils import timezone
 
-from booking import attempts, completer, database_errors, failures, follow, gone, lookup
-from booking.calcom.client import Page, json_in
+from booking import attempts, completer, database_errors, failures, follow, gone
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
-from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
+from booking.calcom.objects import Unreadable, read_booking, read_instant
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from sync import converge, healing, links
+from sync import closing, converge, healing, links
+from sync.asking import ASK_SECONDS, MOST_ASKED_FOR, Asking
 from sync.compare import Comparison, Difference, Gap
 from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
 from sync.lost_calls import lost_calls
 from sync.models import ReconciliationRun
 from sync.pace import Pace
+from sync.pages import bookings_in, compared
 from sync.reconcile_report import Report, Tickets, both_sides
 from sync.remote_bookings import PacedClient
 from sync.turn import NoTurn, Turn
@@ -53,13 +52,10 @@ FUTURE = timedelta(days=400)
 FULL_EVERY = timedelta(hours=23)
 # A full sweep of so few pages costs nothing worth saving.
 FEW_REQUESTS = 8
-PAGES_PER_BATCH = 30
 # Cal.com allows 120 a minute and key; callers come first.
 PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
 AT_ONCE = 30  # what an hour usually brings need not wait
-ASK_SECONDS = 90.0
-ACCESSES = (failures.ACCESS, failures.RECONCILE_ACCESS)
-MOST_FETCHED = 300
+MOST_LINKED = 300
 
 Scope = ReconciliationRun.Scope
 Outcome = ReconciliationRun.Outcome
@@ -128,7 +124,6 @@ class _Run:
         per_minute = PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.own_key = own_key
-        self.fetched = 0
         self.looked_at: set[str] = set()
 
     def recorded(self) -> Report:
@@ -185,11 +180,18 @@ class _Run:
     def carry_out(self) -> Report:
         report = self.report
         try:
-            self.client = self._client()
+            self.asking = Asking(self._client())
             with Comparison(company=self.company, now=self.now) as comparison:
                 self._read_and_heal(comparison)
                 self._look_at_missing(comparison)
-                self._close_what_is_gone(comparison)
+                if not self.dry_run:
+                    closing.close_what_is_gone(
+                        self.tickets,
+                        comparison=comparison,
+                        asking=self.asking,
+                        own_key=bool(self.own_key),
+                        now=self.now,
+                    )
             report.outcome = Outcome.COMPLETE
         except CalcomError as error:
             report.error = error.message
@@ -218,11 +220,6 @@ class _Run:
         self.turn.keep()
         self.report.requests += 1
 
-    def _fetch(self, uid: str) -> Booking | None:
-        """None: Cal.com says that there is no such booking."""
-        self.fetched += 1
-        return self.client.find_booking(uid, deadline=Deadline.after(ASK_SECONDS))
-
     def _read_and_heal(self, comparison: Comparison) -> None:
         self._sweep(comparison, afterUpdatedAt=self.since, sortUpdatedAt="asc")
         last_update = comparison.last_update
@@ -245,11 +242,11 @@ class _Run:
             self.cursor = max(self.cursor or last_update, last_update)
 
     def _sweep(self, comparison: Comparison, **filters: str | datetime) -> None:
-        pages = self.client.list_pages(deadline=Deadline.after(ASK_SECONDS), **filters)
-        for differences, kept in _compared(pages, comparison):
+        pages = self.asking.client.list_pages(deadline=Deadline.after(ASK_SECONDS), **filters)
+        for differences, kept in compared(pages, comparison):
             self.report.seen = comparison.seen
             wanted = {d.uid for d in differences if d.gap is Gap.WITHOUT_ROW}
-            self._heal(differences, _find(wanted, kept))
+            self._heal(differences, bookings_in(kept, uids=wanted))
             del kept  # no memory is held for it while the next one is read
             self.progress(comparison.seen)
 
@@ -316,7 +313,10 @@ class _Run:
             self.report.unreadable += 1
             return
         match = converge.find_out(
-            company=self.company, booking=shown, client=self.client, deadline=Deadline.after(ASK_SECONDS)
+            company=self.company,
+            booking=shown,
+            client=self.asking.client,
+            deadline=Deadline.after(ASK_SECONDS),
         )
         if match.kinship is Kinship.MIRRORED:
             self._differs(shown.uid, Gap.MOVED)
@@ -338,13 +338,13 @@ class _Run:
 
     def _differs(self, uid: str, gap: Gap) -> None:
         """One of our rows says something else. What was listed may be old by now: the booking is fetched."""
-        booking = self._fetch(uid)
+        booking = self.asking.find_booking(uid)
         if booking is None:
             return  # listed a moment ago: the next run sees what became of it
         match = converge.find_out(
             company=self.company,
             booking=booking,
-            client=self.client,
+            client=self.asking.client,
             deadline=Deadline.after(ASK_SECONDS),
         )
         if match.kinship is Kinship.OVERTAKEN or match.appointment is None:
@@ -376,7 +376,7 @@ class _Run:
         done = self._converge(match)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
             # A worker that was told of it may have followed meanwhile.
-            if not _is_mirrored(self.company, match.booking, now=self.now):
+            if not follow.is_mirrored(match.booking, company_id=self.company.pk, now=self.now):
                 self._leave(repair, match, otherwise=otherwise)
         elif done.appointment is not None:
             healing.record(
@@ -392,7 +392,7 @@ class _Run:
 
     def _converge(self, match: Match) -> Converged:
         deadline = Deadline.after(ASK_SECONDS)
-        return converge.converge(match, client=self.client, deadline=deadline, now=timezone.now())
+        return converge.converge(match, client=self.asking.client, deadline=deadline, now=timezone.now())
 
     def _leave(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         self._count(self.report.would_heal, repair)
@@ -417,25 +417,25 @@ class _Run:
             start=self.now - PAST,
             end=self.now + FUTURE,
             before=self.now,
-            limit=MOST_FETCHED,
+            limit=MOST_ASKED_FOR,
         )
         overdue = Appointment.objects.filter(
             company=self.company,
             status__in=PROVEN_STATUSES,
             calcom_booking_uid__isnull=False,
             starts_at__lt=self.now - PAST,
-        ).order_by("?")[:MOST_FETCHED]
+        ).order_by("?")[:MOST_ASKED_FOR]
         missing = [*window, *overdue]
         random.shuffle(missing)
         for appointment in missing:
-            if self.fetched >= MOST_FETCHED:
+            if not self.asking.has_room:
                 self.tickets.problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
                 break
             uid = appointment.calcom_booking_uid or ""
             self._alone(uid, partial(self._missing, appointment, uid))
 
     def _missing(self, appointment: Appointment, uid: str) -> None:
-        booking = self._fetch(uid)
+        booking = self.asking.find_booking(uid)
         if booking is None:
             self._gone(appointment)
         elif follow.differences(appointment, booking, now=self.now):
@@ -485,95 +485,13 @@ class _Run:
             )
         self._count(self.report.healed, Repair.FOLLOW)
 
-    # --- tickets
-
-    def _close_what_is_gone(self, comparison: Comparison) -> None:
-        """Tickets about bookings that are equal again, or that do not stand any more."""
-        types = SyncFailure.Type
-        about_bookings = (
-            types.STATUS_MISMATCH,
-            types.TIME_MISMATCH,
-            types.ORPHANED_LOCAL,
-            types.ORPHANED_CALCOM,
-            types.DUPLICATE_BOOKING,
-            types.FOREIGN_BOOKING,
-        )
-        rows = SyncFailure.objects.filter(
-            Q(failure_type__in=about_bookings) & ~Q(calcom_booking_id="")
-            | self.tickets.about_reading(own_key=bool(self.own_key)),
-            company=self.company,
-            status__in=OPEN_STATUSES,
-        )
-        if self.dry_run:
-            return
-        open_ones = list(rows.filter(last_seen_at__lt=self.now).order_by("last_seen_at")[:MOST_FETCHED])
-        for failure in [each for each in open_ones if each.subject in ACCESSES]:
-            self.tickets.close(failure, "Cal.com shows its bookings again.")
-            open_ones.remove(failure)
-        uids = [failure.calcom_booking_id for failure in open_ones]
-        equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
-        vanished: set[str] = set()
-        for failure in open_ones:
-            uid = failure.calcom_booking_id
-            if uid not in equal and uid not in inactive and self.fetched < MOST_FETCHED:
-                try:
-                    booking = self._fetch(uid)
-                    has_been_followed = booking is not None and self._has_been_followed(booking)
-                except UnreadableAnswer:
-                    continue  # whatever it has become, nobody can tell that it is gone
-                if booking is None or not booking.is_active:
-                    inactive.add(uid)
-                if booking is None and failure.failure_type in (types.STATUS_MISMATCH, types.TIME_MISMATCH):
-                    vanished.add(uid)
-                if has_been_followed:
-                    equal.add(uid)
-            doubts_existence = failure.failure_type in (
-                types.ORPHANED_CALCOM,
-                types.DUPLICATE_BOOKING,
-                types.FOREIGN_BOOKING,
-            )
-            if uid in equal and failure.failure_type != types.DUPLICATE_BOOKING:
-                self.tickets.close(failure, "Both sides are equal again.")
-            elif uid in equal and self._stands_alone(failure):
-                self.tickets.close(failure, "The other one does not stand any more.")
-            elif uid in inactive and doubts_existence:
-                self.tickets.close(failure, "The booking does not stand at Cal.com any more.")
-            elif uid in vanished and not self._is_live_here(uid):
-                self.tickets.close(failure, "It stands neither at Cal.com nor here.")
-
-    def _is_live_here(self, uid: str) -> bool:
-        rows = Appointment.objects.filter(company=self.company, calcom_booking_uid=uid)
-        return rows.filter(status__in=PROVEN_STATUSES).exists()
-
-    def _stands_alone(self, failure: SyncFailure) -> bool:
-        """Of a booking that stood beside the one it was moved to: whether that one has gone, so that our row
-        went back to it.
-        """
-        other_uid = failure.error_details.get("other_uid")
-        if not other_uid or self.fetched >= MOST_FETCHED:
-            return False
-        try:
-            other = self._fetch(other_uid)
-            if other is None:
-                return True
-            end, _ = lookup.end_of_chain(other, client=self.client, deadline=Deadline.after(ASK_SECONDS))
-        except (BookingNotFound, UnreadableAnswer):
-            return False
-        return not end.is_active or end.uid == failure.calcom_booking_id
-
-    def _has_been_followed(self, booking: Booking) -> bool:
-        """Where it is now, after all its moves, it is here too."""
-        try:
-            end, _ = lookup.end_of_chain(booking, client=self.client, deadline=Deadline.after(ASK_SECONDS))
-        except BookingNotFound:
-            return False
-        return _is_mirrored(self.company, end, now=self.now)
+    # --- calls and appointments
 
     def _link_calls(self) -> None:
         """Calls and appointments that do not point at each other."""
         if not self.dry_run:
             links.let_go_of_deleted(self.company)
-        for appointment in links.to_mend(self.company, limit=MOST_FETCHED):
+        for appointment in links.to_mend(self.company, limit=MOST_LINKED):
             if self.dry_run or not self.permission.take(Repair.LINK):
                 self._count(self.report.would_heal, Repair.LINK)
                 self._not_linked(appointment)
@@ -591,7 +509,7 @@ class _Run:
                 )
             self._count(self.report.healed, Repair.LINK)
         lost = lost_calls(company=self.company, since=None)
-        for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_FETCHED]:
+        for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_LINKED]:
             self.tickets.open(
                 SyncFailure.Type.CALL_DESYNC,
                 message="The call says that something was booked, and its appointment is not there.",
@@ -630,60 +548,3 @@ def _leave_to_its_request(match: Match) -> None:
     changes = attempts.still_open(match.appointment.attempts.all())
     if any(completer.is_in_flight(change, now=now) for change in changes):
         raise completer.InFlight
-
-
-def _is_mirrored(company: Company, booking: Booking, *, now: datetime) -> bool:
-    row = Appointment.objects.filter(company=company, calcom_booking_uid=booking.uid).first()
-    return row is not None and not follow.differences(row, booking, now=now)
-
-
-def _in_batches(
-    pages: Iterator[Page], *, read: Callable[[list[dict[str, Any]]], None]
-) -> Iterator[list[bytes]]:
-    """Several pages at a time, each read at once and kept as the JSON it came in: as objects they would be in
-    the way of everything else. What was read before an error counts: it comes first, then the error.
-    """
-    kept: list[bytes] = []
-    broken: CalcomError | None = None
-    try:
-        for page in pages:
-            read(page.bookings)
-            kept.append(page.raw)
-            if len(kept) == PAGES_PER_BATCH:
-                yield kept
-                kept = []
-    except CalcomError as error:
-        broken = error
-    yield kept
-    if broken is not None:
-        raise broken
-
-
-def _compared(
-    pages: Iterator[Page], comparison: Comparison
-) -> Iterator[tuple[list[Difference], list[bytes]]]:
-    """What differs, batch by batch, and the pages to find it in. While a batch is compared, the next one is
-    read; what was read before an error comes first here too.
-    """
-    waiting: tuple[Future[list[Difference]], list[bytes]] | None = None
-    broken: CalcomError | None = None
-    try:
-        for kept in _in_batches(pages, read=comparison.add):
-            compared = waiting
-            waiting = comparison.compare(), kept
-            if compared is not None:
-                yield compared[0].result(), compared[1]
-                compared = None
-    except CalcomError as error:
-        broken = error
-    if waiting is not None:
-        yield waiting[0].result(), waiting[1]
-    if broken is not None:
-        raise broken
-
-
-def _find(uids: set[str], kept: list[bytes]) -> dict[str, dict[str, Any]]:
-    if not uids:
-        return {}
-    bookings = (booking for page in kept for booking in json_in(page)["data"])
-    return {booking["uid"]: booking for booking in bookings if booking["uid"] in uids}

@@ -32,6 +32,7 @@ from booking.models import Appointment
 from customers.models import Company
 from sync import reconcile
 from sync.compare import Comparison
+from sync.pages import compared
 from tests.benchmarks.listing import EVENT_TYPE, LENGTH, STEP, Listing, ListingServer, uid
 from tests.benchmarks.load import Result
 from tests.benchmarks.series import Line, interleave
@@ -131,7 +132,7 @@ def compare(company: Company, pages: Sequence[bytes], *, first: dt.datetime) -> 
     now = timezone.now()
     found: set[str] = set()
     with Comparison(company=company, now=now) as comparison:
-        for differences, _kept in reconcile._compared(parsed(pages), comparison):
+        for differences, _kept in compared(parsed(pages), comparison):
             found.update(difference.uid for difference in differences)
         missing = comparison.not_listed(start=first, end=first + BOOKINGS * STEP, before=now, limit=300)
         assert (comparison.seen, comparison.unreadable) == (BOOKINGS, 0)

@@ -20,6 +20,7 @@ from booking.models import Appointment
 from customers.models import Company
 from sync import reconcile
 from sync.compare import Comparison, Difference, Gap
+from sync.pages import compared
 from tests.benchmarks.listing import EVENT_TYPE, LENGTH, Listing, ListingServer, uid
 from tests.factories import AppointmentFactory, CompanyFactory, ServiceFactory
 
@@ -93,7 +94,7 @@ def mirror(company: Company, *, numbers: Iterator[int], **values: Any) -> None:
 
 
 def found_in(comparison: Comparison, pages: Iterator[Page]) -> list[Difference]:
-    return [each for differences, _kept in reconcile._compared(pages, comparison) for each in differences]
+    return [each for differences, _kept in compared(pages, comparison) for each in differences]
 
 
 def test_every_difference_is_found_where_it_is_and_nowhere_else(company):

@@ -1,0 +1,96 @@
+"""Tickets that a run closes: about bookings that are equal again, or that do not stand any more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Q
+
+from booking import failures, follow
+from booking.calcom.errors import BookingNotFound, UnreadableAnswer
+from booking.calcom.objects import Booking
+from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
+from sync.asking import MOST_ASKED_FOR, Asking
+from sync.compare import Comparison
+from sync.reconcile_report import Tickets
+
+Type = SyncFailure.Type
+
+_ACCESS = (failures.ACCESS, failures.RECONCILE_ACCESS)
+_DIFFERENCES = (Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
+_DOUBT_EXISTENCE = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BOOKING)
+_ABOUT_BOOKINGS = (*_DIFFERENCES, Type.ORPHANED_LOCAL, *_DOUBT_EXISTENCE)
+
+
+def close_what_is_gone(
+    tickets: Tickets, *, comparison: Comparison, asking: Asking, own_key: bool, now: datetime
+) -> None:
+    """After a listing that was read to its end. Raises CalcomError."""
+    rows = SyncFailure.objects.filter(
+        Q(failure_type__in=_ABOUT_BOOKINGS) & ~Q(calcom_booking_id="")
+        | tickets.about_reading(own_key=own_key),
+        company=tickets.company,
+        status__in=OPEN_STATUSES,
+    )
+    open_ones = list(rows.filter(last_seen_at__lt=now).order_by("last_seen_at")[:MOST_ASKED_FOR])
+    for failure in [each for each in open_ones if each.subject in _ACCESS]:
+        tickets.close(failure, "Cal.com shows its bookings again.")
+        open_ones.remove(failure)
+    uids = [failure.calcom_booking_id for failure in open_ones]
+    equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
+    vanished: set[str] = set()
+    for failure in open_ones:
+        uid, kind = failure.calcom_booking_id, failure.failure_type
+        if uid not in equal and uid not in inactive and asking.has_room:
+            try:
+                booking = asking.find_booking(uid)
+                if booking is not None and _has_been_followed(booking, failure, asking=asking, now=now):
+                    equal.add(uid)
+            except UnreadableAnswer:
+                continue  # whatever it has become, nobody can tell that it is gone
+            if booking is None or not booking.is_active:
+                inactive.add(uid)
+            if booking is None and kind in _DIFFERENCES:
+                vanished.add(uid)
+        if uid in equal and kind != Type.DUPLICATE_BOOKING:
+            tickets.close(failure, "Both sides are equal again.")
+        elif uid in equal and _stands_alone(failure, asking=asking):
+            tickets.close(failure, "The other one does not stand any more.")
+        elif uid in inactive and kind in _DOUBT_EXISTENCE:
+            tickets.close(failure, "The booking does not stand at Cal.com any more.")
+        elif uid in vanished and not _is_live_here(failure):
+            tickets.close(failure, "It stands neither at Cal.com nor here.")
+
+
+def _is_live_here(failure: SyncFailure) -> bool:
+    return Appointment.objects.filter(
+        company=failure.company_id,
+        calcom_booking_uid=failure.calcom_booking_id,
+        status__in=PROVEN_STATUSES,
+    ).exists()
+
+
+def _stands_alone(failure: SyncFailure, *, asking: Asking) -> bool:
+    """Of a booking that stood beside the one it was moved to: whether that one has gone, so that our row went
+    back to it.
+    """
+    other_uid = failure.error_details.get("other_uid")
+    if not other_uid or not asking.has_room:
+        return False
+    try:
+        other = asking.find_booking(other_uid)
+        if other is None:
+            return True
+        end = asking.end_of(other)
+    except (BookingNotFound, UnreadableAnswer):
+        return False
+    return not end.is_active or end.uid == failure.calcom_booking_id
+
+
+def _has_been_followed(booking: Booking, failure: SyncFailure, *, asking: Asking, now: datetime) -> bool:
+    """Where it is now, after all its moves, it is here too."""
+    try:
+        end = asking.end_of(booking)
+    except BookingNotFound:
+        return False
+    return follow.is_mirrored(end, company_id=failure.company_id, now=now)
