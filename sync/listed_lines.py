@@ -15,13 +15,10 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from booking.calcom.objects import Unreadable, read_instant
+from booking.calcom.objects import LONGEST_UID, STATUSES, Unreadable, read_instant, read_status
 
 COLUMNS = "batch, uid, status, starts_at, ends_at, is_absent, was_moved, is_ours"
-LONGEST_UID = 128
 _UID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
-_WORD = re.compile(r"[A-Za-z_]{1,32}").fullmatch
-_STATUSES = frozenset(("accepted", "pending", "awaiting_host", "cancelled", "rejected"))
 _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
 # Cal.com's own spelling, in this century; anything else is read the long way.
 _USUAL_INSTANT = re.compile(r"20[0-9-]{8}T[0-9:]{8}\.[0-9]{3}Z").fullmatch
@@ -63,7 +60,7 @@ class ListedLines:
         uids, statuses, starts, ends, event_types, attendees, updates = zip(*map(_ALWAYS, page), strict=True)
         _check_uids(uids)
         kinds = {*statuses}
-        if not kinds <= _STATUSES:
+        if not kinds <= STATUSES:
             raise Unreadable("another status")
         _check_instants({*starts, *ends})
         last_update = max(updates)
@@ -99,10 +96,8 @@ class ListedLines:
 
     def _line(self, booking: dict[str, Any]) -> str:
         get = booking.get
-        uid, status = get("uid"), get("status")
+        uid, status = get("uid"), read_status(get("status"))
         start, end = _spelled(get("start")), _spelled(get("end"))
-        if status not in _STATUSES:
-            status = _word(status)
         if not _UID(uid):  # type: ignore[arg-type]
             raise Unreadable("a uid that cannot be compared")
         flags = (_is_absent(get("attendees")), _was_moved(booking, status=status), self._is_ours(booking))
@@ -127,12 +122,6 @@ def _check_instants(texts: Collection[str]) -> None:
         raise Unreadable("another time")
     for _ in map(datetime.fromisoformat, texts):  # there is no 30 February
         pass
-
-
-def _word(status: Any) -> str:
-    if not _WORD(status):
-        raise Unreadable("a status that cannot be compared")
-    return str(status).lower()
 
 
 def _was_moved(booking: dict[str, Any], *, status: str) -> bool:

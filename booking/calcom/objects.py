@@ -98,6 +98,14 @@ def read_instant(value: Any) -> datetime:
     return instant.astimezone(UTC)
 
 
+def read_status(value: Any) -> str:
+    """One of `STATUSES`; raises Unreadable."""
+    status = _text(value).strip().lower()
+    if status not in STATUSES:
+        raise Unreadable("a status nobody knows")
+    return status
+
+
 def read_booking(data: Any) -> Booking:
     """One booking of an answer; raises Unreadable."""
     if not isinstance(data, dict):
@@ -111,7 +119,7 @@ def read_booking(data: Any) -> Booking:
     return Booking(
         id=_integer(data.get("id")),
         uid=uid,
-        status=_status(data.get("status")),
+        status=read_status(data.get("status")),
         start=read_instant(data.get("start")),
         end=read_instant(data.get("end")),
         event_type_id=_integer(data.get("eventTypeId")) or _integer(event_type_id),
@@ -178,13 +186,6 @@ def _read_metadata(data: dict[str, Any], attendees: list[dict[str, Any]]) -> dic
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _status(value: Any) -> str:
-    status = _text(value).strip().lower()
-    if status not in STATUSES:
-        raise Unreadable("a status nobody knows")
-    return status
 
 
 def _uid(value: Any) -> str:

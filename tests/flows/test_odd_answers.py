@@ -137,6 +137,32 @@ def test_one_booking_nobody_can_read_is_a_ticket_and_does_not_stop_the_hourly_ru
     verdict()
 
 
+def test_a_listed_status_nobody_knows_is_a_ticket_that_stays_as_long_as_nobody_can_tell(
+    calcom, booked, run, verdict
+):
+    for operation in ("list", "get"):
+        calcom.faults.add(operation, patch={"status": "dreamt"}, times=None)
+    for _ in range(2):
+        code, report = run("--full")
+        assert (code, report["companies"]["salon"]["outcome"]) == (1, "complete")
+        assert open_types() == ["status_mismatch"]
+    calcom.faults.clear()
+    assert run("--full")[0] == 0
+    assert open_types() == []
+    verdict()
+
+
+def test_a_listed_status_nobody_knows_closes_no_ticket(calcom, salon, run):
+    claim = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
+    calcom.web_book("open", start=at(10), metadata=claim, silent=True)
+    run("--full")
+    assert open_types() == ["orphaned_calcom"]
+    for operation in ("list", "get"):
+        calcom.faults.add(operation, patch={"status": "dreamt"}, times=None)
+    run("--full")
+    assert open_types() == ["orphaned_calcom"]
+
+
 @pytest.mark.parametrize("day", [None, {}, "free", {"slots": []}], ids=repr)
 def test_days_that_cannot_be_read_are_not_days_without_a_free_slot(calcom, phone, day):
     body = {"status": "success", "data": {at(10).date().isoformat(): day}}
