@@ -42,8 +42,6 @@ from booking.request_body import create_request
 from calls.models import Call
 from customers.identify import NoContact, attendee_identity
 
-# A commit that a lagging replica does not show yet looks like a refusal.
-
 State = BookingAttempt.State
 Status = Appointment.Status
 
