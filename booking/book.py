@@ -176,19 +176,19 @@ def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
     return not_booked.call_back(intention, reason="The booking could not be stored.")
 
 
-def _who_is_asking(standing: Appointment, wish: Wish, call: Call) -> Outcome | None:
+def _who_is_asking(there: Appointment, wish: Wish, call: Call) -> Outcome | None:
     """Whether this is the same person's booking again; None: it is, and they may hear about it.
 
     Another name for the same number, service and time is a second person, who must not become one with the
     first silently. And what stands is talked about only in the call that made it or to the number it was made
     under: whoever merely says a number, and a name that goes with it, learns nothing.
     """
-    if standing.call_id == call.pk or wish.is_callers_number:
-        if same_person(standing.attendee_name, wish.name):
+    if there.call_id == call.pk or wish.is_callers_number:
+        if same_person(there.attendee_name, wish.name):
             return None
         return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
-    if is_full_name(wish.name) and same_person(standing.attendee_name, wish.name):
-        proven = standing.status != Appointment.Status.PENDING
+    if is_full_name(wish.name) and same_person(there.attendee_name, wish.name):
+        proven = there.status != Appointment.Status.PENDING
         code = Code.ALREADY_BOOKED if proven else Code.CHECKING
         return Outcome(code, service=wish.service, wanted=wish.starts_at)
     errors = {"customer_phone": "not usable for this booking"}
