@@ -1,8 +1,8 @@
 """What follows when Cal.com shows us a booking for one of our open attempts.
 
 Used by the request that made it, by whoever asks again, and by the completer: whoever comes first settles,
-the others see that it is settled. The order is the design's: whose is it, is it what was asked for, store it,
-and only if it can not be stored, undo what is provably ours.
+the others see that it is settled. Always in this order: whose is it, is it what was asked for, store it, and
+only if it can not be stored, undo what is provably ours.
 
 Two kinds of local failure are told apart. A database that refuses the row (schema, constraint, trigger) will
 refuse it again: after one retry the booking is undone at Cal.com. A database that is away will come back, and
