@@ -296,7 +296,7 @@ def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = 
 
 def update_all_or_none(deciding: Sequence[Change], following: Sequence[Change]) -> bool:
     """Make all of these changes, if there is a row for each of the deciding ones; otherwise none, and False.
-    Each is of another table, and their rows are locked in the order given.
+    Each is of another table. The rows that decide are locked first, in the order given.
     """
     if any(change.is_of_none for change in deciding):
         return False
