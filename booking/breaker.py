@@ -13,7 +13,13 @@ import structlog
 from booking import best_effort_cache
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import CalcomError, CalcomUnavailable, OutcomeUnknown, RateLimited
+from booking.calcom.errors import (
+    CalcomError,
+    CalcomUnavailable,
+    OutcomeUnknown,
+    RateLimited,
+    UnreadableAnswer,
+)
 
 OPENS_AFTER = 5  # failures …
 WITHIN_SECONDS = 60  # … within this time, with no success in between
@@ -53,7 +59,7 @@ def note(error: CalcomError | None, *, company_id: int) -> None:
 
 
 def is_down(error: CalcomError) -> bool:
-    if isinstance(error, RateLimited):
+    if isinstance(error, (RateLimited, UnreadableAnswer)):
         return False
     if isinstance(error, OutcomeUnknown):
         return not error.race and (error.status is None or error.status >= 500)

@@ -168,3 +168,13 @@ def test_days_that_cannot_be_read_are_not_days_without_a_free_slot(calcom, phone
     body = {"status": "success", "data": {at(10).date().isoformat(): day}}
     calcom.faults.add("slots", status=200, body=body, times=None)
     assert phone().ask("check_availability", service="haircut").code == "unavailable"
+
+
+def test_what_cannot_be_read_is_an_answer_and_keeps_nobody_from_booking(calcom, phone, verdict):
+    body = {"status": "success", "data": {at(10).date().isoformat(): "free"}}
+    calcom.faults.add("slots", status=200, body=body, times=None)
+    caller = phone()
+    for _ in range(6):
+        assert caller.ask("check_availability", service="haircut").code == "unavailable"
+    assert caller.book(at(10)).code == "booked"
+    verdict()
