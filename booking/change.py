@@ -205,6 +205,13 @@ def _own_at_that_time(change: Change, *, deadline: Deadline) -> Outcome | None:
     own = own_bookings.standing_at(change.start, beside=row, call=change.call)
     if own is None or attempts.still_open(own.attempts.all()).exists():
         return None
+    try:
+        client = client_for(change.company)
+        if not own_bookings.stands_there(own, client=client, deadline=deadline.less(0.4)):
+            return None  # cancelled or moved away on the web, unheard
+    except (CalcomError, DatabaseError) as error:
+        # Nothing could be moved either: what is known here is told.
+        logger.warning("change.own_not_looked_at", error=type(error).__name__)
     if same_person(own.attendee_name, row.attendee_name):
         return change.outcome(Code.ALREADY_BOOKED, appointment=own)
     return alternatives.taken(service, change.start, company=change.company, deadline=deadline)

@@ -72,6 +72,18 @@ def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointm
     return others.select_related("service", "branch").first()
 
 
+def stands_there(row: Appointment, *, client: CalcomClient, deadline: Deadline) -> bool:
+    """Whether it stands at Cal.com too, at the same time; what it has become there it is here from now on.
+    Raises CalcomError, and what the database raises.
+    """
+    stored = client.find_booking(row.calcom_booking_uid or "", deadline=deadline)
+    if stored is None:
+        return False
+    end, former = lookup.end_of_chain(stored, client=client, deadline=deadline)
+    now_here = follow.follow(row, booking=end, former_uids=former, now=timezone.now()).appointment
+    return now_here.is_live and now_here.starts_at == row.starts_at
+
+
 def unheard_of(intention: Intention, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:
     """The caller's own appointment there, if Cal.com shows one. Raises CalcomError, and what the database
     raises.

@@ -437,6 +437,20 @@ def test_nobody_is_told_that_a_move_failed_for_what_they_have_booked_there_on_th
     verdict()
 
 
+@pytest.mark.parametrize("gone", ["cancelled", "moved"])
+def test_nobody_has_already_what_they_have_cancelled_or_moved_away_on_the_web(calcom, phone, verdict, gone):
+    caller = phone()
+    first, second = caller.book(at(10)), caller.book(at(12))
+    if gone == "cancelled":
+        calcom.web_cancel(second.uid, silent=True)
+    else:
+        calcom.web_reschedule(second.uid, at(15), by_owner=True, silent=True)
+    number = str(first.body["appointment"]["id"])
+    answer = caller.ask("reschedule_appointment", appointment=number, new_start=at(12).isoformat())
+    assert answer.code == "rescheduled"
+    verdict()
+
+
 def test_where_an_unknown_move_of_theirs_may_stand_a_booking_handed_back_is_not_taken(
     calcom, phone, verdict, settle_later, settings
 ):
