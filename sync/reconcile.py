@@ -226,7 +226,7 @@ class _Run:
         if self.is_full:
             self._sweep(comparison, afterStart=self.now - PAST, beforeEnd=self.now + FUTURE, sortStart="asc")
         if comparison.unreadable:
-            self.report.unreadable = comparison.unreadable
+            self.report.unreadable += comparison.unreadable
             logger.error("reconcile.unreadable", company=self.company.slug, count=comparison.unreadable)
         if last_update:
             self._move_cursor(read_instant(last_update))
