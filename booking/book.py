@@ -125,7 +125,8 @@ def _learn(service: Service, *, company: Company, deadline: Deadline) -> CalcomE
 def _cannot_begin(intention: Intention, error: CalcomError) -> Outcome:
     """Before anything was claimed."""
     if isinstance(error, CalcomMisconfigured):
-        return not_booked.misconfigured(intention, error)
+        not_booked.report_misconfigured(intention, error)
+        return not_booked.call_back(intention, reason="The booking could not be completed.")
     return not_booked.call_back(intention, reason="The calendar could not be reached.")
 
 

@@ -70,7 +70,8 @@ def create(attempt: BookingAttempt, intention: Intention, *, deadline: Deadline)
 def _misconfigured(attempt: BookingAttempt, intention: Intention, error: CalcomError) -> Outcome:
     with transaction.atomic():
         _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
-        return not_booked.misconfigured(intention, error)
+        not_booked.report_misconfigured(intention, error)
+    return not_booked.call_back(intention, reason="The booking could not be completed.")
 
 
 def _release(attempt: BookingAttempt, *, state: BookingAttempt.State, told: Code, error: CalcomError) -> None:

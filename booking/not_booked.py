@@ -21,7 +21,7 @@ def call_back(intention: Intention, *, reason: str) -> Outcome:
     return Outcome(Code.UNAVAILABLE, service=intention.service, wanted=intention.starts_at, callback=noted)
 
 
-def misconfigured(intention: Intention, error: CalcomError) -> Outcome:
+def report_misconfigured(intention: Intention, error: CalcomError) -> None:
     """One ticket for all the calls that run into the same wrong key, event type or request."""
     failures.open_failure(
         company=intention.company,
@@ -32,7 +32,6 @@ def misconfigured(intention: Intention, error: CalcomError) -> Outcome:
         details={"status": error.status, "service": intention.service.slug, "kind": "contract"},
         needs_person=True,
     )
-    return call_back(intention, reason="The booking could not be completed.")
 
 
 def _without_person(message: str, intention: Intention) -> str:
