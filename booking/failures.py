@@ -47,22 +47,22 @@ def open_failure(
     needs_person: bool = False,
     is_standing: bool = False,
 ) -> SyncFailure:
-    """The open row of this problem: a new one, or the one there is with its counter raised.
+    """The open row of this problem: a new one, or the one there is with its counter raised, and saying what
+    was the matter the last time.
 
     `is_standing`: what is reported is a state that was looked at, not something that has just happened. Then
     what a person has declared resolved stays so while `details` say the same as they did, and what had closed
     itself is opened again.
     """
     now = timezone.now()
-    subject = subject[:200]
-    seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
+    subject, message, details = subject[:200], mask_text(message), details or {}
+    rows = SyncFailure.objects.filter(company=company, failure_type=failure_type, subject=subject)
+    seen_again = _raise_counter(rows, message=message, details=details, now=now)
     if seen_again is None and is_standing:
         seen_again = _seen_before(
-            company=company,
-            failure_type=failure_type,
-            subject=subject,
-            details=details or {},
-            says={"error_message": mask_text(message), "appointment": appointment, "call": call},
+            rows,
+            details=details,
+            says={"error_message": message, "appointment": appointment, "call": call},
             now=now,
         )
     if seen_again is not None:
@@ -73,18 +73,18 @@ def open_failure(
                 company=company,
                 failure_type=failure_type,
                 subject=subject,
-                error_message=mask_text(message),
+                error_message=message,
                 appointment=appointment,
                 call=call,
                 calcom_booking_id=uid,
                 request_payload=request or {},
-                error_details=details or {},
+                error_details=details,
                 status=Status.MANUAL_REVIEW if needs_person else Status.PENDING,
                 detected_at=now,
                 last_seen_at=now,
             )
     except IntegrityError:  # somebody else opened it in this moment
-        seen_again = _raise_counter(company=company, failure_type=failure_type, subject=subject, now=now)
+        seen_again = _raise_counter(rows, message=message, details=details, now=now)
         if seen_again is None:
             raise
         return seen_again
@@ -194,18 +194,11 @@ def about_booking(uid: str) -> str:
 
 
 def _seen_before(
-    *,
-    company: Company,
-    failure_type: SyncFailure.Type,
-    subject: str,
-    details: dict[str, Any],
-    says: dict[str, Any],
-    now: datetime,
+    rows: QuerySet[SyncFailure], *, details: dict[str, Any], says: dict[str, Any], now: datetime
 ) -> SyncFailure | None:
-    """The last row of this problem, if it settles the matter or can be opened again: then it `says` what is
-    the matter now.
+    """The last of the rows of this problem, if it settles the matter or can be opened again: then it `says`
+    what is the matter now.
     """
-    rows = SyncFailure.objects.filter(company=company, failure_type=failure_type, subject=subject)
     last = rows.exclude(resolved_at=F("detected_at")).order_by("-pk").first()  # without mere incidents
     if last is None or (last.resolved_by_id is not None and last.error_details != details):
         return None
@@ -224,17 +217,19 @@ def _seen_before(
     )
     if reopened:
         last.refresh_from_db()
-        logger.error("sync_failure.reopened", failure=last.pk, type=failure_type, company=company.slug)
+        logger.error(
+            "sync_failure.reopened", failure=last.pk, type=last.failure_type, company=last.company.slug
+        )
         alerts.announce(last)
     return last
 
 
 def _raise_counter(
-    *, company: Company, failure_type: SyncFailure.Type, subject: str, now: datetime
+    rows: QuerySet[SyncFailure], *, message: str, details: dict[str, Any], now: datetime
 ) -> SyncFailure | None:
-    open_rows = SyncFailure.objects.filter(
-        company=company, failure_type=failure_type, subject=subject, status__in=OPEN_STATUSES
-    )
-    if not open_rows.update(occurrences=F("occurrences") + 1, last_seen_at=now):
+    open_rows = rows.filter(status__in=OPEN_STATUSES)
+    if not open_rows.update(
+        occurrences=F("occurrences") + 1, last_seen_at=now, error_message=message, error_details=details
+    ):
         return None
     return open_rows.first()

@@ -75,6 +75,18 @@ def test_a_ticket_about_a_refused_key_closes_when_bookings_are_listed_with_it(ca
     assert not open_failures().exists()
 
 
+def test_a_key_that_may_read_and_not_book_keeps_its_ticket_whatever_the_one_before_it_was(
+    calcom, salon, phone, run
+):
+    replace_key(salon, "cal_revoked")
+    assert phone().book(at(10)).code == "unavailable"
+    replace_key(salon, "cal_test_key")
+    calcom.faults.add("create", commit=False, status=403, body=api_body(403, "Forbidden"), times=None)
+    assert phone(from_number="+4915100000001").book(at(12)).code == "unavailable"
+    assert run()[0] == 1
+    assert open_failures().get().subject == failures.ACCESS
+
+
 def test_what_another_key_is_good_for_says_nothing_of_the_one_that_callers_book_with(
     calcom, salon, phone, run
 ):
