@@ -16,9 +16,9 @@ from calls import deliveries
 from calls.call_record import branch_of
 from calls.models import Call, WebhookEvent
 from calls.retell.call_snapshot import CallSnapshot, read_call
-from calls.retell.payloads import read_json, storable
 from customers import statements
 from customers.database import transaction_that_may_be_lost
+from customers.json_values import read_json, storable
 from customers.models import Company
 
 STARTED, ENDED, ANALYZED = "call_started", "call_ended", "call_analyzed"

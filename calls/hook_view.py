@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from calls.retell.payloads import read_json
+from customers.json_values import read_json
 
 
 class _OnlyJSON(BaseContentNegotiation):

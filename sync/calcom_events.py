@@ -17,7 +17,7 @@ from booking.connection import client_for
 from booking.models import Appointment
 from calls import deliveries
 from calls.models import WebhookEvent
-from calls.retell.payloads import read_json
+from customers.json_values import read_json
 from sync import converge
 from sync.converge import Kinship
 

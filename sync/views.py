@@ -14,7 +14,7 @@ from booking.calcom.deliveries import read_trigger, redact
 from calls import deliveries, wake_up
 from calls.hook_view import HookView, parsed
 from calls.models import WebhookEvent
-from calls.retell.payloads import storable
+from customers.json_values import storable
 from customers.models import Company
 from sync.authentication import CalcomSignature
 

@@ -40,7 +40,7 @@ from booking.calcom.objects import (
     read_instant,
 )
 from booking.calcom.transport import CutOff, NotSent, exchange
-from calls.retell.payloads import read_json, storable
+from customers.json_values import read_json, storable
 
 BOOKINGS = "2024-08-13"
 SLOTS = "2024-09-04"

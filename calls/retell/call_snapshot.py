@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from calls.retell.payloads import read_identifier, read_milliseconds, read_text, storable
+from calls.retell.payloads import read_identifier, read_milliseconds, read_text
+from customers.json_values import storable
 
 # Nobody ever picked up, whatever times are given with it: the ringing has a start and an end as well.
 UNANSWERED = frozenset(

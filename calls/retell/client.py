@@ -16,7 +16,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from calls.retell.call_snapshot import CallSnapshot, read_call
-from calls.retell.payloads import read_json
+from customers.json_values import read_json
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 8.0

@@ -6,22 +6,18 @@ tool. `args` tells them apart.
 
 What the language model wrote (`args`) is never believed about which call it is: models invent call ids, or
 pass the example out of a prompt. Only `call.call_id` and the header, which Retell itself fills, are. Nothing
-in here raises on any JSON value: a request that verified is answered with a sentence, not with an error. Only
-`read_json` does, on bytes that are no JSON.
+in here raises on any JSON value: a request that verified is answered with a sentence, not with an error.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-
+from customers.json_values import read_json, storable, without_unstorable
 from customers.placeholders import is_placeholder
 
 _VERSION_SUFFIX = re.compile(r"[_\-.]v[0-9]+(?:[._\-][0-9]+)*$")
@@ -30,15 +26,6 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
 _COUNTED = re.compile(r"0+|1(?:2(?:3(?:4(?:5(?:6(?:7(?:8(?:90?)?)?)?)?)?)?)?)?")
 _LONGEST_TEXT = 256
 _LONGEST_FUNCTION_NAME = 64
-
-# PostgreSQL cannot store U+0000, and UTF-8 cannot hold half a surrogate pair. Nobody means either.
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
-_DEEPEST = 32
-_SMALLEST_INTEGER, _LARGEST_INTEGER = -(2**63), 2**64 - 1
-_DIGITS_OF_64_BITS = 20
-# Python refuses to write out longer ones (4300 digits).
-_MOST_BITS_AS_TEXT = 14_000
-_CUT = "…"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Retell did not exist before, and a value in seconds or microseconds must not pass for one in milliseconds.
@@ -88,32 +75,6 @@ def read_function_request(payload: object, *, path_name: str, call_id_header: st
         tool_call_id=_find_tool_call_id(call, name=tool_name or path_name, arguments=arguments),
         arguments=arguments,
     )
-
-
-def read_json(body: bytes) -> Any:
-    """The JSON value in `body`, which must be UTF-8. Raises ValueError, also for NaN and for a depth nobody
-    sends in earnest.
-
-    What the grammar of JSON allows is read: half a surrogate pair stays in its text, a number beyond all
-    floats becomes infinity, an integer beyond 64 bits a float or the text of its digits. See `storable`.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return json.loads(body.decode(), parse_int=_read_integer, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-
-
-def storable(value: Any) -> Any:
-    """A copy of the JSON value `value` that every database, JSON writer and log can hold. Raises nothing.
-
-    Texts and keys lose U+0000 and lone surrogates, integers beyond 64 bits become texts, NaN and infinity
-    None, and what is nested deeper than 32 becomes "…".
-    """
-    return _storable(value, room=_DEEPEST)
 
 
 def read_identifier(value: object) -> str | None:
@@ -172,46 +133,10 @@ def _is_normal_form(body: Mapping[str, Any], *, call_is_named_beside: bool) -> b
 def _read_arguments(args: object) -> dict[str, Any]:
     if isinstance(args, str):
         try:
-            args = read_json(_NOT_STORABLE.sub("", args).encode())
+            args = read_json(without_unstorable(args).encode())
         except ValueError:
             return {}
     return storable(args) if isinstance(args, dict) else {}
-
-
-def _storable(value: Any, *, room: int) -> Any:
-    """`room` is how many levels may still be opened."""
-    if isinstance(value, str):
-        return _NOT_STORABLE.sub("", value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return _storable_integer(value)
-    if room == 0:
-        return _CUT
-    if isinstance(value, dict):
-        return {
-            _NOT_STORABLE.sub("", str(key)): _storable(member, room=room - 1) for key, member in value.items()
-        }
-    if isinstance(value, list):
-        return [_storable(member, room=room - 1) for member in value]
-    return _CUT  # not out of JSON
-
-
-def _storable_integer(value: int) -> int | str:
-    if _SMALLEST_INTEGER <= value <= _LARGEST_INTEGER:
-        return value
-    return str(value) if value.bit_length() <= _MOST_BITS_AS_TEXT else _CUT
-
-
-def _read_integer(digits: str) -> int | str:
-    # Reading a million digits would take minutes.
-    return int(digits) if len(digits) <= _DIGITS_OF_64_BITS else digits
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _find_tool_call_id(call: Mapping[str, Any], *, name: str, arguments: dict[str, Any]) -> str | None:
