@@ -203,7 +203,7 @@ def settle_shown(
         # It may have been settled with just this booking while its appointment was looked for.
         and not settle.is_known(booking.uid, company_id=attempt.company_id)
     ):
-        settle.report_twin(attempt, booking)
+        settle.report_twin(attempt, booking, other_uid=attempt.appointment.calcom_booking_uid)
     return _state_of(attempt)
 
 

@@ -123,7 +123,7 @@ def settle_found(
     """The same for what a look-up found: the first counts, any further active one is a ticket."""
     for other in found[1:]:
         if other.is_active:
-            report_twin(attempt, other)
+            report_twin(attempt, other, other_uid=found[0].uid)
     return settle(attempt, booking=found[0], client=client, deadline=deadline, answering=answering)
 
 
@@ -212,11 +212,12 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
         twin = Appointment.objects.filter(
             idempotency_key__in=keys - {None}, status__in=LIVE_STATUSES
         ).exclude(pk=attempt.appointment_id)
-        if not twin.exists():
-            return None
+        standing = twin.first()
     except DatabaseError:
         return None
-    report_twin(attempt, booking)
+    if standing is None:
+        return None
+    report_twin(attempt, booking, other_uid=standing.calcom_booking_uid)
     return Settlement(Result.TWIN, attempt.appointment)
 
 
@@ -235,8 +236,10 @@ def _uid_is_taken(attempt: BookingAttempt, booking: Booking) -> Settlement:
     return Settlement(Result.OPEN, attempt.appointment)
 
 
-def report_twin(attempt: BookingAttempt, booking: Booking) -> None:
-    """Two bookings of ours for one intention: which of them is meant is not for a machine to guess."""
+def report_twin(attempt: BookingAttempt, booking: Booking, *, other_uid: str | None) -> None:
+    """Two bookings of ours for one intention: which of them is meant is not for a machine to guess.
+    `other_uid`: the one that counted so far.
+    """
     failures.open_failure(
         company=attempt.company,
         failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
@@ -245,7 +248,7 @@ def report_twin(attempt: BookingAttempt, booking: Booking) -> None:
         appointment=attempt.appointment,
         call=attempt.call,
         uid=booking.uid,
-        details={"attempt": str(attempt.uuid)},
+        details={"attempt": str(attempt.uuid), "other_uid": other_uid},
         needs_person=True,
         is_standing=True,
     )
@@ -269,7 +272,7 @@ def _already_settled(attempt: BookingAttempt, booking: Booking) -> Settlement:
     appointment = Appointment.objects.select_related("service", "call").get(pk=attempt.appointment_id)
     if appointment.is_live and appointment.status != Appointment.Status.PENDING:
         if appointment.calcom_booking_uid != booking.uid and booking.is_active:
-            report_twin(attempt, booking)
+            report_twin(attempt, booking, other_uid=appointment.calcom_booking_uid)
         return Settlement(Result.SETTLED, appointment)
     gone = appointment.status == Appointment.Status.CANCELLED
     return Settlement(Result.GONE if gone else Result.OPEN, appointment)

@@ -499,6 +499,7 @@ def test_a_twin_that_is_met_when_the_time_of_grace_is_over_is_one_ticket_that_a_
     reconcile(salon, full=True)
     twin = SyncFailure.objects.get()
     assert (twin.failure_type, twin.calcom_booking_id) == ("duplicate_booking", moved.uid)
+    assert twin.error_details["other_uid"] == Appointment.objects.get(starts_at=at(14)).calcom_booking_uid
     assert twin.is_open
     SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
     settle_later(seconds=7200)
