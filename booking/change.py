@@ -36,7 +36,6 @@ from booking import (
     own_bookings,
 )
 from booking.attempts import Intention
-from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -59,6 +58,7 @@ from booking.models import (
     SyncFailure,
 )
 from booking.outcomes import Code, Outcome
+from booking.sending import Sending
 from calls.models import Call
 from customers.database import drop_dead_connections, waiting_at_most
 from customers.models import Company
@@ -278,37 +278,12 @@ def _send(attempt: BookingAttempt, change: Change, *, deadline: Deadline) -> Out
         )
         if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(answer_budget.reserve())):
             return _not_sent(attempt, change, cause="slot_busy")
-    return _Sending(attempt, change, client=client, deadline=deadline).run()
+    return _Changing(attempt=attempt, change=change, client=client, deadline=deadline).run()
 
 
-@dataclass
-class _Sending:
-    """The requests of one attempt, and what is made of their answers."""
-
-    attempt: BookingAttempt
+@dataclass(kw_only=True)
+class _Changing(Sending):
     change: Change
-    client: CalcomClient
-    deadline: Deadline
-    repeated: bool = False
-    waited: bool = False
-
-    def run(self) -> Outcome:
-        while True:
-            until = self.deadline.less(answer_budget.reserve())
-            if until.remaining < answer_budget.SHORTEST_REQUEST:
-                return self._no_time_left()
-            self.attempt.posts += 1
-            self.attempt.sent_at = timezone.now()
-            try:
-                answer = self._post(until)
-            except CalcomError as error:
-                breaker.note(error, company_id=self.change.company.pk)
-                outcome = self._after_error(error)
-                if outcome is not None:
-                    return outcome
-            else:
-                breaker.note(None, company_id=self.change.company.pk)
-                return self._after_answer(answer)
 
     def _post(self, until: Deadline) -> Booking:
         uid = self.attempt.target_uid
@@ -318,12 +293,12 @@ class _Sending:
             uid, start=self.change.start, reason=self.change.reason, deadline=until
         )
 
-    def _after_answer(self, answer: Booking) -> Outcome:
-        if change_outcome.is_as_asked(self.attempt, answer):
+    def _after_answer(self, booking: Booking) -> Outcome:
+        if change_outcome.is_as_asked(self.attempt, booking):
             former = (self.attempt.target_uid,) if self.change.start else ()
-            return self._store(Seen(is_done=True, booking=answer, former_uids=former))
+            return self._store(Seen(is_done=True, booking=booking, former_uids=former))
         # A yes with something else in it: what counts is what became of the booking.
-        logger.error("change.answer_is_another", attempt=str(self.attempt.uuid), uid=answer.uid)
+        logger.error("change.answer_is_another", attempt=str(self.attempt.uuid), uid=booking.uid)
         try:
             seen = self._look()
         except CalcomError as error:
@@ -331,11 +306,11 @@ class _Sending:
         if seen.is_done:
             return self._store(seen)
         if self.attempt.kind == Kind.CANCEL:
-            return self._unknown(None)  # it says cancelled and shows an active one: written in a moment
+            return self._unknown()  # it says cancelled and shows an active one: written in a moment
         try:
             own = self._own_there()
         except (CalcomError, DatabaseError):
-            return self._unknown(None)
+            return self._unknown()
         if own is not None:
             self._give_up(
                 state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
@@ -344,24 +319,19 @@ class _Sending:
         failures.record_incident(
             company=self.change.company,
             failure_type=SyncFailure.Type.FOREIGN_BOOKING,
-            subject=failures.about_booking(answer.uid),
+            subject=failures.about_booking(booking.uid),
             message="Cal.com answered a move with another booking. That one was left alone.",
             appointment=self.attempt.appointment,
             call=self.change.call,
-            uid=answer.uid,
+            uid=booking.uid,
             details={"attempt": str(self.attempt.uuid)},
         )
         self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
         return _call_back(self.change)
 
     def _after_error(self, error: CalcomError) -> Outcome | None:
-        """None: send it once more."""
-        if isinstance(error, RateLimited):
-            seconds = None if self.waited else answer_budget.pause_for(error, deadline=self.deadline)
-            if seconds is not None:
-                self.waited = True
-                time.sleep(seconds)
-                return None
+        if isinstance(error, RateLimited) and self._has_waited(error):
+            return None
         if isinstance(error, CalcomUnavailable):
             if self.repeated:
                 return self._unknown(error)  # the request before this one may have been carried out
@@ -476,7 +446,7 @@ class _Sending:
                 if database_errors.is_away(error):
                     drop_dead_connections()
                 if last_try:
-                    return self.change.outcome(Code.CHECKING)
+                    return self._checking()
                 time.sleep(min(0.25, self.deadline.remaining))
             else:
                 return self.change.outcome(code, appointment=row)
@@ -500,16 +470,10 @@ class _Sending:
 
     def _no_time_left(self) -> Outcome:
         if self.repeated:
-            return self._unknown(None)
+            return self._unknown()
         return _not_sent(self.attempt, self.change, cause="no_time_left")
 
-    def _unknown(self, error: CalcomError | None) -> Outcome:
-        try:
-            attempts.mark_unknown(
-                self.attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error)
-            )
-        except DatabaseError:  # the claimed row says the same
-            logger.exception("change.unknown_not_recorded", attempt=str(self.attempt.uuid))
+    def _checking(self) -> Outcome:
         return self.change.outcome(Code.CHECKING)
 
     def _give_up(

@@ -26,7 +26,6 @@ from booking import (
     standing,
 )
 from booking.attempts import Intention
-from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -41,6 +40,7 @@ from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, Service
 from booking.outcomes import Code, Outcome
+from booking.sending import Sending
 from booking.settle import Result
 from customers.identify import NoContact, attendee_identity
 
@@ -59,7 +59,7 @@ def create(attempt: BookingAttempt, intention: Intention, *, deadline: Deadline)
         client = client_for(intention.company)
     except CalcomMisconfigured as error:
         return _misconfigured(attempt, intention, error)
-    creation = _Creation(attempt, intention, client=client, deadline=deadline)
+    creation = _Creation(attempt=attempt, intention=intention, client=client, deadline=deadline)
     if not breaker.allows(company_id=intention.company.pk, client=client, deadline=deadline):
         return creation.not_sent(cause="breaker_open")
     if not creation.has_slot():
@@ -87,16 +87,9 @@ def _release(attempt: BookingAttempt, *, state: BookingAttempt.State, told: Code
     )
 
 
-@dataclass
-class _Creation:
-    """The requests of one attempt, and what is made of their answers."""
-
-    attempt: BookingAttempt
+@dataclass(kw_only=True)
+class _Creation(Sending):
     intention: Intention
-    client: CalcomClient
-    deadline: Deadline
-    repeated: bool = False
-    waited: bool = False  # for the rate limit
     may_exist: bool = False  # an earlier request of this attempt may still turn into a booking
 
     def has_slot(self) -> bool:
@@ -109,27 +102,21 @@ class _Creation:
             deadline=self.deadline.less(answer_budget.reserve()),
         )
 
-    def run(self) -> Outcome:
-        while True:
-            until = self.deadline.less(answer_budget.reserve())
-            if until.remaining < answer_budget.SHORTEST_REQUEST:
-                return self._give_up(cause="no_time_left")
-            self.attempt.posts += 1
-            self.attempt.sent_at = timezone.now()
-            try:
-                booking = self.client.create_booking(self.attempt.request, deadline=until)
-            except CalcomError as error:
-                breaker.note(error, company_id=self.intention.company.pk)
-                outcome = self._after_error(error)
-                if outcome is not None:
-                    return outcome
-            else:
-                breaker.note(None, company_id=self.intention.company.pk)
-                return self._after_answer([booking])
+    def _post(self, until: Deadline) -> Booking:
+        return self.client.create_booking(self.attempt.request, deadline=until)
+
+    def _no_time_left(self) -> Outcome:
+        return self._give_up(cause="no_time_left")
+
+    def _checking(self) -> Outcome:
+        return not_booked.checking(self.intention)
 
     # --- It answers with a booking
 
-    def _after_answer(self, bookings: list[Booking]) -> Outcome:
+    def _after_answer(self, booking: Booking) -> Outcome:
+        return self._after_found([booking])
+
+    def _after_found(self, bookings: list[Booking]) -> Outcome:
         settlement = settle.settle_found(
             self.attempt, found=bookings, client=self.client, deadline=self.deadline, answering=True
         )
@@ -142,7 +129,7 @@ class _Creation:
                 return self._ask_again()
             case Result.NOT_STORED:
                 # The database is away: writing that down would only cost the caller time.
-                return not_booked.checking(self.intention)
+                return self._checking()
             case Result.UNDONE | Result.GONE:
                 return not_booked.call_back(self.intention, reason="The booking could not be completed.")
             case _:
@@ -182,9 +169,8 @@ class _Creation:
     # --- It answers with an error, or not at all
 
     def _after_error(self, error: CalcomError) -> Outcome | None:
-        """None: send it once more."""
         if isinstance(error, RateLimited):
-            return self._after_rate_limit(error)
+            return None if self._has_waited(error) else self._give_up(cause="rate_limited", error=error)
         if isinstance(error, CalcomUnavailable):
             return self._give_up(cause=type(error).__name__, error=error)
         if self.deadline.less(answer_budget.reserve()).remaining == 0:
@@ -200,7 +186,7 @@ class _Creation:
                 return self._misconfigured(error)
             return self._unknown(error)
         if found:
-            return self._after_answer(found)
+            return self._after_found(found)
         if isinstance(error, OutcomeUnknown):
             return self._after_unknown(error)
         if isinstance(error, CalcomRefused):
@@ -221,14 +207,6 @@ class _Creation:
             if found:
                 return found, shown
         return [], shown
-
-    def _after_rate_limit(self, error: RateLimited) -> Outcome | None:
-        seconds = None if self.waited else answer_budget.pause_for(error, deadline=self.deadline)
-        if seconds is None:
-            return self._give_up(cause="rate_limited", error=error)
-        self.waited = True
-        time.sleep(seconds)
-        return None
 
     def _after_unknown(self, error: OutcomeUnknown) -> Outcome | None:
         harmless = error.race or (error.finished and self.intention.service.repeat_cannot_double)
@@ -307,7 +285,7 @@ class _Creation:
         """The slot may be taken by the caller's own appointment: never called taken before that is known."""
         row = move.appointment
         if not standing.settle_change(row, deadline=self.deadline):
-            return not_booked.checking(self.intention)
+            return self._checking()
         if row.is_live and row.starts_at == self.intention.starts_at:
             return Outcome(Code.ALREADY_BOOKED, appointment=row, service=self.intention.service)
         return self._taken()
@@ -320,7 +298,7 @@ class _Creation:
             )
         except (CalcomError, DatabaseError) as error:
             logger.warning("booking.own_not_taken_up", uid=own.uid, error=type(error).__name__)
-            return not_booked.checking(self.intention)
+            return self._checking()
         availability.forget(self.intention.company.pk)
         if row is None:
             return self._taken()
@@ -335,15 +313,6 @@ class _Creation:
         )
 
     # --- How the attempt ends when it is not booked
-
-    def _unknown(self, error: CalcomError | None = None) -> Outcome:
-        try:
-            attempts.mark_unknown(
-                self.attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error)
-            )
-        except DatabaseError:  # the claimed row says the same
-            logger.exception("booking.unknown_not_recorded", attempt=str(self.attempt.uuid))
-        return not_booked.checking(self.intention)
 
     def _give_up(self, *, cause: str, error: CalcomError | None = None) -> Outcome:
         """This request was not sent, or not let in. Whether the attempt is over depends on the ones before
