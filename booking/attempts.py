@@ -52,17 +52,23 @@ _NEAR = Select(
 
 
 @dataclass(frozen=True)
-class Intention:
-    """A booking somebody wants, with everything resolved: what a claim stores. Instants are aware."""
+class Wanted:
+    """What somebody wants to have, and when: by a booking, or by moving one. Instants are aware."""
 
     company: Company
-    branch: Branch | None
     call: Call
     customer: Customer
     service: Service
     starts_at: datetime
     ends_at: datetime
     attendee_name: str
+
+
+@dataclass(frozen=True)
+class Intention(Wanted):
+    """A booking, with everything resolved: what a claim stores."""
+
+    branch: Branch | None
     attendee_phone: str
     attendee_email: str
     notes: str

@@ -35,7 +35,7 @@ from booking import (
     failures,
     own_bookings,
 )
-from booking.attempts import Intention
+from booking.attempts import Wanted
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -405,21 +405,16 @@ class _Changing(Sending):
         own = own_bookings.standing_at(change.start, beside=row, call=change.call)
         if own is not None:
             return own if same_person(own.attendee_name, row.attendee_name) else None
-        wish = Intention(
+        wanted = Wanted(
             company=change.company,
-            branch=row.branch,
             call=change.call,
             customer=row.customer,
             service=row.service,
             starts_at=change.start,
             ends_at=change.start + (row.ends_at - row.starts_at),
             attendee_name=row.attendee_name,
-            attendee_phone=row.customer.phone or "",
-            attendee_email=row.attendee_email,
-            notes="",
-            key="",
         )
-        return own_bookings.unheard_of(wish, client=self.client, deadline=self.deadline.less(0.4))
+        return own_bookings.unheard_of(wanted, client=self.client, deadline=self.deadline.less(0.4))
 
     def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:
         """Somebody else was faster, on the web. Nothing is done to what they made of it before the caller

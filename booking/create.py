@@ -202,7 +202,7 @@ class _Creation(Sending):
                     break
                 time.sleep(LAG_SECONDS)
             until = self.deadline.less(0.4)
-            shown = lookup.list_around(self.attempt, client=self.client, deadline=until)
+            shown = lookup.list_around_attempt(self.attempt, client=self.client, deadline=until)
             found = lookup.created_among(shown, attempt=self.attempt, client=self.client, deadline=until)
             if found:
                 return found, shown

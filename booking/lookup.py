@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from booking import attempts, lost_attempts, ownership
 from booking.calcom.client import CalcomClient
@@ -23,19 +23,30 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
     Empty: Cal.com has shown all it has there, and it is not among it. Raises CalcomError when it could not be
     asked, which is not the same.
     """
-    shown = list_around(attempt, client=client, deadline=deadline)
+    shown = list_around_attempt(attempt, client=client, deadline=deadline)
     return created_among(shown, attempt=attempt, client=client, deadline=deadline)
 
 
-def list_around(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> list[Booking]:
-    """All bookings of the event type around the wanted time, in any status and anybody's."""
-    appointment = attempt.appointment
+def list_around_attempt(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline
+) -> list[Booking]:
+    """`list_around` the time it wants."""
+    return list_around(
+        attempt.appointment.starts_at,
+        attempt.appointment.ends_at,
+        event_type_id=attempt.request["eventTypeId"],
+        client=client,
+        deadline=deadline,
+    )
+
+
+def list_around(
+    start: datetime, end: datetime, *, event_type_id: int, client: CalcomClient, deadline: Deadline
+) -> list[Booking]:
+    """All bookings of the event type around that time, in any status and anybody's. Raises CalcomError."""
     return list(
         client.list_bookings(
-            eventTypeId=attempt.request["eventTypeId"],
-            afterStart=appointment.starts_at - AROUND,
-            beforeEnd=appointment.ends_at + AROUND,
-            deadline=deadline,
+            eventTypeId=event_type_id, afterStart=start - AROUND, beforeEnd=end + AROUND, deadline=deadline
         )
     )
 

@@ -15,7 +15,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from booking import attempts, change_outcome, follow, imports, known_uids, lookup
-from booking.attempts import Intention
+from booking.attempts import Wanted
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
@@ -27,33 +27,33 @@ from customers.names import same_person
 logger = structlog.get_logger(__name__)
 
 
-def find(intention: Intention, shown: Iterable[Booking]) -> Booking | None:
+def find(wanted: Wanted, shown: Iterable[Booking]) -> Booking | None:
     """The active booking of this service and start that is the caller's own, among those shown."""
-    phone = intention.customer.phone
-    if not phone or not call_record.is_from(intention.call, phone):
+    phone = wanted.customer.phone
+    if not phone or not call_record.is_from(wanted.call, phone):
         return None
-    return next((booking for booking in shown if _is_theirs(booking, intention, phone=phone)), None)
+    return next((booking for booking in shown if _is_theirs(booking, wanted, phone=phone)), None)
 
 
-def open_move_to(intention: Intention) -> BookingAttempt | None:
+def open_move_to(wanted: Wanted) -> BookingAttempt | None:
     """A move of this very person's to the very same slot of which nobody knows yet how it went."""
     moves = BookingAttempt.objects.filter(
-        company=intention.company,
+        company=wanted.company,
         kind=BookingAttempt.Kind.RESCHEDULE,
-        appointment__customer=intention.customer,
-        appointment__service=intention.service,
+        appointment__customer=wanted.customer,
+        appointment__service=wanted.service,
     )
     there = (
         move
         for move in attempts.still_open(moves)
-        if change_outcome.wanted_start(move) == intention.starts_at
-        and same_person(move.appointment.attendee_name, intention.attendee_name)
+        if change_outcome.wanted_start(move) == wanted.starts_at
+        and same_person(move.appointment.attendee_name, wanted.attendee_name)
     )
     move = next(there, None)
     # Whoever merely says the number is not told where its owner's appointment is.
-    if move is None or intention.call.pk in (move.call_id, move.appointment.call_id):
+    if move is None or wanted.call.pk in (move.call_id, move.appointment.call_id):
         return move
-    return move if call_record.is_from(intention.call, intention.customer.phone) else None
+    return move if call_record.is_from(wanted.call, wanted.customer.phone) else None
 
 
 def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointment | None:
@@ -76,72 +76,69 @@ def stands_there(row: Appointment, *, client: CalcomClient, deadline: Deadline) 
     """Whether it stands at Cal.com too, at the same time; what it has become there it is here from now on.
     Raises CalcomError, and what the database raises.
     """
-    stored = client.find_booking(row.calcom_booking_uid or "", deadline=deadline)
-    if stored is None:
-        return False
-    end, former = lookup.end_of_chain(stored, client=client, deadline=deadline)
-    now_here = follow.follow(row, booking=end, former_uids=former, now=timezone.now()).appointment
-    return now_here.is_live and now_here.starts_at == row.starts_at
+    now_here = _followed(row, client=client, deadline=deadline)
+    return now_here is not None and now_here.is_live and now_here.starts_at == row.starts_at
 
 
-def unheard_of(intention: Intention, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:
+def unheard_of(wanted: Wanted, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:
     """The caller's own appointment there, if Cal.com shows one. Raises CalcomError, and what the database
     raises.
     """
-    if not call_record.is_from(intention.call, intention.customer.phone):
+    if not call_record.is_from(wanted.call, wanted.customer.phone):
         return None
-    shown = client.list_bookings(
-        eventTypeId=intention.service.calcom_event_type_id,
-        afterStart=intention.starts_at - lookup.AROUND,
-        beforeEnd=intention.ends_at + lookup.AROUND,
+    shown = lookup.list_around(
+        wanted.starts_at,
+        wanted.ends_at,
+        event_type_id=wanted.service.calcom_event_type_id,
+        client=client,
         deadline=deadline,
     )
-    own = find(intention, shown)
-    return take_up(intention, own, client=client, deadline=deadline) if own else None
+    own = find(wanted, shown)
+    return take_up(wanted, own, client=client, deadline=deadline) if own else None
 
 
 def take_up(
-    intention: Intention, booking: Booking, *, client: CalcomClient, deadline: Deadline
+    wanted: Wanted, booking: Booking, *, client: CalcomClient, deadline: Deadline
 ) -> Appointment | None:
     """Its appointment, made equal to it, or made if there is none. None: it is not the caller's after all, or
     not there any more. Raises CalcomError, and what the database raises.
     """
     holders = known_uids.holders({booking.uid, booking.rescheduled_from_uid} - {""})
-    if any(each.company != intention.company.pk for each in holders):
+    if any(each.company != wanted.company.pk for each in holders):
         return None
-    row = _row_of(intention, booking, ids=[each.appointment for each in holders])
+    row = _row_of(wanted, booking, ids=[each.appointment for each in holders])
     if row is not None:
-        row = _followed(row, booking, client=client, deadline=deadline)
+        row = _followed(row, to=booking, client=client, deadline=deadline)
     elif "attempt_id" not in booking.metadata:
-        row = _imported(intention, booking, now=timezone.now())
-    if row is None or not row.is_live or row.starts_at != intention.starts_at:
+        row = _imported(wanted, booking, now=timezone.now())
+    if row is None or not row.is_live or row.starts_at != wanted.starts_at:
         return None
-    if row.customer_id != intention.customer.pk:
+    if row.customer_id != wanted.customer.pk:
         return None
     logger.info("booking.own_found", appointment=row.pk, uid=booking.uid)
     return row
 
 
-def _is_theirs(booking: Booking, intention: Intention, *, phone: str) -> bool:
+def _is_theirs(booking: Booking, wanted: Wanted, *, phone: str) -> bool:
     return (
         booking.is_active
-        and booking.start == intention.starts_at
-        and booking.event_type_id in (None, intention.service.calcom_event_type_id)
-        and booking.metadata.get("company", intention.company.slug) == intention.company.slug
+        and booking.start == wanted.starts_at
+        and booking.event_type_id in (None, wanted.service.calcom_event_type_id)
+        and booking.metadata.get("company", wanted.company.slug) == wanted.company.slug
         and any(
-            attendee.phone == phone and same_person(attendee.name, intention.attendee_name)
+            attendee.phone == phone and same_person(attendee.name, wanted.attendee_name)
             for attendee in booking.attendees
         )
     )
 
 
-def _row_of(intention: Intention, booking: Booking, *, ids: list[int]) -> Appointment | None:
-    rows = Appointment.objects.filter(company=intention.company, customer=intention.customer)
+def _row_of(wanted: Wanted, booking: Booking, *, ids: list[int]) -> Appointment | None:
+    rows = Appointment.objects.filter(company=wanted.company, customer=wanted.customer)
     rows = rows.select_related("service", "customer", "branch")
     if ids:
         return rows.filter(pk__in=ids).first()
     attempt_id = booking.metadata.get("attempt_id", "")
-    creates = BookingAttempt.objects.filter(company=intention.company, kind=BookingAttempt.Kind.CREATE)
+    creates = BookingAttempt.objects.filter(company=wanted.company, kind=BookingAttempt.Kind.CREATE)
     made = {
         str(uuid): pk for uuid, pk in creates.filter(appointment__in=rows).values_list("uuid", "appointment")
     }
@@ -150,27 +147,27 @@ def _row_of(intention: Intention, booking: Booking, *, ids: list[int]) -> Appoin
 
 
 def _followed(
-    row: Appointment, booking: Booking, *, client: CalcomClient, deadline: Deadline
+    row: Appointment, *, client: CalcomClient, deadline: Deadline, to: Booking | None = None
 ) -> Appointment | None:
-    """What our row's booking has become: it has to be this one."""
+    """Made equal to what its booking has become. None: it is not known there, or has not become `to`."""
     stored = client.find_booking(row.calcom_booking_uid or "", deadline=deadline)
     if stored is None:
         return None
     end, former = lookup.end_of_chain(stored, client=client, deadline=deadline)
-    if end.uid != booking.uid:
+    if to is not None and end.uid != to.uid:
         return None
     return follow.follow(row, booking=end, former_uids=former, now=timezone.now()).appointment
 
 
-def _imported(intention: Intention, booking: Booking, *, now: datetime) -> Appointment | None:
+def _imported(wanted: Wanted, booking: Booking, *, now: datetime) -> Appointment | None:
     try:
         return imports.import_booking(
-            company=intention.company,
-            service=intention.service,
+            company=wanted.company,
+            service=wanted.service,
             booking=booking,
             former_uids=(),
             now=now,
         )
     except IntegrityError:  # a worker was told of it in this moment
-        rows = Appointment.objects.filter(company=intention.company, calcom_booking_uid=booking.uid)
+        rows = Appointment.objects.filter(company=wanted.company, calcom_booking_uid=booking.uid)
         return rows.select_related("service", "customer", "branch").first()
