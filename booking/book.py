@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from django.db import DatabaseError
@@ -25,6 +25,7 @@ from booking import (
     database_errors,
     event_types,
     failures,
+    horizon,
     idempotency,
     not_booked,
     standing,
@@ -49,8 +50,6 @@ from customers.identify import (
 )
 from customers.models import Branch, Company
 from customers.names import is_full_name, same_person
-
-FARTHEST = timedelta(days=400)
 
 logger = structlog.get_logger(__name__)
 
@@ -78,7 +77,7 @@ def book_appointment(
     service = wish.service
     if wish.starts_at <= now:
         return _past(company=company, wish=wish, now=now, deadline=deadline)
-    if wish.starts_at > now + FARTHEST:
+    if horizon.is_too_far(wish.starts_at, now=now):
         return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"start": "too far ahead"})
     not_learned = _learn(service, company=company, deadline=deadline)
     try:

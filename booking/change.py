@@ -33,6 +33,7 @@ from booking import (
     completer,
     database_errors,
     failures,
+    horizon,
     own_bookings,
 )
 from booking.attempts import Wanted
@@ -67,7 +68,6 @@ from customers.names import same_person
 Kind = BookingAttempt.Kind
 State = BookingAttempt.State
 
-FARTHEST = timedelta(days=400)
 LONGEST_REASON = 500
 
 logger = structlog.get_logger(__name__)
@@ -190,7 +190,7 @@ def _not_allowed(change: Change, *, deadline: Deadline) -> Outcome | None:
     if change.start <= change.now:
         others = alternatives.around(service, change.now, company=company, deadline=deadline)
         return change.outcome(Code.TOO_SOON, reason="in_the_past", alternatives=others)
-    if change.start > change.now + FARTHEST:
+    if horizon.is_too_far(change.start, now=change.now):
         return change.outcome(
             Code.INVALID_REQUEST, reason="too_far_ahead", errors={"new_start": "too far ahead"}
         )

@@ -17,7 +17,7 @@ _SHORTEST_SECRET_KEY = 32
 # config.generated_secrets writes this in front; a key copied from there is known to whoever saw that folder.
 _UNSAFE_KEY_PREFIXES = ("generated-for-development-", "django-insecure-")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "::1", ".localhost", "testserver"})
+_LOCAL_HOSTS = _LOCAL_NAMES | {"[::1]", ".localhost", "testserver"}
 
 
 class Tags:

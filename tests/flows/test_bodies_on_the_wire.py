@@ -1,9 +1,12 @@
-"""A proxy that does not buffer passes a body on in chunks, without its length."""
+"""Bodies as a proxy that does not buffer passes them on: in chunks, without their length, or larger than is
+taken, and all of it sent before the answer is listened to.
+"""
 
 from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from collections.abc import Iterator
 
@@ -13,6 +16,8 @@ from calls.retell import signature
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import WebServer
 from tests.flows.phone import at
+
+MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
@@ -49,5 +54,18 @@ def test_a_signed_body_in_chunks_is_read_whole(salon, web, phone, calcom):
 
 
 def test_of_a_body_in_chunks_no_more_is_read_than_is_taken(salon, web):
-    body = json.dumps({"event": "call_started", "call": {"call_id": "x" * 1024 * 1024}}).encode()
+    body = json.dumps({"event": "call_started", "call": {"call_id": "x" * MEBIBYTE}}).encode()
     assert post_in_chunks(web, salon, "events", body)[0] == 413
+
+
+def test_two_mebibytes_sent_slowly_are_answered_413(salon, web):
+    head = (
+        f"POST /hooks/{salon.endpoint_id}/retell/events HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {2 * MEBIBYTE}\r\n\r\n"
+    )
+    with socket.create_connection((web.address.host, web.address.port), timeout=20) as client:
+        client.sendall(head.encode())
+        for _ in range(8):
+            client.sendall(b" " * (MEBIBYTE // 4))
+            time.sleep(0.1)
+        assert client.recv(1024).startswith(b"HTTP/1.1 413 ")
