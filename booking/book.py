@@ -41,6 +41,7 @@ from booking.connection import client_for
 from booking.create import create
 from booking.models import LIVE_STATUSES, Appointment, Service, SyncFailure
 from booking.outcomes import Code, Outcome
+from booking.whose_appointment import is_one_missing
 from calls.models import Call
 from customers.identify import (
     NoContact,
@@ -188,7 +189,7 @@ def _who_is_asking(there: Appointment, wish: Wish, call: Call) -> Outcome | None
             return None
         return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
     if is_full_name(wish.name) and same_person(there.attendee_name, wish.name):
-        proven = there.status != Appointment.Status.PENDING
+        proven = there.status != Appointment.Status.PENDING and not is_one_missing([there])
         code = Code.ALREADY_BOOKED if proven else Code.CHECKING
         return Outcome(code, service=wish.service, wanted=wish.starts_at)
     errors = {"customer_phone": "not usable for this booking"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from booking import change, whose_appointment
+from booking import callbacks, change, whose_appointment
 from booking.conversation import Conversation
 from booking.models import Appointment
 from booking.outcomes import Code, Outcome
@@ -27,6 +27,11 @@ def list_appointments(conversation: Conversation, arguments: Mapping[str, Any]) 
     if whose_appointment.unclear(conversation):
         return Outcome(Code.CHECKING, reason="earlier_change")
     coming = whose_appointment.coming(conversation)
+    if whose_appointment.is_one_missing(coming):
+        noted = callbacks.promise(
+            call=conversation.call, customer=coming[0].customer, reason=whose_appointment.MISSING
+        )
+        return Outcome(Code.UNAVAILABLE, reason="appointment_missing", callback=noted)
     extra = {"appointments": coming[:MOST_NAMED], "more": max(0, len(coming) - MOST_NAMED)}
     if not coming and whose_appointment.callers_number(conversation) is None:
         return Outcome(Code.NOT_FOUND, reason="number_withheld", extra=extra)

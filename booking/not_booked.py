@@ -15,10 +15,18 @@ def checking(intention: Intention) -> Outcome:
     return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
 
 
-def call_back(intention: Intention, *, reason: str) -> Outcome:
-    """Somebody rings back: promised to the caller and noted. `reason` is for whoever does."""
+def call_back(intention: Intention, *, reason: str, because: str = "") -> Outcome:
+    """Somebody rings back: promised to the caller and noted. `reason` is for whoever does, `because` the
+    reason of the outcome.
+    """
     noted = callbacks.promise(call=intention.call, customer=intention.customer, reason=reason)
-    return Outcome(Code.UNAVAILABLE, service=intention.service, wanted=intention.starts_at, callback=noted)
+    return Outcome(
+        Code.UNAVAILABLE,
+        reason=because,
+        service=intention.service,
+        wanted=intention.starts_at,
+        callback=noted,
+    )
 
 
 def report_misconfigured(intention: Intention, error: CalcomError) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 from django.utils.dateparse import parse_datetime
 
+from booking import failures
 from booking.functions import CHANGES
 from booking.models import (
     LIVE_STATUSES,
@@ -30,10 +31,11 @@ from customers.statements import Given, Select
 
 REFUSAL_STANDS_FOR = timedelta(seconds=60)
 
-# Proven, and not being moved or cancelled at this moment.
+# Proven, not being moved or cancelled at this moment, and not missed at Cal.com.
 _PROVEN = Select(
     lambda: Appointment.objects.filter(
         ~Exists(BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)),
+        ~failures.missing_at_calcom(),
         pk=Given("id"),
         company=Given("company"),
         starts_at=Given("starts_at"),

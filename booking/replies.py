@@ -270,6 +270,10 @@ def _unavailable(outcome: Outcome) -> str:
         if outcome.callback:
             return _("I could not change that just now. We will call you back.")
         return _("I could not change that just now. Please try again later.")
+    if outcome.reason == "appointment_missing":
+        if outcome.callback:
+            return _("I can see your appointment, but something about it is unclear. We will call you back.")
+        return _("I can see your appointment, but something about it is unclear. Please call us again later.")
     if outcome.callback:
         return _("I could not book that just now. We will call you back.")
     if outcome.reason == "ask_again":

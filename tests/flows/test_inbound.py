@@ -142,6 +142,14 @@ def test_what_is_perhaps_cancelled_or_moved_is_not_told_as_standing(calcom, phon
     assert (told_now["caller_known"], told_now["next_appointment"]) == ("true", "")
 
 
+def test_what_cal_com_does_not_know_is_not_told_as_standing(calcom, phone, salon, run):
+    assert phone(from_number=CALLER).book(at(10)).code == "booked"
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    assert run()[0] == 1
+    told_now = ring(salon).variables
+    assert (told_now["caller_known"], told_now["next_appointment"]) == ("true", "")
+
+
 def test_every_value_is_a_text_and_the_answer_is_the_described_one(practice, document):  # noqa: F811
     path = "/hooks/{endpoint_id}/retell/inbound"
     for answer in (ring(practice), ring(practice, from_number="anonymous"), ring(practice, b"[]")):

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from booking.models import Appointment, BookingAttempt, SyncFailure
+from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from tests.flows.phone import at
 
 Status = Appointment.Status
@@ -149,3 +149,39 @@ def test_once_a_person_has_decided_about_two_that_stand_the_caller_is_told_of_th
     assert not open_tickets.exists()
     answers = ask_all(phone())
     assert [answers[name].code for name in answers] == ["ok", "rescheduled", "cancelled"]
+
+
+# --- What Cal.com does not know any more
+
+
+@pytest.fixture
+def missing(calcom, booked, run):
+    """A caller whose booking Cal.com has lost since, which is a ticket."""
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    assert run()[0] == 1
+    return booked
+
+
+@pytest.mark.parametrize("again", ["same call", "new call"])
+def test_whoever_asks_for_what_is_missing_is_called_back(calcom, missing, phone, again):
+    caller = missing if again == "same call" else phone()
+    for answer in (caller.book(at(10)), caller.ask("list_appointments")):
+        assert (answer.code, answer.body["success"]) == ("unavailable", False)
+        assert answer.body["say"] == (
+            "I can see your appointment, but something about it is unclear. We will call you back."
+        )
+    noted = CallbackRequest.objects.get()
+    assert (noted.status, noted.customer) == ("open", Appointment.objects.get().customer)
+    assert not calcom.requests("create")[1:], "nothing is booked beside it before a person has decided"
+
+
+def test_a_name_and_a_number_that_are_merely_said_do_not_hear_of_what_is_missing(missing, phone):
+    stranger = phone(from_number="+4915100000001")
+    assert stranger.book(at(10), customer_phone=missing.from_number).code == "checking"
+
+
+def test_once_it_is_decided_what_is_missing_callers_hear_of_it_again(calcom, missing, phone, admin_user):
+    SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    assert missing.book(at(10)).code == "booked"
+    assert phone().book(at(10)).code == "already_booked"
+    assert len(phone().ask("list_appointments").body["appointments"]) == 1
