@@ -170,6 +170,12 @@ def cancel_at_calcom(
     return work.carry_out(lambda: work.cancel(message))
 
 
+def end_here(*, failure: SyncFailure, expected: str, user: AbstractBaseUser, reason: str, seen: str) -> Done:
+    """Cancel our appointment, whose booking Cal.com does not know any more."""
+    work = _Work.begin(Verb.END, failure, expected=expected, user=user, reason=reason, seen=seen)
+    return work.carry_out(work.end)
+
+
 @dataclass
 class _Work:
     """One verb, between the decision, which is written down, and what came of it."""
@@ -523,6 +529,24 @@ class _Work:
                 note="Cancelled at Cal.com by a person.",
             )
             close_and_record()
+
+    # --- end
+
+    def end(self) -> Done:
+        shown = self.case.appointment
+        assert shown is not None  # noqa: S101 - preview has said so
+        now = timezone.now()
+        with transaction.atomic():
+            row = Appointment.objects.select_for_update(no_key=True).get(pk=shown.pk)
+            as_shown = (row.status, row.calcom_booking_uid) == (shown.status, shown.calcom_booking_uid)
+            if not as_shown or row.attempts.filter(state__in=OPEN_STATES).exists():
+                raise NotLegal("The appointment has changed in this moment.")
+            Appointment.objects.filter(pk=row.pk).update(status=Appointment.Status.CANCELLED, updated_at=now)
+            self.close("Cal.com does not know the booking; the appointment was cancelled here by a person.")
+            self.record("done", appointment=row)
+        self.count("appointment")
+        self.count_failure()
+        return Done("The appointment is cancelled here. The failure is closed.")
 
 
 def _cancel(booking: Booking, *, message: str, client: CalcomClient, deadline: Deadline) -> Booking | None:

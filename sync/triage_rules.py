@@ -9,6 +9,7 @@ here changes anything.
     link        open            an appointment of the same company may be what the call or booking is about
     recreate    open            Cal.com says that nothing stands, and the promised time is still to come
     cancel      open            Cal.com shows an active booking that is this company's
+    end         open            the appointment stands, and Cal.com says that its booking does not exist
     resolve     open
     review      pending
     snooze      open
@@ -70,13 +71,14 @@ class Verb(StrEnum):
     LINK = "link"
     RECREATE = "recreate"
     CANCEL = "cancel"
+    END = "end"
     RESOLVE = "resolve"
     REVIEW = "review"
     SNOOZE = "snooze"
     ASSIGN = "assign"
 
 
-ASK_CALCOM = frozenset({Verb.TRY_AGAIN, Verb.ADOPT, Verb.LINK, Verb.RECREATE, Verb.CANCEL})
+ASK_CALCOM = frozenset({Verb.TRY_AGAIN, Verb.ADOPT, Verb.LINK, Verb.RECREATE, Verb.CANCEL, Verb.END})
 IN_BULK = (Verb.ASSIGN, Verb.SNOOZE, Verb.REVIEW, Verb.RESOLVE, Verb.TRY_AGAIN)
 LEGAL_WHILE: dict[Verb, frozenset[str]] = {
     **dict.fromkeys(Verb, frozenset(map(str, OPEN_STATUSES))),
@@ -88,6 +90,7 @@ PERMISSION: dict[Verb, str] = {
     Verb.LINK: roles.REPAIR,
     Verb.RECREATE: roles.ACT_AT_CALCOM,
     Verb.CANCEL: roles.ACT_AT_CALCOM,
+    Verb.END: roles.REPAIR,
     Verb.RESOLVE: roles.WORK,
     Verb.REVIEW: roles.WORK,
     Verb.SNOOZE: roles.WORK,
@@ -361,6 +364,24 @@ def _preview_cancel(case: Case) -> list[str]:
     return [*effects, "This cannot be taken back."]
 
 
+def _preview_end(case: Case) -> list[str]:
+    if case.remote.seen is not Seen.NOT_THERE:
+        raise NotLegal("Cal.com has not said that the booking is missing.")
+    appointment = case.appointment
+    if appointment is None or appointment.status not in PROVEN_STATUSES:
+        raise NotLegal("No appointment of ours stands.")
+    if appointment.calcom_booking_uid != both_sides.uid_of(case.failure):
+        raise NotLegal("The appointment stands with another booking by now.")
+    if appointment.attempts.filter(state__in=OPEN_STATES).exists():
+        raise NotLegal("Something is being done to the appointment, or nobody knows yet how that went.")
+    return [
+        "Cal.com knows no booking of this appointment: nothing is changed there.",
+        f"Our appointment {name_of(appointment)} is cancelled. Callers do not hear of it any more, and can "
+        "book that time again.",
+        "Nobody is told: the guest may still count on it.",
+    ]
+
+
 def _preview_resolve(_case: Case) -> list[str]:
     return [
         "The failure is closed with your note and your name.",
@@ -390,6 +411,7 @@ _PREVIEWS: dict[Verb, Callable[[Case], list[str]]] = {
     Verb.LINK: _preview_link,
     Verb.RECREATE: _preview_recreate,
     Verb.CANCEL: _preview_cancel,
+    Verb.END: _preview_end,
     Verb.RESOLVE: _preview_resolve,
     Verb.REVIEW: _preview_review,
     Verb.SNOOZE: _preview_snooze,

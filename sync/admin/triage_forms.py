@@ -83,6 +83,7 @@ _FORMS: dict[Verb, type[ReasonForm]] = {
     Verb.RECREATE: SeenForm,
     Verb.LINK: LinkForm,
     Verb.CANCEL: CancelForm,
+    Verb.END: SeenForm,
     Verb.SNOOZE: SnoozeForm,
     Verb.ASSIGN: AssignForm,
 }

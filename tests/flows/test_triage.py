@@ -20,6 +20,7 @@ from customers.models import Company
 from sync import triage, triage_rules
 from sync.models import AuditEntry
 from sync.triage_rules import MovedOn, NotLegal, Verb
+from tests.factories import BookingAttemptFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 
@@ -595,6 +596,64 @@ def test_what_never_came_about_is_booked_again(calcom, salon, phone, look, press
     assert len(calcom.active_bookings()) == 1
     assert SyncFailure.objects.get().status == "resolved"
     verdict()
+
+
+# --- End what Cal.com does not know
+
+
+def test_what_vanished_is_ended_here_and_can_be_booked_again(
+    calcom, vanished, phone, reconcile, look, press, verdict
+):
+    assert phone().book(at(10)).code == "unavailable"
+    done = press(triage.end_here, look())
+    assert (done.is_success, done.changed) == (True, {"appointment": 1, "sync failure": 1})
+    row = Appointment.objects.get()
+    assert (row.status, row.calcom_booking_uid) == ("cancelled", vanished)
+    assert actions() == ["triage.end", "triage.end.done"]
+    assert phone().ask("list_appointments").body["appointments"] == []
+    reconcile()
+    assert SyncFailure.objects.get().status == "resolved"
+    assert phone().book(at(10)).code == "booked"
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_only_what_stands_here_and_not_there_can_be_ended(calcom, salon, phone, look):
+    phone().book(at(10))
+    ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    assert "has not said" in triage_rules.legal_verbs(look())[Verb.END]
+    calcom.faults.outage()
+    assert "has not said" in triage_rules.legal_verbs(look())[Verb.END]
+    calcom.faults.clear()
+    calcom.erase(calcom.bookings[0].uid)
+    assert triage_rules.legal_verbs(look())[Verb.END] == ""
+    Appointment.objects.update(status="completed")
+    assert "stands" in triage_rules.legal_verbs(look())[Verb.END]
+
+
+def test_what_is_being_changed_is_not_ended(calcom, vanished, look, press):
+    shown = look()
+    row = Appointment.objects.get()
+    BookingAttemptFactory(
+        company=row.company,
+        appointment=row,
+        call=row.call,
+        kind="cancel",
+        state="unknown",
+        target_uid=vanished,
+    )
+    with pytest.raises(NotLegal):
+        press(triage.end_here, shown)
+    assert Appointment.objects.get().status == "scheduled"
+
+
+def test_a_booking_that_came_back_is_not_ended(calcom, salon, vanished, look, press):
+    shown = look()
+    row = Appointment.objects.get()
+    calcom.seed_booking("open", start=row.starts_at, uid=vanished)
+    with pytest.raises(MovedOn):
+        press(triage.end_here, shown)
+    assert Appointment.objects.get().status == "scheduled"
 
 
 def test_nothing_is_booked_again_that_stands_under_another_uid(calcom, salon, vanished, look, press):

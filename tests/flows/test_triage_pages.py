@@ -469,6 +469,19 @@ def test_cancel_at_cal_com(calcom, phone, operator, ticket, verdict):
     verdict()
 
 
+def test_cancel_ours_only(calcom, phone, operator, reconcile):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    reconcile()
+    failure = SyncFailure.objects.get()
+    page = operator.preview(failure, "end")
+    assert "nothing is changed there" in page
+    assert "Nobody is told" in page
+    [said] = operator.press(failure, "end", page=page)
+    assert said.startswith("The appointment is cancelled here. The failure is closed.")
+    assert Appointment.objects.get().status == "cancelled"
+
+
 @pytest.mark.parametrize("verb", ["try_again", "adopt", "cancel", "resolve", "review", "snooze", "assign"])
 def test_when_the_row_moved_on_meanwhile_it_says_so(calcom, operator, ticket, verb):
     booking = calcom.web_book("open", start=at(10))
