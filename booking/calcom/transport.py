@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
 from booking.calcom.deadline import Deadline
+from booking.calcom.host_names import HostNames
 
 CONNECT_SECONDS = 2.0
 # Node closes a kept-alive connection after 5 idle seconds. A POST that meets the closing is neither sent nor
@@ -82,13 +83,16 @@ class _TellsWhetherSent:
         return bool(super().is_connected)  # type: ignore[misc]
 
 
+_host_names = HostNames()
+
+
 def _connect(host: str, port: int, options: Any) -> socket.socket:
-    """Try the host's addresses in turn, all within CONNECT_SECONDS; the standard library would take
-    as long for each of them. Raises OSError.
+    """Find the host's addresses and try them in turn, all within CONNECT_SECONDS; the standard library would
+    take as long for each of them, and for ever to find them. Raises OSError.
     """
     until = (_exchange.deadline or Deadline.after(CONNECT_SECONDS)).at_most(CONNECT_SECONDS)
     error: OSError = TimeoutError("No time is left to connect in.")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, _, address in _host_names.addresses(host, port, seconds=until.remaining):
         sock = _BoundedSocket(family, kind, protocol)
         try:
             for option in options or ():
@@ -158,8 +162,9 @@ _session = _new_session()
 
 
 def _after_fork() -> None:
-    global _session
+    global _session, _host_names
     _session = _new_session()
+    _host_names = HostNames()  # the threads of the other one are not here
 
 
 os.register_at_fork(after_in_child=_after_fork)

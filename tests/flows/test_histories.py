@@ -700,6 +700,24 @@ def test_one_broken_event_type_does_not_close_the_whole_calendar(calcom, phone, 
     verdict()
 
 
+def test_a_resolver_that_hangs_keeps_no_caller_on_the_line(calcom, phone, salon, monkeypatch, verdict):
+    is_over = threading.Event()
+    resolve = socket.getaddrinfo
+
+    def hang(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host == "calcom.invalid":
+            is_over.wait(30)
+        return resolve(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    Company.objects.filter(pk=salon.pk).update(calcom_base_url="http://calcom.invalid/v2")
+    answer = phone().book(at(11))
+    is_over.set()
+    assert answer.code == "unavailable"
+    assert answer.seconds < 8
+    verdict()
+
+
 def test_a_host_of_many_addresses_none_of_which_answers_costs_the_time_of_one(
     calcom, phone, salon, monkeypatch, verdict
 ):
