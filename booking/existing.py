@@ -48,6 +48,15 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
         return Outcome(Code.CHECKING, reason="earlier_change", wanted=asked["new_start"] or None)
     if meant.only is None:
         return _moved_before(conversation, asked) or _which(conversation, meant)
+    there = conversation.zone_of(meant.only)
+    if there != conversation.zone:
+        # A time without an offset is one of the place where the appointment is, known only now.
+        serializer = RescheduleAppointmentSerializer(
+            data=arguments, context={**conversation.context, "zone": there}
+        )
+        if not serializer.is_valid():
+            return invalid(serializer.errors)
+        asked = serializer.validated_data
     slot: OfferedSlot | None = asked["slot_id"] or None
     if slot and asked["new_start"] and slot.starts_at != asked["new_start"]:
         return Outcome(

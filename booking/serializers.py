@@ -235,7 +235,9 @@ class _WhichAppointmentSerializer(ArgumentsSerializer):
 
 
 class RescheduleAppointmentSerializer(_WhichAppointmentSerializer):
-    new_start = InstantField(help_text="ISO 8601; without an offset it is local to the branch.")
+    new_start = InstantField(
+        help_text="ISO 8601; without an offset it is local to the branch of the appointment."
+    )
     slot_id = SlotIdField(help_text="Instead of new_start: the id of an offered slot.")
 
 

@@ -363,7 +363,11 @@ def test_an_appointment_in_another_zone_is_told_in_the_time_of_its_own_branch(ca
     assert listed.body["appointments"][0]["start"] == at(10).isoformat()
     assert "at 10 AM" in there.book(at(10)).body["say"], "already booked"
     assert "at 3 PM" in move(there, at(15)).body["say"]
-    assert "at 3 PM" in cancel(there).body["say"]
+    without_an_offset = at(16).replace(tzinfo=None).isoformat()
+    moved = there.ask("reschedule_appointment", new_start=without_an_offset)
+    assert moved.body["appointment"]["start"] == at(16).isoformat()
+    assert "at 4 PM" in moved.body["say"]
+    assert "at 4 PM" in cancel(there).body["say"]
     verdict()
 
 
