@@ -38,7 +38,13 @@ from booking import (
 )
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomUnavailable, RateLimited
+from booking.calcom.errors import (
+    CalcomError,
+    CalcomMisconfigured,
+    CalcomUnavailable,
+    RateLimited,
+    UnreadableAnswer,
+)
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt, CallbackRequest, SyncFailure
@@ -83,6 +89,8 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
         report.looked_at += 1
         try:
             state = _settle_by_id(attempt_id, now=now)
+        except UnreadableAnswer:
+            report.left += 1  # about this one; of the others it may be told
         except CalcomUnavailable:
             left_out.add(owner_id)
             report.left += 1
@@ -117,7 +125,8 @@ def settle_abandoned(open_ones: Iterable[BookingAttempt], *, deadline: Deadline)
     abandoned = [attempt for attempt in open_ones if may_take_over(attempt, now=now)]
     with suppress(CalcomUnavailable):
         for attempt in abandoned:
-            settle_attempt(attempt, deadline=deadline)
+            with suppress(UnreadableAnswer):
+                settle_attempt(attempt, deadline=deadline)
     return bool(abandoned)
 
 

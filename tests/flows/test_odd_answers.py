@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from booking.models.sync_failure import OPEN_STATUSES
@@ -63,6 +64,29 @@ def test_where_nobody_can_tell_whether_it_stands_it_stays_open_and_somebody_is_t
     settle_later(seconds=3600)
     assert Appointment.objects.get().status == "scheduled"
     assert open_types() == []
+    verdict()
+
+
+@pytest.mark.parametrize("which", ["the earlier", "the later"])
+@pytest.mark.parametrize("who_looks", ["the completer", "the caller"])
+def test_what_cannot_be_read_of_one_booking_keeps_no_other_one_unknown(
+    calcom, phone, salon, settings, verdict, settle_later, who_looks, which
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    unreadable = salon.services.get(slug="advice")
+    services = [unreadable.slug, "haircut"] if which == "the earlier" else ["haircut", unreadable.slug]
+    for service, hour in zip(services, (9, 12), strict=True):
+        calcom.faults.timeout_after_commit()
+        assert phone().book(at(hour), service=service).code == "checking"
+    query = f"eventTypeId={unreadable.calcom_event_type_id}"
+    calcom.faults.add("list", path_contains=query, patch={"status": "dreamt"}, times=None)
+    if who_looks == "the completer":
+        settle_later()
+    else:
+        BookingAttempt.objects.update(lease_expires_at=timezone.now())
+        assert phone().ask("list_appointments").code == "checking"
+    left = BookingAttempt.objects.filter(state="unknown")
+    assert [attempt.appointment.service for attempt in left] == [unreadable]
     verdict()
 
 
