@@ -46,7 +46,18 @@ def allows(*, company_id: int, client: CalcomClient, deadline: Deadline) -> bool
 
 
 def note(error: CalcomError | None, *, company_id: int) -> None:
-    """Count the outcome of an exchange with Cal.com."""
+    """Count the outcome of an exchange with Cal.com, and log what was not a success."""
+    if error is not None:
+        # Not its message: Cal.com quotes what it was sent. By the id its support finds the request.
+        log = logger.info if error.failure_mode == "permanent" else logger.warning
+        log(
+            "calcom.error",
+            company_id=company_id,
+            error=type(error).__name__,
+            failure_mode=error.failure_mode,
+            status=error.status,
+            calcom_request_id=error.request_id,
+        )
     if error is None or not is_down(error):
         best_effort_cache.forget(_count_key(company_id), _open_key(company_id))
         return

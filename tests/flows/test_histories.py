@@ -700,6 +700,19 @@ def test_one_broken_event_type_does_not_close_the_whole_calendar(calcom, phone, 
     verdict()
 
 
+def test_what_cal_com_refuses_is_logged_with_the_id_its_support_asks_for(calcom, phone, caplog):
+    calcom.faults.refuse("Invalid event type", status=400)
+    assert phone().book(at(11)).code == "unavailable"
+    [logged] = [record.msg for record in caplog.records if "calcom.error" in str(record.msg)]
+    assert (logged["error"], logged["failure_mode"], logged["status"]) == (
+        "CalcomMisconfigured",
+        "config",
+        400,
+    )
+    assert logged["calcom_request_id"]
+    assert "Anna" not in str(logged)
+
+
 def test_a_resolver_that_hangs_keeps_no_caller_on_the_line(calcom, phone, salon, monkeypatch, verdict):
     is_over = threading.Event()
     resolve = socket.getaddrinfo
