@@ -119,12 +119,19 @@ def _record(
                     _complete(standing, customer=customer, reason=reason, preferred_time=preferred_time)
                 elif kind == CallbackRequest.Kind.NOT_CHANGED:
                     _outlive_booking(standing, reason=reason)
-                return standing
+                if _is_open(standing):
+                    return standing
             # Somebody closed it in this moment.
         else:
             logger.info("callback.recorded", call=call.retell_call_id, kind=str(kind))
             return callback
     return None
+
+
+def _is_open(standing: CallbackRequest) -> bool:
+    """Whoever is closing it is waited for; whoever closes it next sees what it was promised for."""
+    rows = CallbackRequest.objects.filter(pk=standing.pk, status=CallbackRequest.Status.OPEN)
+    return bool(rows.update(status=CallbackRequest.Status.OPEN))
 
 
 def _outlive_booking(standing: CallbackRequest, *, reason: str) -> None:

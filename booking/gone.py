@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db import transaction
 from django.db.models import CharField, Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Cast, Concat, Substr
 from django.utils import timezone
@@ -38,15 +39,18 @@ def close_gone() -> int:
     """How many sync failures and callbacks were closed."""
     closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
     closed += twins.settle_twins()
-    met = unmet_wishes.met(_perhaps_no_longer_needed())
-    closed += failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
-    return closed + CallbackRequest.objects.filter(
-        pk__in=[callback.pk for callback in met], status=CallbackRequest.Status.OPEN
-    ).update(
-        status=CallbackRequest.Status.DONE,
-        note="It has worked after all.",
-        closed_at=timezone.now(),
-    )
+    with transaction.atomic():
+        # Held, so that what is promised in this moment is seen, or sees that the row is closed.
+        met = unmet_wishes.met(_perhaps_no_longer_needed().select_for_update(of=("self",), no_key=True))
+        closed += failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
+        closed += CallbackRequest.objects.filter(
+            pk__in=[callback.pk for callback in met], status=CallbackRequest.Status.OPEN
+        ).update(
+            status=CallbackRequest.Status.DONE,
+            note="It has worked after all.",
+            closed_at=timezone.now(),
+        )
+    return closed
 
 
 def _about_what_was_wanted_in(met: Iterable[CallbackRequest]) -> QuerySet[SyncFailure]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
+from booking import callbacks, gone
 from booking.close_callback import close_callbacks
 from booking.models import CallbackRequest
+from calls.models import Call
 from customers.models import Company, Customer
+from tests.factories import AppointmentFactory, BookingAttemptFactory
 from tests.flows.phone import BERLIN, Phone, at
 
 WITHHELD = "anonymous"
@@ -189,6 +194,50 @@ def test_a_wish_outlives_the_booking_that_works_after_all(calcom, phone, settle_
     ask(caller)
     assert caller.book(at(10)).code == "booked"
     settle_later()
+    assert only().status == "open"
+
+
+@pytest.fixture
+def meanwhile():
+    """Do something in a transaction of its own, and commit it while the test goes on."""
+    if connection.vendor == "sqlite":
+        pytest.skip("whoever writes is alone")
+    threads = []
+
+    def start(act: Callable[[], object]) -> None:
+        is_done = threading.Event()
+
+        def run() -> None:
+            with transaction.atomic():
+                act()
+                is_done.set()
+                time.sleep(0.5)
+            connection.close()
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        assert is_done.wait(10)
+
+    yield start
+    for thread in threads:
+        thread.join()
+
+
+def test_what_is_promised_while_the_request_is_closed_keeps_it_open(calcom, phone, meanwhile):
+    caller = phone()
+    calcom.faults.refuse("Forbidden", status=403)
+    assert caller.book(at(10)).code == "unavailable"
+    assert caller.book(at(10)).code == "booked"
+    call = Call.objects.get()
+
+    def promise_again() -> None:
+        """For a colouring that could not be booked."""
+        row = AppointmentFactory(company=call.company, call=call, status="failed", idempotency_key="other")
+        BookingAttemptFactory(appointment=row, call=call, state="refused", told="unavailable")
+        assert callbacks.promise(call=call, customer=row.customer, reason="The colouring.")
+
+    meanwhile(promise_again)
+    gone.close_gone()
     assert only().status == "open"
 
 
