@@ -26,6 +26,7 @@ class LeasedScheduler(DatabaseScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.holder = unique_holder()
         self.holds_lease = False
+        self.ticked_at = timezone.now()
         super().__init__(*args, **kwargs)
         self.lease = dt.timedelta(seconds=settings.BEAT_LEASE_SECONDS)
         # A tick sleeps this long at most, so the lease is renewed several times before it could run out.
@@ -43,13 +44,10 @@ class LeasedScheduler(DatabaseScheduler):
         """Seconds until the next tick. Sends what is due only while this process holds the lease."""
         try:
             close_old_connections()
-            held = Lease.objects.hold(
-                name=BEAT_LEASE,
-                holder=self.holder,
-                now=timezone.now(),
-                duration=self.lease,
-            )
-            if held and not self.holds_lease:
+            now = timezone.now()
+            was_set_back, self.ticked_at = now < self.ticked_at, now
+            held = Lease.objects.hold(name=BEAT_LEASE, holder=self.holder, now=now, duration=self.lease)
+            if held and (was_set_back or not self.holds_lease):
                 self._take_over()
             if held != self.holds_lease:
                 logger.info("beat.lease_taken" if held else "beat.lease_lost", holder=self.holder)
@@ -72,6 +70,9 @@ class LeasedScheduler(DatabaseScheduler):
         self._schedule = None
         self._initial_read = True
         self._heap = None
+        # A clock that was ahead has written when each ran last: nothing would run until that time has come.
+        now = timezone.now()
+        self.Model.objects.filter(last_run_at__gt=now).update(last_run_at=now)
         super().setup_schedule()
         stored = set(self.Model.objects.values_list("name", flat=True))
         if missing := set(self.app.conf.beat_schedule) - stored:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from kombu import Connection
 
-from sync.models import BEAT_LEASE, Lease
+from sync.models import BEAT_LEASE, CLOCKS_DIFFER_BY, Lease
 
 logger = structlog.get_logger(__name__)
 
@@ -66,6 +66,8 @@ def check_beat() -> None:
     age = timezone.now() - renewed_at
     if age > HEARTBEAT_MAX_AGE:
         raise NotReady(f"last heartbeat {int(age.total_seconds())} s ago")
+    if -age > CLOCKS_DIFFER_BY:
+        raise NotReady(f"last heartbeat {int(-age.total_seconds())} s in the future: a clock was wrong")
 
 
 CHECKS: dict[str, Callable[[], None]] = {

@@ -6,6 +6,8 @@ from django.db import IntegrityError, models, transaction
 
 # Held by the one Celery Beat that ticks; its renewals are Beat's heartbeat.
 BEAT_LEASE = "celery-beat"
+# By how much the clocks of two machines may differ. Retell's signatures are refused from there on.
+CLOCKS_DIFFER_BY = dt.timedelta(minutes=5)
 
 
 class LeaseManager(models.Manager["Lease"]):
@@ -14,14 +16,16 @@ class LeaseManager(models.Manager["Lease"]):
 
         A compare-and-swap: one UPDATE that matches only while the lease is ours or has run out, so of two
         holders asking at once one row count is 1 and the other 0, on SQLite and PostgreSQL alike. `now` comes
-        from the caller's clock; machines must agree within a small part of `duration`. Raises DatabaseError.
+        from the caller's clock; machines must agree within a small part of `duration`. What lies far ahead
+        of it was written by a clock that was wrong, and counts as run out. Raises DatabaseError.
         """
         renewed = self.filter(name=name, holder=holder, expires_at__gt=now).update(
             renewed_at=now, expires_at=now + duration
         )
         if renewed:
             return True
-        taken = self.filter(name=name, expires_at__lte=now).update(
+        is_free = models.Q(expires_at__lte=now) | models.Q(renewed_at__gt=now + CLOCKS_DIFFER_BY)
+        taken = self.filter(is_free, name=name).update(
             holder=holder, acquired_at=now, renewed_at=now, expires_at=now + duration
         )
         if taken:

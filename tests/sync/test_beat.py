@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import os
 import sys
@@ -5,8 +6,10 @@ import time
 
 import pytest
 import redis
+import time_machine
 from django.conf import settings
 from django.db import OperationalError, connection
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from config.celery import app
@@ -135,3 +138,24 @@ def test_a_beat_that_stops_gives_its_lease_back_at_once(broker, job_every_second
     one.close()
     two.tick()
     assert two.holds_lease
+
+
+def test_a_beat_whose_clock_was_a_day_ahead_sends_again_once_that_is_set_right(broker, job_every_second):
+    scheduler = LeasedScheduler(app=app)
+    with time_machine.travel(timezone.now() + dt.timedelta(days=1), tick=True):
+        wait_for(lambda: scheduler.tick() is not None and sent(broker) >= 1, seconds=5)
+    before = sent(broker)
+    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
+    job_every_second.refresh_from_db()
+    assert job_every_second.last_run_at <= timezone.now()
+
+
+def test_a_beat_started_after_the_clock_was_set_right_waits_for_no_time_of_the_wrong_one(
+    broker, job_every_second
+):
+    with time_machine.travel(timezone.now() + dt.timedelta(days=1), tick=True):
+        killed = LeasedScheduler(app=app)
+        wait_for(lambda: killed.tick() is not None and sent(broker) >= 1, seconds=5)
+    before = sent(broker)
+    scheduler = LeasedScheduler(app=app)
+    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)

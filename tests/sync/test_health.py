@@ -50,6 +50,13 @@ def test_a_beat_that_fell_silent_makes_it_not_ready(client, heartbeat):
     assert response.json()["checks"]["beat"].startswith("last heartbeat 9")
 
 
+def test_a_heartbeat_of_tomorrow_makes_it_not_ready(client, heartbeat):
+    Lease.objects.update(renewed_at=timezone.now() + dt.timedelta(days=1))
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["beat"].endswith("s in the future: a clock was wrong")
+
+
 @override_settings(CELERY_BROKER_URL="redis://:hunter2@127.0.0.1:1/0")
 def test_an_unreachable_broker_makes_it_not_ready_and_tells_no_address(client, heartbeat):
     response = client.get("/readyz")

@@ -45,3 +45,14 @@ def test_a_released_lease_is_free_at_once_and_only_its_holder_can_release_it():
     assert not Lease.objects.release(name="job", holder="two", now=NOW)
     assert Lease.objects.release(name="job", holder="one", now=NOW + dt.timedelta(seconds=1))
     assert hold("two", seconds=1)
+
+
+def test_a_lease_written_by_a_clock_that_was_ahead_is_free_once_that_is_set_right():
+    assert hold("one", seconds=24 * 3600)
+    assert hold("two")
+    assert Lease.objects.get().renewed_at == NOW
+
+
+def test_a_lease_of_a_machine_whose_clock_is_a_little_ahead_is_not_taken_from_it():
+    assert hold("one", seconds=120)
+    assert not hold("two")
