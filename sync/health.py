@@ -8,18 +8,22 @@ import concurrent.futures
 import datetime as dt
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from kombu import Connection
+from redis.exceptions import ResponseError
 
+from customers.database import drop_dead_connections
 from sync.models import BEAT_LEASE, CLOCKS_DIFFER_BY, Lease
+
+T = TypeVar("T")
 
 logger = structlog.get_logger(__name__)
 
@@ -34,9 +38,27 @@ class NotReady(Exception):
 
 
 def check_database() -> None:
+    if not _asked(_takes_writes):
+        raise NotReady("takes no writes: it is a standby, or read-only by default")
+
+
+def _asked(question: Callable[[], T]) -> T:
+    """The answer of the database as it is now: a connection from before its restart says nothing about it."""
+    connection.ensure_connection()  # with none to be had it is out of reach, and asking again takes too long
+    try:
+        return question()
+    except (OperationalError, InterfaceError):
+        drop_dead_connections()
+        return question()
+
+
+def _takes_writes() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        cursor.fetchone()
+        if connection.vendor == "sqlite":
+            cursor.execute("SELECT 1")
+            return cursor.fetchone() is not None
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone() == ("off",))
 
 
 def check_cache() -> None:
@@ -56,11 +78,16 @@ def check_broker() -> None:
         transport_options={"socket_connect_timeout": 1, "socket_timeout": 1, "max_retries": 0},
     ) as broker:
         channel: Any = broker.default_channel  # its Redis client is not in the type stubs
-        channel.client.ping()
+        try:
+            channel.client.set("ready", "", ex=10)
+        except ResponseError as error:
+            # Full, a replica, or not ours to write: it answers, and no task can be queued.
+            raise NotReady("takes no writes") from error
 
 
 def check_beat() -> None:
-    renewed_at = Lease.objects.filter(name=BEAT_LEASE).values_list("renewed_at", flat=True).first()
+    leases = Lease.objects.filter(name=BEAT_LEASE).values_list("renewed_at", flat=True)
+    renewed_at = _asked(leases.first)
     if renewed_at is None:
         raise NotReady("has never run")
     age = timezone.now() - renewed_at

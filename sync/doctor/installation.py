@@ -19,6 +19,7 @@ from sync.doctor.run import Check
 WORKER_SECONDS = 2.0
 
 _START = "Start it, or have `manage.py serve` start all of it."
+_REDIS = f"See REDIS_URL, and that it has memory left and is no replica. {_START}"
 
 
 def installation() -> list[Check]:
@@ -26,7 +27,7 @@ def installation() -> list[Check]:
         Check("settings", settings_in_order),
         Check("public address", lambda: iter([judge_public_url(settings.PUBLIC_URL)])),
         Check("database", _database),
-        Check("cache", lambda: iter([_health("cache", health.check_cache, f"See REDIS_URL. {_START}")])),
+        Check("cache", lambda: iter([_health("cache", health.check_cache, _REDIS)])),
         Check("broker", _queue),
         Check("Beat", lambda: iter([_beat()])),
     ]
@@ -66,7 +67,11 @@ def _is_private(host: str) -> bool:
 
 
 def _database() -> Iterator[Finding]:
-    yield (finding := _health("database", health.check_database, "See DATABASE_URL, and that it runs."))
+    yield (
+        finding := _health(
+            "database", health.check_database, "See DATABASE_URL, and that it runs and takes writes."
+        )
+    )
     if finding.remedy:
         return
     executor = MigrationExecutor(connection)
@@ -79,7 +84,7 @@ def _database() -> Iterator[Finding]:
 
 
 def _queue() -> Iterator[Finding]:
-    yield (finding := _health("broker", health.check_broker, f"See REDIS_URL. {_START}"))
+    yield (finding := _health("broker", health.check_broker, _REDIS))
     if finding.remedy:
         return
     answers = current_app.control.ping(timeout=WORKER_SECONDS)

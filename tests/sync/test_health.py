@@ -1,10 +1,20 @@
 import datetime as dt
+import threading
+from contextlib import closing
+from pathlib import Path
 
+import psycopg
 import pytest
+from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
+from customers.database import drop_dead_connections
+from sync import embedded_valkey
 from sync.models import BEAT_LEASE, Lease
+from sync.process_tree import ProcessTree
+from tests.servers.postgres import free_port
+from tests.servers.processes import database_url
 
 READY = {"database": "ok", "cache": "ok", "broker": "ok", "beat": "ok"}
 
@@ -78,3 +88,68 @@ def test_a_cache_that_forgets_makes_it_not_ready(client, heartbeat):
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["checks"] == READY | {"cache": "what was written could not be read back"}
+
+
+def test_a_broker_that_is_full_makes_it_not_ready(client, heartbeat, tmp_path):
+    port = free_port()
+    command = embedded_valkey.command(
+        program=embedded_valkey.server_program(),
+        socket_path=Path("valkey.sock"),
+        data_dir=tmp_path,
+        durable=False,
+    )
+    with ProcessTree(log_dir=tmp_path / "log") as tree:
+        child = tree.start("valkey", [*command, "--port", str(port), "--maxmemory", "1"])
+        tree.wait_until(
+            lambda: "Ready to accept connections tcp" in child.log.read_text(), child=child, seconds=10
+        )
+        with override_settings(CELERY_BROKER_URL=f"redis://127.0.0.1:{port}/0"):
+            response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"] == READY | {"broker": "takes no writes"}
+
+
+def end_other_connections() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_database_that_was_restarted_is_ready_at_once(client, heartbeat):
+    if connection.vendor == "sqlite":
+        pytest.skip("nothing to restart")
+    all_connected = threading.Barrier(6)
+
+    def connect() -> None:
+        connection.ensure_connection()
+        all_connected.wait(timeout=10)
+        connection.close()  # back to the pool
+
+    threads = [threading.Thread(target=connect) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    end_other_connections()
+    assert client.get("/readyz").json() == {"ready": True, "checks": READY}
+
+
+def test_a_database_that_takes_no_writes_makes_it_not_ready(client, heartbeat):
+    if connection.vendor == "sqlite":
+        pytest.skip("it has no standby")
+    name = connection.settings_dict["NAME"]
+    with closing(psycopg.connect(database_url(), autocommit=True)) as aside:
+        aside.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            end_other_connections()
+            response = client.get("/readyz")
+        finally:
+            with closing(psycopg.connect(database_url(), autocommit=True)) as again:
+                again.execute("SET default_transaction_read_only = off")
+                again.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+            end_other_connections()
+            drop_dead_connections()
+    assert response.status_code == 503
+    assert response.json()["checks"]["database"].startswith("takes no writes")
