@@ -1,10 +1,10 @@
 """A text column that is ciphertext at rest.
 
 The value is encrypted with the first key of `settings.FIELD_ENCRYPTION_KEY` (a comma-separated list of Fernet
-keys) and can be read with any of them, so a key is rotated by putting the new one in front and saving the
-rows again. It fails closed: a stored value that no key opens, or that was never encrypted, raises instead of
-being handed out as if it were the secret. The column holds a prefix, so that ciphertext is recognisable in a
-dump.
+keys) and can be read with any of them, so a key is rotated by putting the new one in front and running
+`manage.py reencrypt`. It fails closed: a stored value that no key opens, or that was never encrypted, raises
+instead of being handed out as if it were the secret. The column holds a prefix, so that ciphertext is
+recognisable in a dump.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ def encrypt(clear: str) -> str:
 def decrypt(stored: str) -> str:
     """The clear text; raises CannotDecrypt."""
     return _decrypt(stored, settings.FIELD_ENCRYPTION_KEY)
+
+
+def is_current(stored: str) -> bool:
+    """Whether the first key alone opens it."""
+    first = next(key for key in settings.FIELD_ENCRYPTION_KEY.split(",") if key.strip())
+    try:
+        _decrypt(stored, first)
+    except CannotDecrypt:
+        return False
+    return True
 
 
 # A company's secrets are opened on every request; the cache is keyed by the keys too, so a rotation is seen.
