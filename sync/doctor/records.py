@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from django.db.models import Max, Q, Sum
 
 from booking.models import OPEN_STATUSES, SyncFailure
+from calls.authentication import UNREADABLE_KEY
 from calls.deliveries import WAITING
 from calls.models import RefusedDelivery, WebhookEvent
 from customers.models import Company
@@ -78,6 +79,9 @@ def _refused(company: Company, now: dt.datetime) -> Iterator[Finding]:
         remedy = _REFUSED_REMEDIES[provider].format(company.slug)
         if reason == "stale":
             remedy = "Set this machine's clock (NTP), and see that no proxy holds requests back."
+        elif reason == UNREADABLE_KEY:
+            # Here it can be opened, or nothing more would have been looked at.
+            remedy = "Restart the web servers with the FIELD_ENCRYPTION_KEY under which it is stored."
         is_ours = reason not in ("missing", "malformed") and group["last"] >= now - HOUR
         yield (failed if is_ours else warning)(REFUSED, said, remedy)
     if not groups:

@@ -727,6 +727,17 @@ def test_deliveries_that_were_turned_away_lately_are_found(only, salon, reason, 
     assert verdict is OK or "7 of Retell" in finding.said
 
 
+def test_deliveries_turned_away_because_their_key_could_not_be_opened_are_not_blamed_on_retell(only, salon):
+    now = timezone.now()
+    RefusedDelivery.objects.create(
+        company=salon, provider="retell", reason="unreadable_key", hour=now, count=7, last_at=now
+    )
+    finding = only("refused deliveries")
+    assert finding.verdict is FAILED
+    assert "FIELD_ENCRYPTION_KEY" in finding.remedy
+    assert "dashboard" not in finding.remedy
+
+
 def test_deliveries_that_were_given_up_are_found(only, salon):
     WebhookEventFactory(company=salon, status="dead", received_at=timezone.now())
     finding = only("dead deliveries")
