@@ -111,7 +111,9 @@ def backfill(
         turn.take()
         run.link()
         run.rebuild(pace or Pace(per_minute=PER_MINUTE, at_once=AT_ONCE))
-    except (Busy, LostTurn):
+    except Busy as busy:
+        report.stopped = str(busy)
+    except LostTurn:
         report.stopped = "Another backfill of this company is running."
     finally:
         turn.give_back()

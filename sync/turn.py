@@ -22,7 +22,9 @@ LOOKS_AGAIN_SECONDS = 0.5
 
 
 class Busy(Exception):
-    """Another run is under way."""
+    """Another run is under way. The text is for whoever waits for it: whose it is, and when it ends at the
+    latest if it has died.
+    """
 
 
 class LostTurn(Exception):
@@ -63,7 +65,7 @@ class Turn(NoTurn):
         give_up = time.monotonic() + wait_seconds
         while not self._hold():
             if time.monotonic() >= give_up:
-                raise Busy
+                raise Busy(self._whose())
             time.sleep(LOOKS_AGAIN_SECONDS)
 
     def keep(self) -> None:
@@ -74,6 +76,15 @@ class Turn(NoTurn):
     def give_back(self) -> None:
         with suppress(DatabaseError, InterfaceError):
             Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
+
+    def _whose(self) -> str:
+        lease = Lease.objects.filter(name=self._name).first()
+        if lease is None:
+            return "Another run is under way."
+        return (
+            f"Another run is under way (by {lease.holder}, last heard of at {lease.renewed_at:%H:%M:%S} UTC)."
+            f" If that has died, its turn ends by itself at {lease.expires_at:%H:%M:%S} UTC."
+        )
 
     def _hold(self) -> bool:
         now = timezone.now()

@@ -868,7 +868,8 @@ def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(
 
     assert second.returncode == 2
     (company,) = json.loads(second.stdout)["companies"].values()
-    assert "Another backfill" in company["stopped"]
+    assert f":{first.pid}:" in company["stopped"]
+    assert "its turn ends by itself at" in company["stopped"]
     calcom.faults.remove(number)
     calcom.faults.release_hangs()
     assert first.process.wait(timeout=30) == 0

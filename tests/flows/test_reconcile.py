@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import threading
 import time
@@ -401,8 +402,19 @@ def test_a_dead_run_frees_its_lock_within_ten_minutes(calcom, salon):
     )
     assert reconcile.reconcile(salon).is_complete
     Lease.objects.hold(name="reconcile:salon", holder="alive", now=timezone.now(), duration=reconcile.LEASE)
-    with pytest.raises(Busy):
+    with pytest.raises(Busy, match=r"by alive, last heard of at .* its turn ends by itself at "):
         reconcile.reconcile(salon)
+
+
+def test_what_the_database_said_is_in_the_report(calcom, salon, manage_here):
+    fail_as_it_is_begun(calcom)
+    try:
+        ended = manage_here("reconcile", "--json")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW listed_bookings")
+    assert ended.returncode == 2
+    assert "listed_bookings" in json.loads(ended.stdout)["companies"]["salon"]["error"]
 
 
 def test_what_took_place_is_completed_in_one_statement(calcom, salon, phone, run):

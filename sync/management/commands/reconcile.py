@@ -6,6 +6,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from django.db import DatabaseError, InterfaceError
+
+from booking import database_errors
+from customers.masking import mask_text
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, instant
 from sync import reconcile
@@ -44,12 +48,13 @@ class Command(OpsCommand):
                     wait_seconds=WAIT_SECONDS,
                     progress=partial(self._progress, company),
                 )
+            except Busy as busy:
+                report["companies"][company.slug] = {"outcome": "failed", "error": str(busy)}
             except Exception as error:  # noqa: BLE001 - logged
                 # One company's trouble is not the others'.
                 reconcile.logger.exception("reconcile.failed", company=company.slug)
-                busy = isinstance(error, Busy)
-                what = "another run is under way" if busy else type(error).__name__
-                report["companies"][company.slug] = {"outcome": "failed", "error": what}
+                why = _describe(error)
+                report["companies"][company.slug] = {"outcome": "failed", "error": why}
             else:
                 report["companies"][company.slug] = asdict(found)
         self._end_of_progress()
@@ -93,3 +98,9 @@ class Command(OpsCommand):
     def _end_of_progress(self) -> None:
         if sys.stderr.isatty():
             self.stderr.write("")
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, (DatabaseError, InterfaceError)):
+        return mask_text(database_errors.describe(error).strip().partition("\n")[0])
+    return type(error).__name__
