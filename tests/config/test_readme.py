@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from sync.embedded_server import Address, web_command
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "config" / "settings.py").read_text(encoding="utf-8")
@@ -42,3 +44,11 @@ def test_a_command_line_that_is_shown_is_understood(line):
     parser.parse_args(options)
     if name != "doctor":
         parser.parse_args([*options, "--dry-run"])
+
+
+def test_the_web_server_in_production_is_the_one_that_serve_starts():
+    """Without its respawning, one worker that is killed takes the whole server with it."""
+    shown = re.search(r"^granian (.*?config\.wsgi:application)", README, flags=re.MULTILINE | re.DOTALL)
+    ours = web_command(address=Address(host="0.0.0.0", port=8000), workers=2, threads=16)
+    assert shown is not None
+    assert shown[1].replace("\\\n", " ").split() == ours[ours.index("granian") + 1 :]
