@@ -5,6 +5,7 @@ in a deployment must be found when the process starts, not by the first caller. 
 not set, because that is what an empty line in a compose file means.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -66,7 +67,7 @@ def number(
         number_read = float(value)
     except ValueError:
         raise WrongSetting(f"{name} must be a number, not {value!r}.") from None
-    if number_read != number_read or number_read in (float("inf"), float("-inf")):
+    if not math.isfinite(number_read):
         raise WrongSetting(f"{name} must be a finite number, not {value!r}.")
     if minimum is not None and number_read < minimum:
         raise WrongSetting(f"{name} must be at least {minimum:g}, not {number_read:g}.")
@@ -133,8 +134,9 @@ def networks(name: str, *, environ: Mapping[str, str] = os.environ) -> list[IPv4
     return found
 
 
-def secret(name: str, *, default: str = "", environ: Mapping[str, str] = os.environ) -> str:
-    """A secret from `NAME`, or from the file that `NAME_FILE` names (container and systemd secrets).
+def secret(name: str, *, environ: Mapping[str, str] = os.environ) -> str:
+    """A secret from `NAME`, or from the file that `NAME_FILE` names (container and systemd secrets); '' when
+    neither is set.
 
     Raises WrongSetting when both are set or the file cannot be read. No message repeats the secret.
     """
@@ -143,7 +145,7 @@ def secret(name: str, *, default: str = "", environ: Mapping[str, str] = os.envi
     if value and file_name:
         raise WrongSetting(f"{name} and {name}_FILE are both set; keep one.")
     if not file_name:
-        return value or default
+        return value
     try:
         value = Path(file_name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
