@@ -72,7 +72,6 @@ class Chart:
 
     bars: tuple[Bar, ...]
     width: int
-    height: int
     most: int
     total: int
     zone: str
@@ -196,7 +195,6 @@ def _bookings(companies: dict[int, str], *, now: dt.datetime) -> Chart:
     return Chart(
         bars=bars,
         width=DAYS * (_BAR + _GAP),
-        height=_HEIGHT,
         most=most,
         total=sum(bar.booked for bar in bars),
         zone=zone.key,

@@ -79,7 +79,7 @@ class Converged:
 
     kinship: Kinship
     appointment: Appointment | None = None
-    changed: tuple[str, ...] = field(default=())
+    changed: tuple[str, ...] = ()
     failure: SyncFailure | None = None
 
 

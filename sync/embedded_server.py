@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import http.client
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -164,17 +163,16 @@ def start_web(
     )
 
 
-def start_worker(tree: ProcessTree, *, env: Mapping[str, str], concurrency: int = 2) -> Child:
+def start_worker(tree: ProcessTree, *, env: Mapping[str, str]) -> Child:
     return tree.start(
         "worker",
         [
             sys.executable, "-m", "celery", "--app", "config", "worker", "--beat",
-            "--concurrency", str(concurrency), "--without-gossip", "--without-mingle", "--loglevel", "INFO",
+            "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "INFO",
         ],
         env=env,
         cwd=settings.BASE_DIR,
-        # Warm: the tasks it is at may end; what does not end comes back to the queue.
-        stop_signal=signal.SIGTERM,
+        # SIGTERM stops it warm: the tasks it is at may end; what does not end comes back to the queue.
         stop_seconds=10,
     )  # fmt: skip
 

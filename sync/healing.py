@@ -50,9 +50,6 @@ class Permission:
         )
         self._left = max(0, company.heal_daily_limit - today.count())
 
-    def is_off(self, repair: Repair) -> bool:
-        return self._policy[repair] == Company.Healing.OFF
-
     def take(self, repair: Repair) -> bool:
         """Whether one more may be made."""
         if self._policy[repair] != Company.Healing.ON or self._left == 0:

@@ -48,7 +48,7 @@ class ChildDied(Exception):
         super().__init__(f"{child.name} {how}. Its log: {child.log}\n{last_lines(child.log)}".rstrip())
 
 
-def last_lines(log: Path, *, count: int = 15) -> str:
+def last_lines(log: Path) -> str:
     """The end of a log file, indented; '' when there is none."""
     try:
         with log.open("rb") as file:
@@ -56,7 +56,7 @@ def last_lines(log: Path, *, count: int = 15) -> str:
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return "\n".join(f"    {line}" for line in lines[-count:])
+    return "\n".join(f"    {line}" for line in lines[-15:])
 
 
 def _die_with(parent: int) -> Callable[[], None] | None:
@@ -151,10 +151,8 @@ class ProcessTree:
         """Ask the child to stop, wait its `stop_seconds`, then kill whatever is left of its group."""
         with contextlib.suppress(ProcessLookupError):
             child.process.send_signal(child.stop_signal)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(timeout=child.stop_seconds)
-        except subprocess.TimeoutExpired:
-            pass
         kill_group(child.pid)
         child.process.wait()
         self._tell_guardian(f"drop {child.pid}")

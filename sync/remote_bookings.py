@@ -40,7 +40,6 @@ class Asked:
     """What became of the questions so far."""
 
     answered: int = 0
-    failed: int = 0
     failed_in_a_row: int = 0
     given_up: str = ""
 
@@ -93,7 +92,6 @@ class PacedClient(CalcomClient):
         self.asked.failed_in_a_row = 0
 
     def _failed(self, error: CalcomError) -> None:
-        self.asked.failed += 1
         self.asked.failed_in_a_row += 1
         refused = isinstance(error, CalcomMisconfigured) and error.status in (401, 403)
         if refused or self.asked.failed_in_a_row >= MOST_FAILURES:
