@@ -11,7 +11,8 @@ second one with what came of it. Our side is made equal by `converge`, as everyw
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,7 +35,7 @@ from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
 from sync import both_sides, converge, triage_rules
 from sync.both_sides import Seen
-from sync.converge import Kinship
+from sync.converge import Converged, Kinship, Match
 from sync.models import AuditEntry
 from sync.triage_rules import (
     DOUBT_A_BOOKING,
@@ -262,6 +263,12 @@ class _Work:
             self.close(note)
             self.record("done", said=note, appointment=appointment)
 
+    def closed(self, why: str) -> Done:
+        """Close it for this reason, and say so."""
+        self.close_and_record(why)
+        self.count_failure()
+        return Done(f"{why} The failure is closed.")
+
     def count_failure(self) -> bool:
         """Whether the failure is closed by now, by whomever."""
         now_open = SyncFailure.objects.filter(pk=self.case.failure.pk, status__in=OPEN_STATUSES).exists()
@@ -272,6 +279,19 @@ class _Work:
     def client(self) -> CalcomClient:
         return client_for(self.case.failure.company)
 
+    def make_equal(self, match: Match, *, also: Callable[[], None]) -> Converged:
+        """Our side to the booking, which a person has seen just now, or Cal.com has just answered with: no
+        worker is in the middle of something newer.
+        """
+        return converge.converge(
+            match,
+            client=self.client(),
+            deadline=Deadline.after(ACT_SECONDS),
+            now=timezone.now(),
+            is_newest=True,
+            also=also,
+        )
+
     # --- try again
 
     def try_again(self) -> Done:
@@ -280,17 +300,13 @@ class _Work:
             return self._settle_attempt()
         if failure.subject in (failures.ACCESS, failures.RECONCILE_ACCESS):
             self._client_with_the_key_of(failure).probe(deadline=Deadline.after(ACT_SECONDS))
-            self.close_and_record("Cal.com takes the key.")
-            self.count_failure()
-            return Done("Cal.com takes the key. The failure is closed.")
+            return self.closed("Cal.com takes the key.")
         if failure.subject.startswith(failures.EVENT_TYPE):
             return self._read_event_type()
         if case.remote.seen is Seen.NOT_ASKED:
             return Done(f"Cal.com could not be asked: {case.remote.why}", is_success=False)
         if case.remote.seen is Seen.NOT_THERE:
-            self.close_and_record("Cal.com was asked: there is no such booking.")
-            self.count_failure()
-            return Done("Cal.com was asked: there is no such booking. The failure is closed.")
+            return self.closed("Cal.com was asked: there is no such booking.")
         if case.remote.seen is Seen.NOTHING_TO_ASK:
             return self._link_certain()
         return self._converge()
@@ -322,10 +338,9 @@ class _Work:
         for service in found:
             event_types.learn(service, client=client, deadline=Deadline.after(ACT_SECONDS))
             self.count("service")
-        note = "The event type can be booked." if found else "No service books this event type any more."
-        self.close_and_record(note)
-        self.count_failure()
-        return Done(f"{note} The failure is closed.")
+        return self.closed(
+            "The event type can be booked." if found else "No service books this event type any more."
+        )
 
     def _link_certain(self) -> Done:
         with transaction.atomic():
@@ -342,15 +357,9 @@ class _Work:
     def _converge(self) -> Done:
         match = self.case.remote.match
         assert match is not None  # noqa: S101 - the booking is shown
-        converged = converge.converge(
-            match,
-            client=self.client(),
-            deadline=Deadline.after(ACT_SECONDS),
-            now=timezone.now(),
-            is_newest=True,  # a person looks at it: no worker is in the middle of something newer
-            also=lambda: self.record("done"),
-        )
-        self.count("appointment", bool(converged.appointment and not _is_same(match, converged)))
+        converged = self.make_equal(match, also=lambda: self.record("done"))
+        is_new = match.appointment is None
+        self.count("appointment", converged.appointment is not None and (is_new or bool(converged.changed)))
         if self._is_gap_gone(match.booking, converged.appointment):
             self.close("Both sides are equal again.")
         closed = self.count_failure()
@@ -377,15 +386,7 @@ class _Work:
         if match.kinship is Kinship.OF_ATTEMPT and attempt is not None and attempt.state in mirror.ADOPTABLE:
             appointment = self._settle_shown(attempt, booking)
         elif match.kinship is Kinship.MIRRORED:
-            converged = converge.converge(
-                match,
-                client=self.client(),
-                deadline=Deadline.after(ACT_SECONDS),
-                now=timezone.now(),
-                is_newest=True,
-                also=lambda: self.record("done"),
-            )
-            appointment = converged.appointment
+            appointment = self.make_equal(match, also=lambda: self.record("done")).appointment
         else:
             appointment = self._import()
         if appointment is None:
@@ -511,14 +512,7 @@ class _Work:
                 client=client,
                 deadline=Deadline.after(ACT_SECONDS),
             )
-            converge.converge(
-                fresh,
-                client=client,
-                deadline=Deadline.after(ACT_SECONDS),
-                now=timezone.now(),
-                is_newest=True,  # Cal.com has just cancelled it
-                also=close_and_record,
-            )
+            self.make_equal(fresh, also=close_and_record)
             self.count("appointment", fresh.appointment is not None)
             return
         # It never had a row of ours, and needs none now.
@@ -572,42 +566,7 @@ def _cancel(booking: Booking, *, message: str, client: CalcomClient, deadline: D
 # --- Shared
 
 
-class _Change:
-    """A change of the row, decided by compare-and-swap, with its audit entry: one transaction."""
-
-    def __init__(self, verb: Verb, failure: SyncFailure, **told: Any) -> None:
-        self.verb, self.pk, self.told = verb, failure.pk, told
-        self.atomic = transaction.atomic()
-
-    def __enter__(self) -> SyncFailure:
-        self.atomic.__enter__()
-        try:
-            return self._enter()
-        except BaseException as error:
-            self.atomic.__exit__(type(error), error, error.__traceback__)
-            raise
-
-    def _enter(self) -> SyncFailure:
-        row = read_failure(self.pk, lock=True)
-        _require_version(row, self.told["expected"])
-        triage_rules.require_status(self.verb, row)
-        AuditEntry.objects.create(
-            company=row.company,
-            user_id=self.told["user"].pk,
-            action=f"{PREFIX}{self.verb}",
-            appointment=row.appointment,
-            call=row.call,
-            failure=row,
-            calcom_booking_uid=both_sides.uid_of(row),
-            reason=mask_text(self.told["reason"]),
-            details=self.told.get("details") or {},
-        )
-        return row
-
-    def __exit__(self, *raised: Any) -> None:
-        self.atomic.__exit__(*raised)
-
-
+@contextmanager
 def _change(
     verb: Verb,
     failure: SyncFailure,
@@ -616,17 +575,29 @@ def _change(
     user: AbstractBaseUser,
     reason: str,
     details: dict[str, Any] | None = None,
-) -> _Change:
-    return _Change(verb, failure, expected=expected, user=user, reason=reason, details=details)
+) -> Iterator[SyncFailure]:
+    """A change of the row, decided by compare-and-swap, with its audit entry: one transaction."""
+    with transaction.atomic():
+        row = read_failure(failure.pk, lock=True)
+        _require_version(row, expected)
+        triage_rules.require_status(verb, row)
+        AuditEntry.objects.create(
+            company=row.company,
+            user_id=user.pk,
+            action=f"{PREFIX}{verb}",
+            appointment=row.appointment,
+            call=row.call,
+            failure=row,
+            calcom_booking_uid=both_sides.uid_of(row),
+            reason=mask_text(reason),
+            details=details or {},
+        )
+        yield row
 
 
 def _require_version(row: SyncFailure, expected: str) -> None:
     if version_of(row) != expected:
         raise MovedOn(f"The failure has changed since you looked; it is {row.get_status_display()} now.")
-
-
-def _is_same(match: converge.Match, converged: converge.Converged) -> bool:
-    return match.appointment is not None and not converged.changed
 
 
 def _closed(closed: bool) -> str:
