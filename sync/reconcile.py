@@ -40,7 +40,7 @@ from sync.lost_calls import lost_calls
 from sync.models import ReconciliationRun
 from sync.pace import Pace
 from sync.pages import bookings_in, compared
-from sync.reconcile_report import Report, Tickets, both_sides
+from sync.reconcile_report import Report, Tickets, shown_by
 from sync.remote_bookings import PacedClient
 from sync.turn import NoTurn, Turn
 
@@ -372,7 +372,7 @@ class _Run:
             _leave_to_its_request(match)
             self._leave(repair, match, otherwise=otherwise)
             return
-        before = both_sides(match)
+        before = shown_by(match)
         done = self._converge(match)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
             # A worker that was told of it may have followed meanwhile.
@@ -405,7 +405,7 @@ class _Run:
             uid=(row and row.calcom_booking_uid) or match.booking.uid,
             message=f"Both sides differ: repairing that ({repair}) is off, at its limit, or did not help.",
             appointment=row or (match.attempt.appointment if match.attempt else None),
-            details=both_sides(match),
+            details=shown_by(match),
         )
 
     # --- what is not listed

@@ -140,7 +140,8 @@ class Tickets:
         self.report.closed += failures.resolve(rows.exclude(call__in=still), note=note)
 
 
-def both_sides(match: Match) -> dict[str, Any]:
+def shown_by(match: Match) -> dict[str, Any]:
+    """What Cal.com says of the booking, and our appointment if there is one: a ticket's details."""
     booking, row = match.booking, match.appointment
     theirs = {"status": booking.status, "start": booking.start.isoformat(), "end": booking.end.isoformat()}
     if row is None:
