@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count, Q
@@ -26,14 +26,11 @@ from booking.models import (
     SyncFailure,
 )
 from customers.models import Company
+from sync.roles import MayLook
 
 DAYS = 14
 # Of the drawing, in its own units; the style sheet scales it.
 _BAR, _GAP, _HEIGHT = 36, 12, 120
-
-
-class MayLook(Protocol):
-    def has_perm(self, perm: str, obj: Any = None) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)

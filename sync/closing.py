@@ -16,10 +16,11 @@ from sync.reconcile_report import Tickets
 
 Type = SyncFailure.Type
 
-_ACCESS = (failures.ACCESS, failures.RECONCILE_ACCESS)
+ABOUT_ACCESS = (failures.ACCESS, failures.RECONCILE_ACCESS)
 _DIFFERENCES = (Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
-_DOUBT_EXISTENCE = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BOOKING)
-_ABOUT_BOOKINGS = (*_DIFFERENCES, Type.ORPHANED_LOCAL, *_DOUBT_EXISTENCE)
+# What says that a booking stands which should not; gone there, the gap is gone.
+DOUBT_A_BOOKING = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BOOKING)
+_ABOUT_BOOKINGS = (*_DIFFERENCES, Type.ORPHANED_LOCAL, *DOUBT_A_BOOKING)
 
 
 def close_what_is_gone(
@@ -33,7 +34,7 @@ def close_what_is_gone(
         status__in=OPEN_STATUSES,
     )
     open_ones = list(rows.filter(last_seen_at__lt=now).order_by("last_seen_at")[:MOST_ASKED_FOR])
-    for failure in [each for each in open_ones if each.subject in _ACCESS]:
+    for failure in [each for each in open_ones if each.subject in ABOUT_ACCESS]:
         tickets.close(failure, "Cal.com shows its bookings again.")
         open_ones.remove(failure)
     uids = [failure.calcom_booking_id for failure in open_ones]
@@ -56,7 +57,7 @@ def close_what_is_gone(
             tickets.close(failure, "Both sides are equal again.")
         elif uid in equal and _stands_alone(failure, asking=asking):
             tickets.close(failure, "The other one does not stand any more.")
-        elif uid in inactive and kind in _DOUBT_EXISTENCE:
+        elif uid in inactive and kind in DOUBT_A_BOOKING:
             tickets.close(failure, "The booking does not stand at Cal.com any more.")
         elif uid in vanished and not _is_live_here(failure):
             tickets.close(failure, "It stands neither at Cal.com nor here.")

@@ -14,7 +14,7 @@ from calls.models import Call
 from customers.models import Company
 
 Status = Appointment.Status
-# Not proven to have been booked: a call that points at one is not told so.
+# Intended and not proven, or never come about: nothing that a call was told of, or may point at.
 NOT_BOOKED = (Status.PENDING, Status.FAILED)
 
 

@@ -12,7 +12,7 @@ nothing at all: what an administrator has taken out of one stays out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
@@ -35,6 +35,12 @@ ROLES = (VIEWER, OPERATOR, ADMIN)
 APPS = ("customers", "calls", "booking", "sync")
 CLOSE_CALLBACKS = "booking.change_callbackrequest"
 SET_UP = ("company", "branch", "phonenumber", "retellagent", "service", "customer")
+
+
+class MayLook(Protocol):
+    """A user, as far as it matters to what is shown."""
+
+    def has_perm(self, perm: str) -> bool: ...
 
 
 def restore(*, using: str = "default", **_signal: Any) -> None:

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from booking.models import LIVE_STATUSES, Appointment, FormerUid
 from calls.models import Call
 from customers.models import Company
+from sync.links import NOT_BOOKED
 from sync.long_lists import any_of
 from sync.lost_calls import LostCall
 
@@ -19,8 +20,6 @@ Status = Appointment.Status
 
 # As near as two requests for one appointment lie.
 NEAR = timedelta(minutes=5)
-# What was intended and is not proven, or never came about, is nothing to point at.
-UNPROVEN = (Status.PENDING, Status.FAILED)
 
 
 @dataclass(slots=True)
@@ -61,7 +60,7 @@ def best_by_call(*, company: Company, first: int, last: int) -> dict[int, int]:
             call_id__gte=first,
             call_id__lte=last,
         )
-        .exclude(status__in=UNPROVEN)
+        .exclude(status__in=NOT_BOOKED)
         .order_by("pk")
         .values_list("call_id", "pk", "status")
     )
@@ -122,7 +121,7 @@ class StandingAppointments:
             company=company,
             starts_at__gte=min(starts) - NEAR,
             starts_at__lte=max(starts) + NEAR,
-        ).exclude(status__in=(*UNPROVEN, Status.CANCELLED))
+        ).exclude(status__in=(*NOT_BOOKED, Status.CANCELLED))
         for _, standing in _standing(rows):
             if standing.customer_id is not None:
                 self._by_customer[standing.customer_id].append(standing)

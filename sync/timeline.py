@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -30,6 +30,7 @@ from calls.models import Call, FunctionCall, WebhookEvent
 from customers.admin_columns import zone_of
 from customers.masking import MASK, mask_text, mask_value
 from sync.models import AuditEntry
+from sync.roles import MayLook
 
 MOST_OF_A_KIND = 100
 # Bodies of deliveries are kept for weeks, and have no index: how far back they are searched for a uid.
@@ -40,10 +41,6 @@ BOOKING_FUNCTIONS = ("book_appointment", "collect_appointment_data")
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 # Without any one of them the answer could be a wrong one.
 _TELL: tuple[type[models.Model], ...] = (FunctionCall, BookingAttempt, Appointment, SyncFailure)
-
-
-class MayLook(Protocol):
-    def has_perm(self, perm: str, obj: Any = None) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,8 +43,9 @@ from booking.models import (
 from calls.models import Call
 from customers.admin_columns import zone_of
 from customers.company_secrets import without_secrets
-from sync import both_sides, roles
+from sync import both_sides, links, roles
 from sync.both_sides import Remote, Seen
+from sync.closing import DOUBT_A_BOOKING
 from sync.converge import Kinship
 
 LOOK_SECONDS = 2.5  # a person waits for the page
@@ -96,8 +97,6 @@ PERMISSION: dict[Verb, str] = {
     Verb.SNOOZE: roles.WORK,
     Verb.ASSIGN: roles.WORK,
 }
-# What says that a booking stands which should not; gone there, the gap is gone.
-DOUBT_A_BOOKING = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BOOKING)
 
 
 class NotLegal(Exception):
@@ -444,7 +443,7 @@ def _without_booking(case: Case) -> QuerySet[Appointment]:
     return Appointment.objects.filter(
         company=case.failure.company_id,
         calcom_booking_uid=None,
-        status__in=(Appointment.Status.PENDING, Appointment.Status.FAILED),
+        status__in=links.NOT_BOOKED,
         service__calcom_event_type_id=booking.event_type_id or 0,
         starts_at__gte=booking.start - NEAR,
         starts_at__lte=booking.start + NEAR,
