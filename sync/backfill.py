@@ -24,7 +24,6 @@ from django.utils import timezone
 
 from booking import database_errors, gone, mirror
 from booking.calcom.errors import CalcomMisconfigured
-from booking.connection import client_for
 from calls.models import Call
 from customers.models import Company
 from sync import backfill_rows, links
@@ -39,7 +38,7 @@ from sync.lost_appointments import (
 )
 from sync.lost_calls import LostCall, chunks, lost_calls, read_calls
 from sync.pace import Pace
-from sync.remote_bookings import PacedClient, RemoteBookings
+from sync.remote_bookings import RemoteBookings, paced_client
 from sync.standing_appointments import Standing, StandingAppointments, best_by_call
 from sync.turn import Busy, LostTurn, NoTurn, Turn
 
@@ -244,7 +243,7 @@ class BackfillRun:
         if not (self.calls.exists() and self.report.found > len(self._would_link)):
             return
         try:
-            client = self._client(pace)
+            client = paced_client(self.company, pace=pace, before=self.turn.keep)
         except CalcomMisconfigured as error:
             self._ask_nobody(error.message)
             return
@@ -275,15 +274,6 @@ class BackfillRun:
                     self.rebuild_batch(asked_for[first : first + ASKED_AT_ONCE], lost, remote)
         finally:
             self.report.asked = client.asked.answered
-
-    def _client(self, pace: Pace) -> PacedClient:
-        client = client_for(self.company)
-        return PacedClient(
-            base_url=client.base_url,
-            api_key=self.company.calcom_reconcile_api_key or client.api_key,
-            pace=pace,
-            before=self.turn.keep,
-        )
 
     def _ask_nobody(self, why: str) -> None:
         for chunk in chunks(self.calls, size=READ_AT_ONCE):

@@ -27,7 +27,6 @@ from booking import attempts, completer, database_errors, failures, follow, gone
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Unreadable, read_booking, read_instant
-from booking.connection import client_for
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
@@ -41,7 +40,7 @@ from sync.models import ReconciliationRun
 from sync.pace import Pace
 from sync.pages import bookings_in, compared
 from sync.reconcile_report import Report, Tickets, shown_by
-from sync.remote_bookings import PacedClient
+from sync.remote_bookings import paced_client
 from sync.turn import NoTurn, Turn
 
 LEASE = timedelta(minutes=9)
@@ -120,10 +119,9 @@ class _Run:
         )
         self.tickets = Tickets(company, self.report, dry_run=dry_run)
         self.permission = Permission(company, now=now)
-        own_key = company.calcom_reconcile_api_key
-        per_minute = PER_MINUTE_OWN if own_key else PER_MINUTE_SHARED
+        self.own_key = bool(company.calcom_reconcile_api_key)
+        per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE_SHARED
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
-        self.own_key = own_key
         self.looked_at: set[str] = set()
 
     def recorded(self) -> Report:
@@ -180,7 +178,7 @@ class _Run:
     def carry_out(self) -> Report:
         report = self.report
         try:
-            self.asking = Asking(self._client())
+            self.asking = Asking(paced_client(self.company, pace=self.pace, before=self._before_asking))
             with Comparison(company=self.company, now=self.now) as comparison:
                 self._read_and_heal(comparison)
                 self._look_at_missing(comparison)
@@ -189,7 +187,7 @@ class _Run:
                         self.tickets,
                         comparison=comparison,
                         asking=self.asking,
-                        own_key=bool(self.own_key),
+                        own_key=self.own_key,
                         now=self.now,
                     )
             report.outcome = Outcome.COMPLETE
@@ -197,7 +195,7 @@ class _Run:
             report.error = error.message
             report.outcome = Outcome.PARTIAL if report.seen else Outcome.FAILED
             logger.error("reconcile.could_not_ask", company=report.company, error=type(error).__name__)
-            self.tickets.report_access(error, own_key=bool(self.own_key))
+            self.tickets.report_access(error, own_key=self.own_key)
         self._link_calls()
         if not self.dry_run:
             report.closed += gone.close_gone()
@@ -206,15 +204,6 @@ class _Run:
         return report
 
     # --- asking Cal.com
-
-    def _client(self) -> PacedClient:
-        client = client_for(self.company)
-        return PacedClient(
-            base_url=client.base_url,
-            api_key=self.own_key or client.api_key,
-            pace=self.pace,
-            before=self._before_asking,
-        )
 
     def _before_asking(self) -> None:
         self.turn.keep()

@@ -23,7 +23,9 @@ from booking.calcom.errors import (
     UnreadableAnswer,
 )
 from booking.calcom.objects import Booking
+from booking.connection import client_for
 from booking.lookup import LONGEST_CHAIN
+from customers.models import Company
 from sync.pace import Pace
 
 # One request and its repeats, of which one may wait out a blocked key.
@@ -96,6 +98,17 @@ class PacedClient(CalcomClient):
         refused = isinstance(error, CalcomMisconfigured) and error.status in (401, 403)
         if refused or self.asked.failed_in_a_row >= MOST_FAILURES:
             self.asked.given_up = error.message
+
+
+def paced_client(company: Company, *, pace: Pace, before: Callable[[], None]) -> PacedClient:
+    """For a long run: with a key of its own, if the company has one. Raises CalcomMisconfigured."""
+    client = client_for(company)
+    return PacedClient(
+        base_url=client.base_url,
+        api_key=company.calcom_reconcile_api_key or client.api_key,
+        pace=pace,
+        before=before,
+    )
 
 
 @dataclass(slots=True)
