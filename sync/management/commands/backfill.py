@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, instant
 from sync.backfill import Left, Progress, Report, backfill
+from sync.management.table import table
 
 SHOWN = 50
 
@@ -45,15 +46,12 @@ class Command(OpsCommand):
         for slug in list(companies(options["company"]).values_list("slug", flat=True)):
             with self._progress(slug) as progress:
                 reports[slug] = _backfill(slug, since=since, dry_run=dry_run, progress=progress)
+        by_company = {slug: _of_company(each) for slug, each in reports.items()}
         report = {
             "dry_run": dry_run,
             "since": since,
-            "found": sum(each.found for each in reports.values()),
-            "linked": sum(each.linked for each in reports.values()),
-            "created": sum(each.created for each in reports.values()),
-            "skipped": sum(len(each.skipped) for each in reports.values()),
-            "errors": sum(len(each.errors) for each in reports.values()),
-            "companies": {slug: _of_company(each) for slug, each in reports.items()},
+            **{name: sum(each[name] for each in by_company.values()) for name in COUNTS},
+            "companies": by_company,
         }
         if any(each.could_not_work for each in reports.values()):
             return report, FAILED
@@ -76,7 +74,7 @@ class Command(OpsCommand):
             (slug, *(str(company[name]) for name in COUNTS), company["stopped"])
             for slug, company in report["companies"].items()
         ]
-        self._table(("company", *COUNTS, ""), rows)
+        self.stdout.write(table(("company", *COUNTS, ""), rows))
         for slug, company in report["companies"].items():
             for kind in ("skips", "failures"):
                 left = company[kind]
@@ -86,17 +84,11 @@ class Command(OpsCommand):
                     ]
                     self.stdout.write("")
                     title = "left for a person" if kind == "skips" else "left for the next run"
-                    self._table(("company", "call", "Retell's id", title), shown)
+                    self.stdout.write(table(("company", "call", "Retell's id", title), shown))
                 if len(left) > SHOWN:
                     self.stdout.write(f"… and {len(left) - SHOWN} more (all of them with --json)")
         if report["dry_run"]:
             self.stdout.write("Dry run: nothing was changed.")
-
-    def _table(self, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in (header, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
 
 
 COUNTS = ("found", "linked", "created", "skipped", "errors")

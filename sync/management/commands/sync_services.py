@@ -10,6 +10,7 @@ from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
 from sync.event_type_sync import Outcome, Synced, Verb, sync_services
+from sync.management.table import table
 
 HEADER = ("company", "event type", "service", "action", "outcome", "what")
 
@@ -61,10 +62,7 @@ class Command(OpsCommand):
             if step["verb"] != Verb.KEEP or step["problem"]
         ]
         if rows:
-            widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-            for row in (HEADER, *rows):
-                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                self.stdout.write("  ".join(cells).rstrip())
+            self.stdout.write(table(HEADER, rows))
         for slug, company in report["companies"].items():
             if company["failed"]:
                 self.stdout.write(f"{slug}: could not be worked to the end: {company['failed']}")

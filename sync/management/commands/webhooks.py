@@ -11,6 +11,7 @@ from booking.webhook_subscriptions import Alignment, Outcome, align
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, counted
+from sync.management.table import table
 
 HEADER = ("company", "event type", "services", "action", "outcome", "remarks")
 
@@ -70,10 +71,7 @@ class Command(OpsCommand):
             for step in company["steps"]
         ]
         if rows:
-            widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-            for row in (HEADER, *rows):
-                cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-                self.stdout.write("  ".join(cells).rstrip())
+            self.stdout.write(table(HEADER, rows))
         for slug, company in report["companies"].items():
             if company["secret_made"]:
                 made = "would be given" if report["dry_run"] else "was given"
