@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from celery import current_app
 from django.conf import settings
@@ -15,6 +13,7 @@ from django.db.migrations.executor import MigrationExecutor
 from sync import health
 from sync.doctor.finding import Finding, failed, ok, warning
 from sync.doctor.run import Check
+from sync.public_address import is_public_https
 
 WORKER_SECONDS = 2.0
 
@@ -52,18 +51,10 @@ def judge_public_url(address: str) -> Finding:
     remedy = "Set PUBLIC_URL to the https address under which Retell and Cal.com reach this server."
     if not address:
         return failed(check, "PUBLIC_URL is not set: nobody can be told where to reach us.", remedy)
-    parts = urlsplit(address)
-    if parts.scheme != "https" or _is_private(parts.hostname or ""):
+    if not is_public_https(address):
         said = "PUBLIC_URL is no public https address: the real Retell and Cal.com do not call it."
         return warning(check, said, remedy)
     return ok(check, "PUBLIC_URL is a public https address.")
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return "." not in host
 
 
 def _database() -> Iterator[Finding]:

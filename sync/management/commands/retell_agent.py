@@ -5,7 +5,6 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from dataclasses import asdict
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from calls.retell.client import NotFound, RetellError, Unauthorized, Unavailable
 from customers import phone_numbers
 from customers.models import Branch, Company, RetellAgent
 from customers.ops_command import CLEAN, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies
+from sync.public_address import is_public_https
 
 # English is spelt and understood by where it is spoken.
 _ENGLISH = {"GB": "en-GB", "IE": "en-GB", "AU": "en-AU", "NZ": "en-NZ", "IN": "en-IN"}
@@ -185,17 +185,10 @@ def _push(company: Company, branch: Branch, setup: Setup, numbers: Iterable[str]
 
 
 def _warnings() -> list[str]:
+    if is_public_https(settings.PUBLIC_URL):
+        return []
     parts = urlsplit(settings.PUBLIC_URL)
-    if parts.scheme != "https" or _is_private(parts.hostname or ""):
-        return [f"Retell calls public https addresses only; PUBLIC_URL is {parts.scheme}://{parts.hostname}."]
-    return []
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or "." not in host
+    return [f"Retell calls public https addresses only; PUBLIC_URL is {parts.scheme}://{parts.hostname}."]
 
 
 def _would_be(outcome: str) -> str:
