@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
-from django.core import checks
 from django.core.cache import cache
 from django.core.handlers.wsgi import WSGIRequest
 from django.core.management.base import SystemCheckError
@@ -28,7 +27,7 @@ from booking.models import Appointment, BookingAttempt, Service
 from calls.models import Call, FunctionCall
 from customers import phone_numbers, statements
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
-from sync.deployment_checks import Tags
+from sync import deployment_checks
 
 # A step that could wait (for a connection, for a lock) has a limit of its own; none begins later than this.
 LONGEST_SECONDS = 3.0
@@ -46,12 +45,8 @@ logger = structlog.get_logger(__name__)
 
 def refuse_unsafe_deployment() -> None:
     """Raises SystemCheckError, naming every unsafe setting with its remedy. Nothing secret stands in it."""
-    errors = [
-        message for message in checks.run_checks(tags=[Tags.DEPLOYMENT]) if message.level >= checks.ERROR
-    ]
-    if errors:
-        lines = "\n".join(f"  {error}" for error in errors)
-        raise SystemCheckError(f"Slotkeeper refuses to start with these settings:\n{lines}")
+    if why := deployment_checks.refusal():
+        raise SystemCheckError(why)
 
 
 def warm_up() -> None:

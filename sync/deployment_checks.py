@@ -24,6 +24,13 @@ class Tags:
     DEPLOYMENT = "deployment"
 
 
+def refusal() -> str:
+    """Why Slotkeeper must not start: every unsafe setting with its remedy. Blank if it may."""
+    errors = [error for error in checks.run_checks(tags=[Tags.DEPLOYMENT]) if error.level >= checks.ERROR]
+    lines = "\n".join(f"  {error}" for error in errors)
+    return f"Slotkeeper refuses to start with these settings:\n{lines}" if errors else ""
+
+
 def _secret_key() -> str:
     try:
         return str(settings.SECRET_KEY)

@@ -19,11 +19,8 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import DatabaseError, connection, connections
-from django.utils import timezone
 
-from sync import embedded_valkey
-from sync.health import HEARTBEAT_MAX_AGE
-from sync.models import BEAT_LEASE, Lease
+from sync import embedded_valkey, health
 from sync.process_tree import Child, ProcessTree
 
 
@@ -191,8 +188,7 @@ def answers_healthz(address: Address) -> bool:
 
 def beat_is_alive() -> bool:
     try:
-        return Lease.objects.filter(
-            name=BEAT_LEASE, renewed_at__gt=timezone.now() - HEARTBEAT_MAX_AGE
-        ).exists()
-    except DatabaseError:
+        health.check_beat()
+    except (health.NotReady, DatabaseError):
         return False
+    return True

@@ -11,15 +11,13 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import CommandError, OutputWrapper
 
 from booking.calcom.simulator.control import SimulatorControl
 from customers.json_command import JsonCommand
 from customers.models import Company
-from sync import demo_tenant, embedded_server
-from sync.deployment_checks import Tags
+from sync import demo_tenant, deployment_checks, embedded_server
 from sync.management.demo import memory, system
 from sync.process_tree import ChildDied, ProcessTree
 
@@ -54,7 +52,8 @@ class Command(JsonCommand):
         # What is told on the way is no error, so not `self.stderr`, which is bold red on a terminal.
         self.news = OutputWrapper(sys.stderr) if options["as_json"] else self.stdout
         self.say: Callable[[str], Any] = self.news.write
-        self.refuse_unsafe_deployment()
+        if why := deployment_checks.refusal():
+            raise CommandError(why, returncode=2)
         os.umask(0o077)  # the database and the logs hold personal data
         try:
             with stop_signals() as stop, embedded_server.only_one(settings.VAR_DIR):
@@ -63,12 +62,6 @@ class Command(JsonCommand):
             self.say("Stopped.")
         except (embedded_server.CannotServe, ChildDied, TimeoutError, OSError) as error:
             raise CommandError(str(error), returncode=2) from None
-
-    def refuse_unsafe_deployment(self) -> None:
-        errors = [error for error in checks.run_checks(tags=[Tags.DEPLOYMENT]) if error.is_serious()]
-        if errors:
-            lines = "\n".join(f"  {error}" for error in errors)
-            raise CommandError(f"Slotkeeper refuses to start with these settings:\n{lines}", returncode=2)
 
     def serve(self, *, started: float, stop: threading.Event, options: dict[str, Any]) -> None:
         address = embedded_server.free_address(host=options["host"], port=options["port"])
