@@ -15,7 +15,7 @@ from booking.models import Service
 from customers.ops_command import CLEAN, LEFT_FOR_A_PERSON, CannotWork, OpsCommand
 from sync import demo_tenant, oracle
 from sync.management.demo import memory
-from sync.management.demo.narrator import Narrator, Printer, Recorder, Silent
+from sync.management.demo.narrator import Narrator, Printer, Recorder
 from sync.management.demo.scenarios import SCENARIOS
 from sync.management.demo.stage import CannotPlay, Stage
 from sync.management.demo.system import NotRunning, RunningSystem, find
@@ -46,7 +46,7 @@ class Command(OpsCommand):
             system = find(slug=options["company"] or demo_tenant.SLUG, url=options["url"])
         except NotRunning as error:
             raise CannotWork(f"{error} {START_FIRST}") from None
-        narrator: Narrator = Silent() if options["as_json"] else Printer(cast(TextIO, self.stdout))
+        narrator = Narrator() if options["as_json"] else Printer(cast(TextIO, self.stdout))
         record = Recorder(narrator)
         stage = Stage(system=system, service=_service(system, options["service"]), record=record)
         try:

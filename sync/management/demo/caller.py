@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
 
 from calls.retell import signature
 from customers.models import Company
+from sync import demo_tenant
 from sync.management.demo.system import hook_of
 
 # Longer than any answer budget that makes sense on the phone.
 SECONDS_TO_ANSWER = 30.0
-AGENT = "agent_demo"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Heard:
         }
 
 
+def _new_call_id() -> str:
+    return f"call_demo_{secrets.token_hex(12)}"
+
+
 @dataclass(frozen=True)
 class Caller:
     """One call of one person. `again()` is the same person calling once more."""
@@ -63,27 +67,14 @@ class Caller:
     company: Company
     called_number: str
     url: str
-    call_id: str = field(default_factory=lambda: f"call_demo_{secrets.token_hex(12)}")
+    call_id: str = field(default_factory=_new_call_id)
 
     def again(self) -> Caller:
-        return Caller(
-            name=self.name,
-            number=self.number,
-            company=self.company,
-            called_number=self.called_number,
-            url=self.url,
-        )
+        return replace(self, call_id=_new_call_id())
 
     def reaching(self, url: str) -> Caller:
         """The same call, its requests going to another web process."""
-        return Caller(
-            name=self.name,
-            number=self.number,
-            company=self.company,
-            called_number=self.called_number,
-            url=url,
-            call_id=self.call_id,
-        )
+        return replace(self, url=url)
 
     def ask(self, function: str, /, **arguments: Any) -> Heard:
         """Have the agent call a function. A broken line is heard as nothing; it never raises."""
@@ -120,7 +111,7 @@ class Caller:
         return {
             "call_id": self.call_id,
             "call_type": "phone_call",
-            "agent_id": AGENT,
+            "agent_id": demo_tenant.AGENT_ID,
             "direction": "inbound",
             "from_number": self.number,
             "to_number": self.called_number,

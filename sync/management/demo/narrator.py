@@ -6,7 +6,7 @@ are the same facts.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,18 +15,8 @@ from sync.management.demo.caller import Heard
 from sync.management.demo.observed import Observed
 
 
-class Narrator(Protocol):
-    def scenario(self, number: int, title: str, why: str) -> None: ...
-    def happens(self, what: str) -> None: ...
-    def heard(self, who: str, asked: str, heard: Heard) -> None: ...
-    def holds(self, observed: Observed) -> None: ...
-    def shows(self, what: str, lines: list[str]) -> None: ...
-    def check(self, what: str, holds: bool) -> None: ...
-    def verdict(self, breaches: list[str], seconds: float) -> None: ...
-
-
-class Silent:
-    """For `--json`: the report says it all."""
+class Narrator:
+    """Says nothing: with `--json` the report says it all."""
 
     def scenario(self, number: int, title: str, why: str) -> None: ...
     def happens(self, what: str) -> None: ...
@@ -37,7 +27,7 @@ class Silent:
     def verdict(self, breaches: list[str], seconds: float) -> None: ...
 
 
-class Printer:
+class Printer(Narrator):
     """Lines on `out`; styles only when it is a terminal."""
 
     def __init__(self, out: TextIO) -> None:
