@@ -35,7 +35,7 @@ def audit_and_alert(*, company: Company, now: datetime) -> int:
     """How many checks found something."""
     findings = {finding.check: finding for finding in audit(company=company, now=now)}
     for check, finding in findings.items():
-        failure = failures.open_failure(
+        failures.open_failure(
             company=company,
             failure_type=TYPES[check],
             subject=f"{SUBJECT}{check}",
@@ -44,8 +44,6 @@ def audit_and_alert(*, company: Company, now: datetime) -> int:
             needs_person=True,
             is_standing=True,
         )
-        details = {"count": finding.count, "ids": list(finding.ids), "table": finding.table}
-        SyncFailure.objects.filter(pk=failure.pk).update(error_details=details)
     failures.close_failures(
         company_id=company.pk,
         subjects=[f"{SUBJECT}{check}" for check in CHECKS if check not in findings],
