@@ -44,17 +44,13 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
     still_being_written = now < event.received_at + WRITTEN_WITHIN
     if booking is None:
         if still_being_written:
-            deliveries.look_again(
-                event, now=now, after=AGAIN_AFTER, note="Cal.com does not know the booking yet."
-            )
+            _look_again(event, "Cal.com does not know the booking yet.", now=now)
         else:
             deliveries.finish(event, status=Status.IGNORED, note="Cal.com knows no such booking.")
         return
     if hint.trigger in ENDINGS and booking.is_active and still_being_written:
         availability.forget(event.company_id)
-        deliveries.look_again(
-            event, now=now, after=AGAIN_AFTER, note="Cal.com still shows the booking as active."
-        )
+        _look_again(event, "Cal.com still shows the booking as active.", now=now)
         return
     match = converge.find_out(company=event.company, booking=booking, client=client, deadline=deadline)
     unassigned = match.kinship is Kinship.UNASSIGNED
@@ -77,12 +73,14 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
             also=finish,
         )
     except completer.InFlight:
-        deliveries.look_again(
-            event, now=now, after=AGAIN_AFTER, note="Our own request is still being answered."
-        )
+        _look_again(event, "Our own request is still being answered.", now=now)
         return
     if done.changed:
         twins.settle_twins(company_id=event.company_id)
+
+
+def _look_again(event: WebhookEvent, why: str, *, now: datetime) -> None:
+    deliveries.look_again(event, now=now, after=AGAIN_AFTER, note=why)
 
 
 def _uid_of(hint: Hint, company_id: int) -> str:
