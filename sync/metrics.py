@@ -50,83 +50,98 @@ class Tables(Collector):
     """What the tables hold, by company. No figure names a person."""
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge(
-            "slotkeeper_open_failures",
-            "Sync failures that wait for a person or for healing.",
-            SyncFailure.objects.filter(status__in=OPEN_STATUSES),
-            failure_type="failure_type",
-            status="status",
-        )
-        yield _gauge(
-            "slotkeeper_open_attempts",
-            "Changes at Cal.com under way, or of unknown outcome.",
-            BookingAttempt.objects.filter(state__in=OPEN_STATES),
-            kind="kind",
-            state="state",
-        )
-        yield _counter(
-            "slotkeeper_attempts",
-            "Changes at Cal.com by how they ended.",
-            BookingAttempt.objects.exclude(state__in=OPEN_STATES),
-            kind="kind",
-            state="state",
-        )
-        yield _counter(
-            "slotkeeper_duplicates_refused",
-            "Bookings handed back by Cal.com that were refused, by the layer that did.",
-            BookingAttempt.objects.exclude(refused_by=""),
-            layer="refused_by",
-        )
-        yield _gauge(
-            "slotkeeper_appointments",
-            "Appointments by status.",
-            Appointment.objects.all(),
-            status="status",
-            source="source",
-        )
-        yield _gauge(
-            "slotkeeper_open_callbacks",
-            "Callbacks promised and not yet made.",
-            CallbackRequest.objects.filter(status=CallbackRequest.Status.OPEN),
-        )
-        yield _gauge(
-            "slotkeeper_overdue_callbacks",
-            "Callbacks promised, not yet made, and past the time by which they were due.",
-            overdue_callbacks(now=timezone.now()),
-        )
-        yield _counter(
-            "slotkeeper_function_calls",
-            "Function requests by their last answer.",
-            FunctionCall.objects.all(),
-            function="name",
-            code="code",
-        )
+        yield from _bookings()
+        yield from _callers()
+        yield from _deliveries()
+        yield from _reconciliation()
 
-        yield _gauge(
-            "slotkeeper_waiting_deliveries",
-            "Webhooks stored and not yet worked.",
-            WebhookEvent.objects.filter(status__in=WAITING),
-            provider="provider",
-            status="status",
-        )
-        yield _counter(
-            "slotkeeper_deliveries",
-            "Webhooks by what became of them.",
-            WebhookEvent.objects.exclude(status__in=WAITING),
-            provider="provider",
-            event_type="event_type",
-            status="status",
-        )
-        yield _refused_deliveries()
-        yield _counter(
-            "slotkeeper_reconciliations",
-            "Runs of the reconciliation by how they ended.",
-            ReconciliationRun.objects.exclude(outcome=ReconciliationRun.Outcome.RUNNING),
-            scope="scope",
-            outcome="outcome",
-        )
-        yield _last_complete_reconciliation()
-        yield _audit_findings()
+
+def _bookings() -> Iterator[Metric]:
+    yield _gauge(
+        "slotkeeper_open_failures",
+        "Sync failures that wait for a person or for healing.",
+        SyncFailure.objects.filter(status__in=OPEN_STATUSES),
+        failure_type="failure_type",
+        status="status",
+    )
+    yield _gauge(
+        "slotkeeper_open_attempts",
+        "Changes at Cal.com under way, or of unknown outcome.",
+        BookingAttempt.objects.filter(state__in=OPEN_STATES),
+        kind="kind",
+        state="state",
+    )
+    yield _counter(
+        "slotkeeper_attempts",
+        "Changes at Cal.com by how they ended.",
+        BookingAttempt.objects.exclude(state__in=OPEN_STATES),
+        kind="kind",
+        state="state",
+    )
+    yield _counter(
+        "slotkeeper_duplicates_refused",
+        "Bookings handed back by Cal.com that were refused, by the layer that did.",
+        BookingAttempt.objects.exclude(refused_by=""),
+        layer="refused_by",
+    )
+    yield _gauge(
+        "slotkeeper_appointments",
+        "Appointments by status.",
+        Appointment.objects.all(),
+        status="status",
+        source="source",
+    )
+
+
+def _callers() -> Iterator[Metric]:
+    yield _gauge(
+        "slotkeeper_open_callbacks",
+        "Callbacks promised and not yet made.",
+        CallbackRequest.objects.filter(status=CallbackRequest.Status.OPEN),
+    )
+    yield _gauge(
+        "slotkeeper_overdue_callbacks",
+        "Callbacks promised, not yet made, and past the time by which they were due.",
+        overdue_callbacks(now=timezone.now()),
+    )
+    yield _counter(
+        "slotkeeper_function_calls",
+        "Function requests by their last answer.",
+        FunctionCall.objects.all(),
+        function="name",
+        code="code",
+    )
+
+
+def _deliveries() -> Iterator[Metric]:
+    yield _gauge(
+        "slotkeeper_waiting_deliveries",
+        "Webhooks stored and not yet worked.",
+        WebhookEvent.objects.filter(status__in=WAITING),
+        provider="provider",
+        status="status",
+    )
+    yield _counter(
+        "slotkeeper_deliveries",
+        "Webhooks by what became of them.",
+        WebhookEvent.objects.exclude(status__in=WAITING),
+        provider="provider",
+        event_type="event_type",
+        status="status",
+    )
+    yield _refused_deliveries()
+
+
+def _reconciliation() -> Iterator[Metric]:
+    yield _counter(
+        "slotkeeper_reconciliations",
+        "Runs of the reconciliation by how they ended.",
+        ReconciliationRun.objects.exclude(outcome=ReconciliationRun.Outcome.RUNNING),
+        scope="scope",
+        outcome="outcome",
+    )
+    yield _last_complete_reconciliation()
+    yield _audit_findings()
 
 
 def _refused_deliveries() -> Metric:
