@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from booking.models import SyncFailure
 from config.celery import app
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -50,9 +50,7 @@ def test_a_new_ticket_alerts_ops_once_and_names_nobody(
     for hour in (10, 11):  # two calls, one grouped ticket
         assert phone().book(at(hour)).code == "unavailable"
     celery_worker_process.wait_until_idle()
-    until = time.monotonic() + 10
-    while not texts and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: texts)
     failure = SyncFailure.objects.get()
     assert failure.occurrences == 2
     assert len(texts) == 1
@@ -69,9 +67,7 @@ def test_an_e_mail_that_cannot_be_sent_keeps_no_alert_from_the_chat(
     settings.ALERT_EMAIL = "ops@example.org"
     calcom.faults.refuse("Something nobody has seen before.", times=None)
     assert phone().book(at(10)).code == "unavailable"
-    until = time.monotonic() + 20
-    while not texts and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: texts)
     celery_worker_process.kill()  # it would go on trying the mail server for half a minute
     assert len(texts) == 1
 

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +32,7 @@ from tests.factories import (
 )
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -903,13 +903,6 @@ def test_a_killed_run_is_continued_by_the_next_one_and_frees_its_turn(
     assert Appointment.objects.count() == 9
     assert json.loads(manage_here("backfill", "--json").stdout)["found"] == 0
     assert audit(company=salon, now=timezone.now()) == []
-
-
-def wait_until(condition: Callable[[], Any], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_the_lease_is_free_again_at_once_after_a_run(salon, lost):

@@ -28,6 +28,7 @@ from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, Silence, WebServer
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 # One web server starts for nearly every test here; with them beside each other each would only be slower.
 pytestmark = pytest.mark.xdist_group("crashes")
@@ -204,9 +205,7 @@ def test_a_real_worker_adopts_it(calcom, line, phone, web, verdict, celery_worke
     goes_silent(caller, at(10))
     let_the_lease_run_out()
     settle_unknown_attempts.delay()
-    deadline = time.monotonic() + 20
-    while the_only_attempt().state == "claimed" and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: the_only_attempt().state != "claimed")
     celery_worker_process.wait_until_idle()
     assert_one_booking_and_one_appointment(calcom)
     verdict()
@@ -279,14 +278,13 @@ def wait_until_somebody_waits_for_the_row() -> None:
     if connection.vendor == "sqlite":
         time.sleep(1.0)  # nothing can be asked about who waits for a file
         return
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+
+    def does() -> bool:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT count(*) {WAITS_FOR_A_ROW}")
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.02)
-    pytest.fail("the web process never tried to save the booking")
+            return bool(cursor.fetchone()[0])
+
+    wait_until(does, why_not=lambda: "the web process never tried to save the booking")
 
 
 def drop_what_it_has_sent() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import io
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +20,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from calls.models import Call
 from customers.models import Company
 from tests.flows.phone import Answer, at
+from tests.waiting import wait_until
 
 HOST_TAKEN = "User either already has booking at this time or is not available"
 TEAM_TAKEN = "One of the hosts either already has booking at this time or is not available"
@@ -430,7 +430,7 @@ def test_a_commit_that_comes_late_is_found_within_the_grace_time(calcom, phone, 
     calcom.faults.late_commit(0.8, status=504)
     caller = phone()
     assert caller.book(at(10)).code == "checking"
-    _wait_for_booking(calcom)
+    wait_until(calcom.active_bookings)
     settle_later(seconds=60)
     assert len(live()) == 1
     assert posts(calcom) == 1
@@ -446,20 +446,13 @@ def test_a_commit_later_than_the_grace_time_is_adopted_by_the_next_request(
     assert caller.book(at(10), service=service).code == "checking"
     settle_later()
     assert BookingAttempt.objects.get().state == "absent"
-    _wait_for_booking(calcom)
+    wait_until(calcom.active_bookings)
     answer = caller.book(at(10), service=service)
     assert answer.code == "booked", answer.body
     assert [booking.uid for booking in calcom.active_bookings()] == [answer.uid]
     assert [appointment.calcom_booking_uid for appointment in live()] == [answer.uid]
     assert not open_failures()
     verdict()
-
-
-def _wait_for_booking(calcom) -> None:
-    deadline = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
-    while not calcom.active_bookings():
-        assert dt.datetime.now(dt.UTC) < deadline, "the late commit never came"
-        time.sleep(0.02)
 
 
 # --- Broken connections

@@ -38,6 +38,7 @@ from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
 from tests.flows.test_retell_events import about
 from tests.servers.tcp_proxy import TcpProxy, target_of
+from tests.waiting import wait_until
 
 # Web servers and workers start here; beside each other they would only be slower.
 pytestmark = pytest.mark.xdist_group("deliveries")
@@ -130,13 +131,9 @@ def redis_url(broker: TcpProxy, subprocess_environment: dict[str, str]) -> str:
     return f"redis://127.0.0.1:{broker.port}/{number or 0}"
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, list(
-            WebhookEvent.objects.values_list("event_type", "status", "attempts", "error")
-        )
-        time.sleep(0.02)
+def wait_for(condition: Callable[[], object], *, seconds: float = 20) -> None:
+    stored = WebhookEvent.objects.values_list("event_type", "status", "attempts", "error")
+    wait_until(condition, seconds=seconds, why_not=lambda: list(stored.all()))
 
 
 def states() -> list[tuple[str, int]]:
@@ -166,7 +163,7 @@ def test_copies_sent_at_once_are_all_answered_and_a_real_worker_has_one_effect_o
     assert [answer.status for answer in answers] == [200] * 6
     assert [delivery.status for delivery in calcom.webhooks.deliveries] == [200] * 6
     assert WebhookEvent.objects.count() == 2
-    wait_until(lambda: is_all_processed(2))
+    wait_for(lambda: is_all_processed(2))
     celery_worker_process.wait_until_idle()
     assert states() == [("processed", 1)] * 2
     assert (Appointment.objects.count(), Customer.objects.count(), Call.objects.count()) == (1, 1, 1)
@@ -178,7 +175,7 @@ def test_many_deliveries_at_once_are_each_worked_once_by_two_worker_processes(se
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: sender.tell(f"call_many{number}"), range(40)))
     assert {answer.status for answer in answers} == {200}
-    wait_until(lambda: is_all_processed(40))
+    wait_for(lambda: is_all_processed(40))
     celery_worker_process.wait_until_idle()
     assert states() == [("processed", 1)] * 40
     assert Call.objects.count() == 40
@@ -195,7 +192,7 @@ def test_a_delivery_wakes_a_worker_without_beat(start_web, celery_worker_process
     for number in range(5):
         started = time.monotonic()
         assert web.tell(f"call_awake{number}").status == 200
-        wait_until(lambda: is_all_processed(number + 1), seconds=AWAKE_WITHIN_SECONDS)  # noqa: B023
+        wait_for(lambda: is_all_processed(number + 1), seconds=AWAKE_WITHIN_SECONDS)  # noqa: B023
         taken.append(time.monotonic() - started)
         # Longer than the pause between two wake-ups: each of these is a first one.
         time.sleep(0.1)
@@ -224,7 +221,7 @@ def test_a_worker_killed_while_cal_com_hangs_leaves_its_delivery_to_the_next_one
 ):
     calcom.faults.add("get", hang=True)
     calcom.web_book("open", start=at(10))
-    wait_until(lambda: calcom.faults.hanging)
+    wait_for(lambda: calcom.faults.hanging)
     celery_worker_process.kill()
     killed = timezone.now()
     event = WebhookEvent.objects.get()
@@ -238,7 +235,7 @@ def test_a_worker_killed_while_cal_com_hangs_leaves_its_delivery_to_the_next_one
     let_the_lease_run_out()
     celery_worker_process.start()
     work_stored_deliveries.delay()
-    wait_until(lambda: is_all_processed(1))
+    wait_for(lambda: is_all_processed(1))
     celery_worker_process.wait_until_idle()
     assert states() == [("processed", 2)]
     assert Appointment.objects.count() == 1
@@ -273,15 +270,15 @@ def test_a_worker_killed_between_the_effect_and_its_commit_has_had_no_effect(
     with transaction.atomic():
         WebhookEvent.objects.select_for_update().get()
         held.set()
-        wait_until(somebody_waits_for_a_row)  # the appointment is written, its delivery not yet finished
+        wait_for(somebody_waits_for_a_row)  # the appointment is written, its delivery not yet finished
         celery_worker_process.kill()
-    wait_until(nobody_else_is_in_a_transaction)
+    wait_for(nobody_else_is_in_a_transaction)
     assert states() == [("received", 1)]
     assert not Appointment.objects.exists()
     let_the_lease_run_out()
     celery_worker_process.start()
     work_stored_deliveries.delay()
-    wait_until(lambda: is_all_processed(1))
+    wait_for(lambda: is_all_processed(1))
     celery_worker_process.wait_until_idle()
     assert Appointment.objects.count() == 1
     verdict()
@@ -372,7 +369,7 @@ def test_two_workers_in_the_same_effect_make_one(calcom, announced, work, verdic
     try:
         assert written.wait(10)
         fast.start()
-        wait_until(somebody_waits_for_a_row)
+        wait_for(somebody_waits_for_a_row)
     finally:
         go_on.set()
         slow.join()
@@ -428,7 +425,7 @@ def test_workers_are_woken_again_once_the_broker_is_back(start_web, broker, redi
     """The worker reaches the broker all the time; whoever takes the deliveries does not."""
     web = start_web(REDIS_URL=redis_url)
     assert web.tell("call_0").status == 200
-    wait_until(lambda: is_all_processed(1))
+    wait_for(lambda: is_all_processed(1))
     broker.cut()
     assert web.tell("call_1").status == 200
     time.sleep(1)  # the wake-up is tried, and fails
@@ -438,7 +435,7 @@ def test_workers_are_woken_again_once_the_broker_is_back(start_web, broker, redi
     for number in (2, 3):
         assert web.tell(f"call_{number}").status == 200
         time.sleep(0.2)
-    wait_until(lambda: is_all_processed(4), seconds=10)
+    wait_for(lambda: is_all_processed(4), seconds=10)
 
 
 def test_a_sweep_asked_of_a_real_worker_works_what_waited(sender, start_web, celery_worker_process):
@@ -447,7 +444,7 @@ def test_a_sweep_asked_of_a_real_worker_works_what_waited(sender, start_web, cel
         assert web.tell(f"call_swept{number}").status == 200
     assert states() == [("received", 0)] * 12
     work_stored_deliveries.delay()  # by Beat
-    wait_until(lambda: is_all_processed(12))
+    wait_for(lambda: is_all_processed(12))
 
 
 # --- A database that refuses --------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from customers.models import Company, Customer
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import BERLIN, Phone, at
+from tests.waiting import wait_until
 
 OTHER_NUMBER = "+4915187654321"
 STUDIO_NUMBER = "+493012345679"
@@ -263,9 +264,7 @@ def test_a_408_whose_commit_comes_afterwards_is_checking_and_settled_later(
     calcom.faults.late_commit(0.4, status=408, body={"message": "Request Timeout"})
     caller = phone()
     assert caller.book(at(11)).code == "checking"
-    until = time.monotonic() + 5
-    while not calcom.bookings and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: calcom.bookings)
     settle_later()
     assert caller.book(at(11)).code == "booked"
     assert posts(calcom) == len(calcom.active_bookings()) == 1
@@ -569,9 +568,7 @@ def test_one_who_settles_and_one_who_gives_up_at_once_do_not_wait_for_each_other
         # It is told "nothing there" while the other one is in the middle of its transaction.
         calcom.faults.empty_page(delay_after=0.5)
         gives_up = run_in_thread("gives up", settle_later)
-        until = time.monotonic() + 5
-        while calcom.faults.planned and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_until(lambda: not calcom.faults.planned)
         with caplog.at_level(logging.WARNING):
             settles = run_in_thread("settles", lambda: settle_later(seconds=4000))
             gives_up.join(timeout=20)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 NICENESS = {"BACKGROUND_NICENESS": "7"}
 
@@ -36,10 +37,6 @@ def test_a_worker_and_its_processes_give_way(celery_worker_process):
 def test_a_long_command_gives_way(calcom, salon, start_manage, command):
     mine = niceness(0)
     child = start_manage(*command, "--json", env=NICENESS)
-    until = time.monotonic() + 20
-    while niceness(child.pid) != 7:
-        assert child.process.poll() is None, child.log.read_text()
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: niceness(child.pid) == 7, why_not=child.log.read_text)
     assert child.process.wait(timeout=60) == 0, child.log.read_text()
     assert niceness(0) == mine

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sync.models import AuditEntry, Lease, ReconciliationRun
 from sync.turn import Busy
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 Status = Appointment.Status
 
@@ -608,9 +608,6 @@ def test_a_comparison_leaves_no_connection_open_however_it_ends(calcom, salon, p
         with connection.cursor() as cursor:
             cursor.execute("DROP VIEW IF EXISTS listed_bookings")
     assert ended.returncode == (0 if fail is None else 2)
-    for _ in range(100):  # the pool replaces one that broke in its own time
-        if connections_in_use() == before:
-            break
-        time.sleep(0.1)
-    assert connections_in_use() == before
+    # The pool replaces one that broke in its own time.
+    wait_until(lambda: connections_in_use() == before, why_not=connections_in_use)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("comparison")]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from calls.models import Call, FunctionCall
 from customers.models import Customer
 from tests.flows.phone import BERLIN, Answer, Phone, at
+from tests.waiting import wait_until
 
 SECOND_CALLER = "+4915187654321"
 
@@ -59,10 +59,7 @@ def in_the_meantime(first: Callable[[], Answer], then: Callable[[], Answer], *, 
     """Carry `first` out, and `then` as soon as `when()` holds while the first is still running."""
 
     def second() -> Answer:
-        deadline = time.monotonic() + 10
-        while not when():
-            assert time.monotonic() < deadline, "the moment to step in never came"
-            time.sleep(0.01)
+        wait_until(when, why_not=lambda: "the moment to step in never came")
         return then()
 
     return at_once(first, second)

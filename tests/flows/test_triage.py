@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from sync.triage_rules import MovedOn, NotLegal, Verb
 from tests.factories import BookingAttemptFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 Type = SyncFailure.Type
 ROWS = (Appointment, BookingAttempt, Call, SyncFailure, AuditEntry)
@@ -708,9 +708,7 @@ def test_an_outcome_nobody_knows_is_left_to_the_completer(
     assert "not known" in done.said
     assert BookingAttempt.objects.latest("pk").state == "unknown"
     assert actions()[-1] == "triage.recreate.unknown"
-    until = time.monotonic() + 10
-    while not calcom.active_bookings() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(calcom.active_bookings)
     settle_later()
     assert Appointment.objects.get().status == "scheduled"
     assert len(calcom.active_bookings()) == 1

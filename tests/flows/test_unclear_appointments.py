@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from django.db import connection
@@ -13,6 +12,7 @@ from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 Status = Appointment.Status
 
@@ -121,8 +121,7 @@ def test_whoever_asks_while_the_booking_is_under_way_waits_for_it(calcom, salon,
 
     booking = threading.Thread(target=book)
     booking.start()
-    while not Appointment.objects.exists():
-        time.sleep(0.01)
+    wait_until(Appointment.objects.exists)
     answer = phone().ask("list_appointments")
     booking.join()
     assert [each["start"] for each in answer.body["appointments"]] == [at(10).isoformat()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from customers.models import Company
 from customers.ops_command import CannotWork
 from tests.flows.conftest import SERVICES, make_salon
 from tests.flows.phone import at
+from tests.waiting import wait_until
 
 PUBLIC_URL = "https://bookings.example.org"
 SECRET = "whsec_salon"
@@ -341,9 +341,7 @@ def test_a_create_of_unknown_outcome_is_looked_up_and_never_repeated_blindly(cal
 def test_a_create_that_commits_late_is_found_by_the_next_run(calcom, salon, webhooks):
     calcom.faults.late_commit(0.5, operation="webhooks", when=is_post)
     assert webhooks().status == 1
-    until = time.monotonic() + 5
-    while len(of_account(calcom)) < len(EVENT_TYPES) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_until(lambda: len(of_account(calcom)) == len(EVENT_TYPES))
     assert webhooks().outcomes() == {("keep", "kept")}
 
 

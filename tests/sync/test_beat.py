@@ -17,6 +17,7 @@ from sync.beat import LeasedScheduler
 from sync.models import BEAT_LEASE, Lease
 from sync.process_tree import Child, ProcessTree
 from tests.servers.processes import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,14 +50,6 @@ def sent(broker: redis.Redis) -> int:
     return sum(message["headers"]["task"] == JOB for message in messages)
 
 
-def wait_for(condition, *, seconds: float = 20):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
 def start_beat(tree: ProcessTree, name: str, env: dict[str, str]) -> Child:
     command = [sys.executable, "-m", "celery", "--app", "config", "beat", "--loglevel", "INFO", "--pidfile="]
     return tree.start(name, command, env={**env, "BEAT_LEASE_SECONDS": "3"}, cwd=ROOT)
@@ -79,8 +72,8 @@ def test_two_beats_send_each_job_once_and_the_second_goes_on_when_the_first_is_k
         for name in ("one", "two"):
             child = start_beat(tree, name, subprocess_environment)
             beats[child.pid] = child
-        first = wait_for(holder_pid)
-        wait_for(lambda: sent(broker) >= 1)
+        first = wait_until(holder_pid)
+        wait_until(lambda: sent(broker) >= 1)
         started, before = time.monotonic(), sent(broker)
         time.sleep(5)
         passed, runs = time.monotonic() - started, sent(broker) - before
@@ -88,10 +81,10 @@ def test_two_beats_send_each_job_once_and_the_second_goes_on_when_the_first_is_k
         assert passed - 2 <= runs <= passed + 1
 
         os.kill(first, 9)
-        second = wait_for(lambda: holder_pid() not in (0, first) and holder_pid())
+        second = wait_until(lambda: holder_pid() not in (0, first) and holder_pid())
         assert second in beats
         before = sent(broker)
-        wait_for(lambda: sent(broker) > before)
+        wait_until(lambda: sent(broker) > before)
         job_every_second.refresh_from_db()
         assert job_every_second.total_run_count >= runs
 
@@ -113,7 +106,7 @@ def test_without_its_database_beat_sends_nothing_and_goes_on_when_it_is_back(bro
         assert_does_not_hold(scheduler)
     assert sent(broker) == before
 
-    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
+    wait_until(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
     assert scheduler.holds_lease
 
 
@@ -143,9 +136,9 @@ def test_a_beat_that_stops_gives_its_lease_back_at_once(broker, job_every_second
 def test_a_beat_whose_clock_was_a_day_ahead_sends_again_once_that_is_set_right(broker, job_every_second):
     scheduler = LeasedScheduler(app=app)
     with time_machine.travel(timezone.now() + dt.timedelta(days=1), tick=True):
-        wait_for(lambda: scheduler.tick() is not None and sent(broker) >= 1, seconds=5)
+        wait_until(lambda: scheduler.tick() is not None and sent(broker) >= 1, seconds=5)
     before = sent(broker)
-    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
+    wait_until(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
     job_every_second.refresh_from_db()
     assert job_every_second.last_run_at <= timezone.now()
 
@@ -155,7 +148,7 @@ def test_a_beat_started_after_the_clock_was_set_right_waits_for_no_time_of_the_w
 ):
     with time_machine.travel(timezone.now() + dt.timedelta(days=1), tick=True):
         killed = LeasedScheduler(app=app)
-        wait_for(lambda: killed.tick() is not None and sent(broker) >= 1, seconds=5)
+        wait_until(lambda: killed.tick() is not None and sent(broker) >= 1, seconds=5)
     before = sent(broker)
     scheduler = LeasedScheduler(app=app)
-    wait_for(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)
+    wait_until(lambda: scheduler.tick() is not None and sent(broker) > before, seconds=5)

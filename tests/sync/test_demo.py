@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from booking.calcom.simulator.control import SimulatorControl
 from sync.management.demo.scenarios import SCENARIOS
 from tests.servers.processes import ROOT
 from tests.sync.test_serve import Serving, clean_environment, start_serve, var_dir  # noqa: F401
+from tests.waiting import wait_until
 
 # One serve tree takes both cores while it starts: not beside another one.
 pytestmark = pytest.mark.xdist_group("serve")
@@ -290,9 +290,7 @@ def test_ctrl_c_leaves_no_fault_behind(demo):
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 60
-    while not demo.control.faults.hanging and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.05)
+    wait_until(lambda: demo.control.faults.hanging or process.poll() is not None, seconds=60)
     assert demo.control.faults.hanging == 1
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]

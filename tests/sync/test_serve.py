@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import pytest
 from django.db import connection
 
 from tests.servers.processes import ROOT
+from tests.waiting import wait_until
 
 # One serve tree takes both cores while it starts: not beside another one.
 pytestmark = pytest.mark.xdist_group("serve")
@@ -100,25 +100,11 @@ def start_serve(var_dir: Path) -> Iterator:
             serving.process.communicate()
 
 
-def gone(serving: Serving, *, seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while serving.processes():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def complete(serving: Serving, *, seconds: float = 15) -> bool:
+def is_complete(serving: Serving) -> bool:
     """Two web workers and their parent, two of Celery's pool with parent and Beat, Valkey, guardian, serve.
     Who is ready to answer need not have all of Celery's beside it yet.
     """
-    deadline = time.monotonic() + seconds
-    while len(serving.processes()) < 9:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+    return len(serving.processes()) >= 9
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -140,7 +126,7 @@ def test_serve_needs_no_environment_answers_and_ends_cleanly_on_ctrl_c(start_ser
         "checks": {"database": "ok", "cache": "ok", "broker": "ok", "beat": "ok"},
     }
     assert b"csrfmiddlewaretoken" in get(serving.told["admin_url"])[1]
-    assert complete(serving), serving.processes()
+    wait_until(lambda: is_complete(serving), seconds=15, why_not=serving.processes)
     for private in ("secret_key", "field_encryption_key", "slotkeeper.sqlite3", "log/web.log"):
         assert (var_dir / private).stat().st_mode & 0o077 == 0, private
 
@@ -165,10 +151,10 @@ def test_serve_needs_no_environment_answers_and_ends_cleanly_on_ctrl_c(start_ser
 def test_kill_9_leaves_no_process_and_the_next_start_works(start_serve):
     serving = start_serve()
     serving.wait_until_ready()
-    assert complete(serving), serving.processes()
+    wait_until(lambda: is_complete(serving), seconds=15, why_not=serving.processes)
     serving.process.kill()
     serving.process.wait()
-    assert gone(serving), serving.processes()
+    wait_until(lambda: not serving.processes(), seconds=15, why_not=serving.processes)
 
     again = start_serve()
     again.wait_until_ready()
@@ -185,7 +171,7 @@ def test_a_child_that_dies_ends_the_tree_and_names_its_log(start_serve, child):
     assert serving.process.returncode == 2
     assert f"{child} was killed by SIGKILL" in errors
     assert f"{serving.var_dir}/log/{child}.log" in errors
-    assert gone(serving), serving.processes()
+    wait_until(lambda: not serving.processes(), seconds=15, why_not=serving.processes)
 
 
 @pytest.mark.django_db(transaction=True)
