@@ -17,13 +17,9 @@ from tests.factories import MOMENT
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import Phone, at, cancel, move
+from tests.flows.state import open_failures
 
 Status = Appointment.Status
-OPEN = ("pending", "manual_review")
-
-
-def open_failures():
-    return SyncFailure.objects.filter(status__in=OPEN)
 
 
 # --- Clocks at Cal.com that do not agree

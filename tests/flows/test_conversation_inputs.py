@@ -18,6 +18,7 @@ from booking.models import Appointment, SyncFailure
 from calls.models import FunctionCall
 from customers.models import Company, Customer
 from tests.flows.phone import BERLIN
+from tests.flows.state import posts
 
 TUESDAY = dt.datetime(2026, 12, 1, 8, 0, tzinfo=dt.UTC)
 WANTED = dt.datetime(2026, 12, 8, 9, 0, tzinfo=dt.UTC)  # Tuesday a week later, 10 in Berlin
@@ -27,10 +28,6 @@ WANTED = dt.datetime(2026, 12, 8, 9, 0, tzinfo=dt.UTC)  # Tuesday a week later, 
 def december() -> Iterator[None]:
     with time_machine.travel(TUESDAY, tick=True):
         yield
-
-
-def posts(calcom) -> int:
-    return len(calcom.requests("create"))
 
 
 def assert_asked_again(answer, calcom, *, field: str, sent: Any = None) -> None:

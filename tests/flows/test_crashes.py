@@ -20,7 +20,6 @@ from django.utils import timezone
 
 from booking import completer
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
-from booking.models.sync_failure import OPEN_STATUSES
 from booking.tasks import settle_unknown_attempts
 from calls.models import Call
 from customers.models import Company
@@ -28,6 +27,7 @@ from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, Silence, WebServer
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
+from tests.flows.state import open_failures
 from tests.waiting import wait_until
 
 # One web server starts for nearly every test here; with them beside each other each would only be slower.
@@ -74,10 +74,6 @@ def goes_silent(caller: RemotePhone, start: dt.datetime, **arguments) -> None:
 
 def the_only_attempt() -> BookingAttempt:
     return BookingAttempt.objects.select_related("appointment").get()
-
-
-def open_failures() -> list[SyncFailure]:
-    return list(SyncFailure.objects.filter(status__in=OPEN_STATUSES))
 
 
 def let_the_lease_run_out() -> None:

@@ -20,24 +20,12 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from calls.models import Call
 from customers.models import Company
 from tests.flows.phone import Answer, at
+from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
 HOST_TAKEN = "User either already has booking at this time or is not available"
 TEAM_TAKEN = "One of the hosts either already has booking at this time or is not available"
 SECOND_CALLER = "+4915187654321"
-OPEN = ("pending", "manual_review")
-
-
-def posts(calcom) -> int:
-    return len(calcom.requests("create"))
-
-
-def live() -> list[Appointment]:
-    return list(Appointment.objects.filter(status__in=("requested", "scheduled", "confirmed")))
-
-
-def open_failures() -> list[SyncFailure]:
-    return list(SyncFailure.objects.filter(status__in=OPEN))
 
 
 def offered(answer: Answer) -> list[dt.datetime]:
@@ -101,7 +89,7 @@ def test_a_booking_handed_back_that_is_not_ours_is_neither_taken_over_nor_cancel
     assert (strangers.status, strangers.updated_at, strangers.metadata) == ("accepted", before, metadata)
     assert not calcom.requests("cancel")
     assert posts(calcom) == 1
-    assert not live()
+    assert not proven()
     assert not Appointment.objects.filter(calcom_booking_uid=strangers.uid).exists()
     attempt = BookingAttempt.objects.get()
     assert (attempt.state, attempt.refused_by) == ("refused", layer)
@@ -113,7 +101,7 @@ def test_a_booking_handed_back_that_is_not_ours_is_neither_taken_over_nor_cancel
 
 def test_the_other_callers_row_stays_untouched_when_their_booking_is_handed_back(calcom, phone, verdict):
     assert phone().book(at(11), service="colour").code == "booked"
-    theirs: Any = live()[0]
+    theirs: Any = proven()[0]
     before = Appointment.objects.values().get(pk=theirs.pk)
     calcom.clock.advance(35 * 60)
     calcom.faults.hand_back(theirs.calcom_booking_uid)
@@ -154,7 +142,7 @@ def test_with_the_layers_switched_off_ownership_and_the_constraint_still_protect
     for number, name in ((SECOND_CALLER, "Ben Kurz"), ("+4915187654322", "Cem Lang")):
         answer = phone(from_number=number).book(at(11), service="colour", customer_name=name)
         assert_not_promised(answer)
-    assert [appointment.calcom_booking_uid for appointment in live()] == [uid]
+    assert [appointment.calcom_booking_uid for appointment in proven()] == [uid]
     assert calcom.booking(uid).status == "accepted"
     assert not calcom.requests("cancel")
     verdict()
@@ -172,7 +160,7 @@ def test_a_booking_that_proves_nothing_is_neither_stored_nor_cancelled_nor_calle
     assert not calcom.requests("cancel")
     settle_later()
     assert web.status == "accepted"
-    assert not live()
+    assert not proven()
     verdict()
 
 
@@ -197,7 +185,7 @@ def test_our_own_booking_of_an_earlier_try_is_adopted_whatever_its_age(
     assert answer.uid == original.uid
     assert posts(calcom) == 2
     assert calcom.active_bookings() == [original]
-    (appointment,) = live()
+    (appointment,) = proven()
     assert appointment.calcom_booking_uid == original.uid
     assert Call.objects.get().appointment == appointment
     assert not BookingAttempt.objects.filter(refused_by__startswith="layer").exists()
@@ -219,7 +207,7 @@ def test_a_booking_at_another_time_than_asked_is_undone_by_its_uid(calcom, phone
     (booking,) = calcom.bookings
     assert booking.status == "cancelled"
     assert [entry.path for entry in calcom.requests("cancel")] == [f"/v2/bookings/{booking.uid}/cancel"]
-    assert not live()
+    assert not proven()
     verdict()
     again = caller.book(at(12))
     assert again.code == "booked"
@@ -237,7 +225,7 @@ def test_a_booking_of_another_event_type_or_length_is_undone(calcom, phone, verd
     assert_not_promised(answer)
     (booking,) = calcom.bookings
     assert booking.status == "cancelled"
-    assert not live()
+    assert not proven()
     verdict()
 
 
@@ -249,7 +237,7 @@ def test_a_wrong_booking_that_cannot_be_undone_is_an_open_failure_that_names_it(
     answer = phone().book(at(12))
     assert_not_promised(answer)
     (booking,) = calcom.active_bookings()
-    assert not live()
+    assert not proven()
     for _ in range(3):
         settle_later()
     (failure,) = open_failures()
@@ -267,7 +255,7 @@ def test_a_wrong_booking_is_undone_later_when_cancelling_failed_at_first(
     calcom.faults.clear()
     settle_later()
     assert not calcom.active_bookings()
-    assert not live()
+    assert not proven()
     # The orphan's ticket is closed; who was told "checking" has to hear that nothing stands.
     assert [failure.failure_type for failure in open_failures()] == ["orphaned_local"]
     assert CallbackRequest.objects.filter(status="open").count() == 1
@@ -284,7 +272,7 @@ def test_a_yes_that_cannot_be_read_is_looked_up_and_adopted(calcom, phone, verdi
     assert answer.code == "booked", answer.body
     assert posts(calcom) == 1
     assert [booking.uid for booking in calcom.active_bookings()] == [answer.uid]
-    assert [appointment.calcom_booking_uid for appointment in live()] == [answer.uid]
+    assert [appointment.calcom_booking_uid for appointment in proven()] == [answer.uid]
     assert not open_failures()
     verdict()
 
@@ -335,7 +323,7 @@ def test_a_conflict_that_never_ends_is_repeated_once_and_then_left_open(
     assert answer.code in ("checking", "slot_taken")
     assert posts(calcom) == 2
     settle_later()
-    assert not live()
+    assert not proven()
     assert answer.code != "checking" or open_failures()
     verdict()
 
@@ -391,7 +379,7 @@ def test_a_repeat_that_our_own_hidden_first_request_blocks_is_not_called_taken(
     assert posts(calcom) == 2
     calcom.clock.advance(3601)
     settle_later(seconds=0.1)
-    assert len(live()) == 1
+    assert len(proven()) == 1
     assert caller.book(at(10)).code == "booked"
     assert posts(calcom) == 2
     verdict()
@@ -432,7 +420,7 @@ def test_a_commit_that_comes_late_is_found_within_the_grace_time(calcom, phone, 
     assert caller.book(at(10)).code == "checking"
     wait_until(calcom.active_bookings)
     settle_later(seconds=60)
-    assert len(live()) == 1
+    assert len(proven()) == 1
     assert posts(calcom) == 1
     verdict()
 
@@ -450,7 +438,7 @@ def test_a_commit_later_than_the_grace_time_is_adopted_by_the_next_request(
     answer = caller.book(at(10), service=service)
     assert answer.code == "booked", answer.body
     assert [booking.uid for booking in calcom.active_bookings()] == [answer.uid]
-    assert [appointment.calcom_booking_uid for appointment in live()] == [answer.uid]
+    assert [appointment.calcom_booking_uid for appointment in proven()] == [answer.uid]
     assert not open_failures()
     verdict()
 
@@ -478,7 +466,7 @@ def test_a_connection_that_breaks_before_the_commit_is_not_sent_again(
     assert posts(calcom) == 1
     settle_later()
     assert posts(calcom) == 1
-    assert not live()
+    assert not proven()
     assert [failure.failure_type for failure in open_failures()] == ["orphaned_local"]
     verdict()
 
@@ -777,7 +765,7 @@ def test_a_look_up_that_hangs_does_not_hold_the_caller_on_the_line(
     assert answer.seconds < 3
     calcom.faults.clear()
     settle_later(seconds=60)
-    assert len(live()) == len(calcom.active_bookings())
+    assert len(proven()) == len(calcom.active_bookings())
     verdict()
 
 

@@ -20,12 +20,9 @@ from calls.retell import signature
 from customers.models import Company, Customer
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
+from tests.flows.state import posts
 
 SECOND_CALLER = "+4915187654321"
-
-
-def posts(calcom) -> int:
-    return len(calcom.requests("create"))
 
 
 def assert_nothing_happened(calcom) -> None:

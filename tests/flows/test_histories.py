@@ -32,6 +32,7 @@ from customers.models import Company, Customer
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import BERLIN, Phone, at
+from tests.flows.state import posts
 from tests.waiting import wait_until
 
 OTHER_NUMBER = "+4915187654321"
@@ -46,10 +47,6 @@ NOT_FOUND_YET = api_body(
 def refusing(transactional_db: None) -> Iterator[Refusals]:
     with refusals() as made:
         yield made
-
-
-def posts(calcom) -> int:
-    return len(calcom.requests("create"))
 
 
 def live() -> list[Appointment]:

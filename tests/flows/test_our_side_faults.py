@@ -22,13 +22,13 @@ from django.utils import timezone
 
 from booking import completer, idempotency
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
-from booking.models.sync_failure import OPEN_STATUSES
 from calls.models import Call
 from customers.models import Customer
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, WebServer
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import Answer, at
+from tests.flows.state import open_failures
 from tests.servers.processes import database_url
 from tests.servers.tcp_proxy import TcpProxy, target_of
 
@@ -42,10 +42,6 @@ OTHER = {"from_number": "+4915187654321"}
 def refusing(transactional_db: None) -> Iterator[Refusals]:
     with refusals() as made:
         yield made
-
-
-def open_failures() -> list[SyncFailure]:
-    return list(SyncFailure.objects.filter(status__in=OPEN_STATUSES))
 
 
 def somebody_will_call_back() -> bool:

@@ -10,13 +10,7 @@ from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from sync import triage, triage_rules
 from tests.flows.phone import at, cancel, move
-
-OPEN = ("pending", "manual_review")
-
-
-def open_failures():
-    return SyncFailure.objects.filter(status__in=OPEN)
-
+from tests.flows.state import open_failures
 
 # --- About a booking
 

@@ -6,53 +6,23 @@ Real threads on a real database. Whoever is faster differs from run to run; what
 from __future__ import annotations
 
 import datetime as dt
-import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connections
 
 from booking import idempotency
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Customer
+from tests.flows.at_once import at_once
 from tests.flows.phone import BERLIN, Answer, Phone, at
+from tests.flows.state import posts, proven
 from tests.waiting import wait_until
 
 SECOND_CALLER = "+4915187654321"
-
-
-def posts(calcom) -> int:
-    return len(calcom.requests("create"))
-
-
-def live() -> list[Appointment]:
-    return list(Appointment.objects.filter(status__in=("requested", "scheduled", "confirmed")))
-
-
-def at_once(*acts: Callable[[], Answer]) -> list[Answer]:
-    """Carry all of them out at the same moment; their answers in order."""
-    answers: list[Answer | None] = [None] * len(acts)
-    ready = threading.Barrier(len(acts))
-
-    def run(number: int, act: Callable[[], Answer]) -> None:
-        try:
-            ready.wait(timeout=10)
-            answers[number] = act()
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    finished = [answer for answer in answers if answer is not None]
-    assert len(finished) == len(acts), "somebody got no answer"
-    return finished
 
 
 def in_the_meantime(first: Callable[[], Answer], then: Callable[[], Answer], *, when) -> list[Answer]:
@@ -82,7 +52,7 @@ def test_a_repeat_after_success_gives_the_same_answer_and_asks_cal_com_nothing(c
         assert again.body == {**first.body, "replayed": True}
     assert len(calcom.log) == asked
     assert FunctionCall.objects.count() == 1
-    assert len(live()) == 1
+    assert len(proven()) == 1
     verdict()
 
 
@@ -104,7 +74,7 @@ def test_the_same_booking_in_other_words_is_the_same_booking(calcom, phone, verd
     assert again.code == "booked"
     assert again.body["appointment"] == first.body["appointment"]
     assert posts(calcom) == 1
-    assert len(live()) == 1
+    assert len(proven()) == 1
     verdict()
 
 
@@ -123,7 +93,7 @@ def test_six_minutes_away_is_another_booking(calcom, phone, verdict):
     caller = phone()
     assert caller.book(at(10), service="colour").code == "booked"
     assert caller.book(at(10, 6), service="colour").code == "booked"
-    assert len({appointment.calcom_booking_uid for appointment in live()}) == 2
+    assert len({appointment.calcom_booking_uid for appointment in proven()}) == 2
     verdict()
 
 
@@ -231,7 +201,7 @@ def test_a_caller_who_interrupts_and_asks_again_waits_for_the_first_answer(calco
     assert codes(answers) == {"booked": 2}
     assert answers[0].uid == answers[1].uid
     assert posts(calcom) == 1
-    assert len(live()) == 1
+    assert len(proven()) == 1
     verdict()
 
 
@@ -246,7 +216,7 @@ def test_who_waits_for_a_first_request_that_is_refused_hears_the_same_refusal(ca
     )
     assert codes(answers) == {"slot_taken": 2}
     assert all(answer.body["alternatives"] for answer in answers)
-    assert not live()
+    assert not proven()
     assert not SyncFailure.objects.exists()
     verdict()
 
@@ -320,7 +290,7 @@ def test_of_many_callers_for_one_slot_exactly_one_is_booked(calcom, phone, verdi
             assert starts
             assert at(10).isoformat() not in starts
     assert len(calcom.active_bookings()) == 1
-    (appointment,) = live()
+    (appointment,) = proven()
     assert appointment.calcom_booking_uid == calcom.active_bookings()[0].uid
     assert not SyncFailure.objects.exists()
     assert not CallbackRequest.objects.exists()
@@ -433,7 +403,7 @@ def test_another_service_of_the_same_host_that_overlaps_is_not_sold(calcom, phon
     wishes = {"perm": at(10), "haircut": at(10, 30)}
     booked = phone().book(wishes[first], service=first)
     assert booked.code == "booked"
-    appointment = live()[0]
+    appointment = proven()[0]
     minutes = 60 if first == "perm" else 30
     assert appointment.ends_at - appointment.starts_at == dt.timedelta(minutes=minutes)
     second = "haircut" if first == "perm" else "perm"
@@ -451,8 +421,8 @@ def test_one_person_may_book_two_services_one_after_the_other_in_one_call(calcom
     caller = phone()
     assert caller.book(at(10), service="perm").code == "booked"
     assert caller.book(at(11)).code == "booked"
-    assert len(live()) == 2
-    assert {appointment.call for appointment in live()} == {Call.objects.get()}
+    assert len(proven()) == 2
+    assert {appointment.call for appointment in proven()} == {Call.objects.get()}
     verdict()
 
 
@@ -481,7 +451,7 @@ def test_an_expired_lease_does_not_let_the_same_booking_be_made_twice(
     settle_later(seconds=60)
     assert posts(calcom) == 1
     assert len(calcom.bookings) == 1
-    assert len(live()) == 1
+    assert len(proven()) == 1
     assert phone().book(at(10), service="colour").code == "already_booked"
     verdict()
 
@@ -497,7 +467,7 @@ def test_an_expired_lease_does_not_sell_one_slot_to_two_callers(calcom, phone, v
     settle_later(seconds=60)
     assert codes(answers) == {"booked": 1, "slot_taken": 1}
     assert len(calcom.active_bookings()) == 1
-    assert len(live()) == 1
+    assert len(proven()) == 1
     assert not SyncFailure.objects.exists()
     verdict()
 
@@ -530,7 +500,7 @@ def test_two_completers_at_once_settle_an_attempt_once(calcom, phone, verdict, s
         return Answer(status=200, body={"code": "swept"}, seconds=0)
 
     at_once(sweep, sweep, sweep)
-    assert len(live()) == 1
+    assert len(proven()) == 1
     assert posts(calcom) == 1
     assert not calcom.requests("cancel")
     assert not SyncFailure.objects.exists()

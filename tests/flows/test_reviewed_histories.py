@@ -21,13 +21,9 @@ from sync.models import AuditEntry, ReconciliationRun
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at, cancel, move
+from tests.flows.state import open_failures
 
 Status = Appointment.Status
-OPEN = ("pending", "manual_review")
-
-
-def open_failures():
-    return SyncFailure.objects.filter(status__in=OPEN)
 
 
 def assert_every_active_booking_is_here_or_named(calcom):

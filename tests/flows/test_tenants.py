@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connections
 from django.utils import timezone
 
 from booking import completer
@@ -17,6 +15,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
 from tests.factories import MOMENT, BookingAttemptFactory
+from tests.flows.at_once import at_once
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
 
@@ -44,26 +43,6 @@ def studio_phone(studio):
         return Phone(**{"company": studio, "to_number": STUDIO_NUMBER, **options})
 
     return dial
-
-
-def at_once(*acts):
-    answers = [None] * len(acts)
-    ready = threading.Barrier(len(acts))
-
-    def run(number, act):
-        try:
-            ready.wait(timeout=10)
-            answers[number] = act()
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert None not in answers
-    return answers
 
 
 # --- One customer

@@ -7,16 +7,10 @@ from django.utils import timezone
 
 from booking import failures
 from booking.calcom.simulator.faults import api_body
-from booking.models import Appointment, CallbackRequest, Service, SyncFailure
+from booking.models import Appointment, CallbackRequest, Service
 from sync import triage, triage_rules
 from tests.flows.phone import at, cancel, move
-
-OPEN = ("pending", "manual_review")
-
-
-def open_failures():
-    return SyncFailure.objects.filter(status__in=OPEN)
-
+from tests.flows.state import open_failures
 
 # --- A ticket about an event type
 
