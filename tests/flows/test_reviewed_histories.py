@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
 
 from django.db import connection
 from django.utils import timezone
@@ -387,22 +386,17 @@ def test_a_look_from_before_the_no_show_does_not_take_it_back(calcom, salon, boo
     booking.end = booking.start + length
     work()
     calcom.send_meeting_event(booking.uid)
-    calcom.faults.add("get", delay_after=1.5)
+    statuses = []
 
-    def slow():
-        try:
-            work()
-        finally:
-            connection.close()
+    def while_the_look_is_answered(_exchange):
+        calcom.web_no_show(booking.uid)
+        work()
+        statuses.append(Appointment.objects.get().status)
+        connection.close()
 
-    thread = threading.Thread(target=slow)
-    thread.start()
-    time.sleep(0.7)
-    calcom.web_no_show(booking.uid)
+    calcom.faults.add("get", call={"before_answer": while_the_look_is_answered})
     work()
-    assert Appointment.objects.get().status == Status.NO_SHOW
-    thread.join()
-    assert Appointment.objects.get().status == Status.NO_SHOW
+    assert [*statuses, Appointment.objects.get().status] == [Status.NO_SHOW, Status.NO_SHOW]
 
 
 def test_a_proven_move_is_not_thrown_away_for_the_clock_of_another_booking(calcom, salon, booked):
@@ -483,24 +477,19 @@ def test_what_comes_late_with_another_start_is_undone_once(
     assert attempt.state == "absent"
     late = calcom.web_book("open", start=at(11), metadata=attempt.request["metadata"])
     calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": late.uid})
-    calcom.faults.add("cancel", delay_before=0.7, times=None)
+    _first, second = WebhookEvent.objects.order_by("pk")
+    delivered = WebhookEvent.objects.filter(pk=second.pk)
+    delivered.update(due_at=timezone.now() + dt.timedelta(hours=1))
+    worked = []
 
-    def go():
-        try:
-            work_deliveries.work_due(now=timezone.now())
-        finally:
-            connection.close()
+    def while_it_is_being_cancelled(_exchange):
+        delivered.update(due_at=timezone.now())
+        worked.append(work_deliveries.work_due(now=timezone.now()).worked)
+        connection.close()
 
-    events = list(WebhookEvent.objects.order_by("pk"))
-    assert len(events) == 2
-    WebhookEvent.objects.filter(pk=events[1].pk).update(due_at=timezone.now() + dt.timedelta(seconds=0.3))
-    first = threading.Thread(target=go)
-    first.start()
-    time.sleep(0.45)
-    second = threading.Thread(target=go)
-    second.start()
-    first.join()
-    second.join()
+    calcom.faults.add("cancel", call={"before_commit": while_it_is_being_cancelled})
+    work_deliveries.work_due(now=timezone.now())
+    assert worked == [1]
     assert len(calcom.requests("cancel")) == 1
 
 
