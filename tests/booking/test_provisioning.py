@@ -7,12 +7,13 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.management import call_command
 from django.utils import timezone
 
 from booking.models import Service
 from booking.provisioning import InvalidFile, provision
-from customers.models import Company
+from customers.models import Company, PhoneNumber
 
 pytestmark = pytest.mark.django_db
 
@@ -127,6 +128,18 @@ def test_what_the_file_does_not_mention_keeps_its_value():
         ({}, {"calcom_event_type_id": True}, "calcom_event_type_id"),
         ({"name": ["Salon"]}, {}, "name"),
         ({}, {"active": "no"}, "active"),
+        ({"slug": ""}, {}, "slug is missing"),
+        ({}, {"duration_minutes": None}, "duration_minutes is missing"),
+        ({"branches": {"slug": "mitte"}}, {}, "branches must be a list"),
+        ({"branches": ["mitte"]}, {}, "must be an object"),
+        ({"calcom": "cal_one"}, {}, "calcom must be an object"),
+        ({"calcom": {"api_key": 7}}, {}, "api_key"),
+        ({"calcom": {"api_key": {"env": 7}}}, {}, "api_key"),
+        ({"endpoint_id": "not-one"}, {}, "endpoint_id"),
+        ({"endpoint_id": 7}, {}, "endpoint_id"),
+        ({"endpoint_id": None}, {}, "endpoint_id"),
+        ({"branches": [{"slug": "mitte", "name": "Mitte", "phone_numbers": ["030 123"]}]}, {}, "phone_num"),
+        ({"branches": [{"slug": "mitte", "name": "Mitte", "phone_numbers": [4930123]}]}, {}, "phone_num"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_changed(company, service, place):
@@ -208,6 +221,38 @@ def test_the_branch_of_another_company_is_none_of_ours():
     provision({"companies": [other]})
     with pytest.raises(InvalidFile, match="branch"):
         provision(content(service={"branch": "south"}))
+
+
+def test_the_number_of_another_company_is_not_taken_from_it():
+    """Whoever owns the called number hears of every call to it."""
+    branch = {"slug": "mitte", "name": "Mitte", "phone_numbers": ["+493012345678"]}
+    provision({"companies": [{"slug": "studio", "name": "Studio", "branches": [branch]}]})
+    with pytest.raises(InvalidFile, match=r"\+493012345678 belongs to another company"):
+        provision(content(company={"branches": [branch]}))
+    assert PhoneNumber.objects.get().branch.company.slug == "studio"
+    assert not Company.objects.filter(slug="salon").exists()
+
+
+def test_only_the_company_that_is_named_is_made():
+    both = {"companies": [*CONTENT["companies"], {"slug": "studio", "name": "Studio"}]}
+    made, _ = provision(both, only="studio")
+    assert [company.slug for company in made] == ["studio"]
+    assert [company.slug for company in Company.objects.all()] == ["studio"]
+
+
+def test_the_address_in_the_file_is_the_companys():
+    """It stands in Retell's and in Cal.com's settings: a company that is made anew is reached there."""
+    endpoint_id = "5b0c0f6e-6f0a-4a6f-9d57-0d7e5f3a1b2c"
+    provision(content(company={"endpoint_id": endpoint_id}))
+    assert str(Company.objects.get().endpoint_id) == endpoint_id
+
+
+def test_a_key_that_cannot_be_opened_any_more_is_given_back_by_the_file(settings):
+    provision(CONTENT)
+    settings.FIELD_ENCRYPTION_KEY = Fernet.generate_key().decode()
+    _, changes = provision(CONTENT)
+    assert changes.updated
+    assert Company.objects.get().calcom_api_key == "cal_one"
 
 
 def test_another_event_type_is_not_gone_because_the_former_one_is():
