@@ -229,6 +229,36 @@ def test_six_minutes_off_is_another_appointment(salon, haircut, lost):
     assert reason_of(run(salon)) == "booking_not_identifiable"
 
 
+def test_what_lies_between_the_times_of_two_calls_is_neither_ones(calcom, salon, haircut, lost):
+    """For many calls at once, all is read that lies between the first of their times and the last."""
+    call = lost(at_calcom=False, details={"start": at(10).isoformat()})
+    lost(
+        at_calcom=False,
+        customer=CustomerFactory(company=salon, phone="+4915199999999", name="Berta Klein"),
+        details={"start": at(16).isoformat()},
+    )
+    web_appointment(haircut, call.customer, start=at(13))
+
+    report = run(salon)
+
+    assert (report.linked, report.reasons) == (0, {"booking_not_identifiable": 2})
+
+
+def test_another_service_at_that_time_is_another_appointment(salon, haircut, lost):
+    shave = Service.objects.get(company=salon, slug="shave")
+    call = lost(at_calcom=False, details={"start": at(10).isoformat(), "service_id": shave.pk})
+    web_appointment(haircut, call.customer, start=at(10))
+
+    assert reason_of(run(salon)) == "booking_not_identifiable"
+
+
+def test_another_uid_at_that_time_is_another_appointment(salon, haircut, lost):
+    call = lost(at_calcom=False)
+    web_appointment(haircut, call.customer, start=at(10))
+
+    assert reason_of(run(salon)) == "not_at_calcom"
+
+
 def test_two_candidates_are_none(salon, haircut, lost):
     call = lost(at_calcom=False, details={"start": at(10).isoformat()})
     for _ in range(2):
@@ -578,6 +608,27 @@ def test_two_bookings_for_one_intention_are_left_to_a_person(calcom, salon, lost
 
     assert (report.created, reason_of(report)) == (1, "duplicate_booking")
     assert not changes_at(calcom)
+
+
+def test_what_the_customer_has_at_that_time_already_is_not_made_a_second_time(salon, haircut, lost):
+    """The one that stands was made on the web, so no key of ours keeps the other one out."""
+    call = lost()
+    standing = web_appointment(haircut, call.customer, start=at(10))
+
+    assert reason_of(run(salon)) == "duplicate_booking"
+    assert Appointment.objects.get() == standing
+
+
+def test_a_cancelled_booking_whose_appointment_still_stands_is_left_to_the_reconciliation(
+    calcom, salon, haircut, lost
+):
+    """That both are one is known to Cal.com alone, where it was moved before it was cancelled."""
+    call = lost()
+    moved = calcom.web_reschedule(calcom.bookings[0].uid, at(15))
+    web_appointment(haircut, call.customer, start=at(15), calcom_booking_uid=moved.uid)
+    calcom.web_cancel(moved.uid)
+
+    assert reason_of(run(salon)) == "left_to_reconcile"
 
 
 def test_a_booking_whose_attempt_is_known_is_left_to_the_one_who_settles_it(calcom, salon, phone, settings):
