@@ -101,7 +101,7 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
             report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
             report.absent += state == State.ABSENT
             report.left += state in OPEN_STATES
-    gone.close_gone()
+    gone.close_gone(company_id=company_id)
     if report.looked_at:
         logger.info("completer.ran", **vars(report))
     return report

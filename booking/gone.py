@@ -35,13 +35,16 @@ _OUTCOME_UNKNOWN = (
 )
 
 
-def close_gone() -> int:
-    """How many sync failures and callbacks were closed."""
-    closed = sum(failures.resolve(rows, note=note) for rows, note in _gone())
-    closed += twins.settle_twins()
+def close_gone(*, company_id: int | None = None) -> int:
+    """How many sync failures and callbacks were closed: of one company, if it is given."""
+    of_company = {} if company_id is None else {"company": company_id}
+    open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES, **of_company)
+    closed = sum(failures.resolve(rows, note=note) for rows, note in _gone(open_rows))
+    closed += twins.settle_twins(company_id=company_id)
     with transaction.atomic():
+        perhaps = _perhaps_no_longer_needed().filter(**of_company)
         # Held, so that what is promised in this moment is seen, or sees that the row is closed.
-        met = unmet_wishes.met(_perhaps_no_longer_needed().select_for_update(of=("self",), no_key=True))
+        met = unmet_wishes.met(perhaps.select_for_update(of=("self",), no_key=True))
         closed += failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
         closed += CallbackRequest.objects.filter(
             pk__in=[callback.pk for callback in met], status=CallbackRequest.Status.OPEN
@@ -63,8 +66,7 @@ def _about_what_was_wanted_in(met: Iterable[CallbackRequest]) -> QuerySet[SyncFa
     )
 
 
-def _gone() -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
-    open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+def _gone(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
     appointments = Appointment.objects.filter(company=OuterRef("company"), status__in=PROVEN_STATUSES)
     of_another_uid = FormerUid.objects.filter(
         appointment__company=OuterRef("company"), appointment__status__in=PROVEN_STATUSES

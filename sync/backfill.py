@@ -127,7 +127,7 @@ def backfill(
             errors=len(report.errors),
         )
         if not dry_run:
-            gone.close_gone()
+            gone.close_gone(company_id=company.pk)
     return report
 
 

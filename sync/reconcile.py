@@ -198,7 +198,7 @@ class _Run:
             self.tickets.report_access(error, own_key=self.own_key)
         self._link_calls()
         if not self.dry_run:
-            report.closed += gone.close_gone()
+            report.closed += gone.close_gone(company_id=self.company.pk)
         open_rows = SyncFailure.objects.filter(company=self.company, status__in=OPEN_STATUSES)
         report.left = len(report.problems) if self.dry_run else open_rows.count()
         return report

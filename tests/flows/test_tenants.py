@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.utils import timezone
 
-from booking import completer
-from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
+from booking import completer, failures
+from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
-from tests.factories import MOMENT, BookingAttemptFactory
+from sync.audit import audit
+from sync.audit_alerts import audit_and_alert
+from sync.models import AuditEntry, ReconciliationRun
+from tests.factories import (
+    MOMENT,
+    AppointmentFactory,
+    BookingAttemptFactory,
+    CallFactory,
+    FormerUidFactory,
+    SyncFailureFactory,
+)
 from tests.flows.at_once import at_once
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
@@ -184,6 +196,124 @@ def test_a_wrong_key_of_one_company_is_that_companys_failure_alone(
     assert [callback.company for callback in CallbackRequest.objects.all()] == [studio]
     assert len(calcom.active_bookings()) == 1
     verdict()
+
+
+def in_disorder(company, dial, *, hours, calcom):
+    """One of each: what points at each other no more, what was never proven, what was done unheard."""
+    numbers = iter(f"+49151{company.pk:03}{n:05}" for n in range(100))
+
+    def book(hour):
+        caller = dial(from_number=next(numbers))
+        assert caller.book(at(hour)).code == "booked"
+        call = Call.objects.get(retell_call_id=caller.call_id)
+        return call, call.appointment
+
+    call, _ = book(hours[0])
+    Call.objects.filter(pk=call.pk).update(appointment=None)
+    call, row = book(hours[1])
+    Appointment.objects.filter(pk=row.pk).update(call=None)
+    call, row = book(hours[2])
+    Call.objects.filter(pk=call.pk).update(booking_confirmed=False)
+    FormerUidFactory(appointment=row, uid=f"former-{company.slug}")
+    call, row = book(hours[3])
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    _, row = book(hours[4])
+    for uid in (row.calcom_booking_uid, "neverThere"):
+        SyncFailureFactory(
+            company=company,
+            failure_type="orphaned_calcom",
+            subject=failures.about_booking(uid),
+            calcom_booking_id=uid,
+            appointment=row,
+            status="manual_review",
+            last_seen_at=timezone.now() - timedelta(days=1),
+        )
+    failures.open_failure(
+        company=company,
+        failure_type=SyncFailure.Type.CALL_DESYNC,
+        subject=f"call:{row.call.retell_call_id}",
+        message="A gap that is gone.",
+        call=row.call,
+    )
+    CallFactory(company=company, branch=call.branch, booking_confirmed=True, appointment_made=True)
+    unproven = CallFactory(company=company, branch=call.branch, customer=call.customer)
+    AppointmentFactory(call=unproven, service=row.service, calcom_booking_uid=None, starts_at=at(hours[5]))
+    old = AppointmentFactory(
+        call=unproven, service=row.service, calcom_booking_uid=None, status="pending", starts_at=at(hours[6])
+    )
+    BookingAttemptFactory(appointment=old, state="unknown", created_at=MOMENT - timedelta(days=30))
+    given_up = AppointmentFactory(
+        call=unproven, service=row.service, calcom_booking_uid=None, status="pending", starts_at=at(hours[7])
+    )
+    BookingAttemptFactory(appointment=given_up, state="absent")
+    for hour, days in ((hours[8], 0), (hours[9], 30)):
+        _, row = book(hour)
+        calcom.erase(row.calcom_booking_uid)
+        ago = timedelta(days=days)
+        Appointment.objects.filter(pk=row.pk).update(starts_at=row.starts_at - ago, ends_at=row.ends_at - ago)
+
+
+def rows_of(company):
+    models = (Appointment, BookingAttempt, Call, CallbackRequest, Customer, SyncFailure, AuditEntry)
+    rows = {
+        model.__name__: list(model.objects.filter(company=company).order_by("pk").values())
+        for model in models
+    }
+    return rows | {"FormerUid": list(FormerUid.objects.filter(appointment__company=company).values())}
+
+
+def test_what_is_mended_in_one_company_leaves_the_disorder_of_the_other(
+    calcom, salon, studio, phone, studio_phone
+):
+    in_disorder(salon, phone, hours=range(8, 18), calcom=calcom)
+    in_disorder(studio, studio_phone, hours=range(8, 18), calcom=calcom)
+    theirs, ours = rows_of(salon), rows_of(studio)
+    for company in (salon, studio):
+        assert {(each.check, each.count) for each in audit(company=company, now=timezone.now())} == {
+            ("confirmed_call_without_appointment", 2),
+            ("call_flags_disagree", 1),
+            ("appointment_without_backlink", 2),
+            ("appointment_without_call", 1),
+            ("live_appointment_without_uid", 2),
+            ("attempt_unknown_for_too_long", 1),
+        }
+
+    for command in ("reconcile", "backfill", "audit"):
+        with contextlib.suppress(SystemExit):
+            call_command(command, "--json", "--company", studio.slug)
+    audit_and_alert(company=studio, now=timezone.now())
+    assert rows_of(salon) == theirs
+
+    after = rows_of(studio)
+    assert len(after["BookingAttempt"]) == len(ours["BookingAttempt"])
+    assert after["FormerUid"] == ours["FormerUid"]
+    with_row = [row["id"] for row in ours["SyncFailure"] if row["appointment_id"]]
+    assert SyncFailure.objects.filter(pk__in=with_row, appointment=None).count() == 0
+    named = SyncFailure.objects.filter(company=studio)
+    assert not named.filter(call__company=salon).exists()
+    assert not named.filter(appointment__company=salon).exists()
+    report = ReconciliationRun.objects.get()
+    assert (report.healed, report.closed) == (6, 2)
+
+
+def test_what_two_companies_share_at_cal_com_is_followed_by_the_one_that_has_it(calcom, salon, phone):
+    calcom.web_book("open", start=at(8), silent=True)
+    call_command("reconcile", "--json")
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    phone(from_number="+4915100000001").book(at(9))
+    phone(from_number="+4915100000002").book(at(10))
+    phone(from_number="+4915100000003").book(at(11))
+    _, cancelled, took_place, _ = calcom.bookings
+    calcom.web_cancel(cancelled.uid, silent=True)
+    took_place.start = calcom.clock.now().replace(microsecond=0) - timedelta(hours=3)
+    took_place.end = took_place.start + timedelta(minutes=30)
+    Appointment.objects.filter(calcom_booking_uid=took_place.uid).update(
+        starts_at=took_place.start, ends_at=took_place.end, idempotency_key=None
+    )
+    before = rows_of(salon)
+    call_command("reconcile", "--json", "--company", other.slug)
+    assert rows_of(salon) == before
+    assert not any(rows_of(other).values())
 
 
 def test_arguments_that_name_somebody_elses_things_are_ignored(
