@@ -123,6 +123,7 @@ class _Run:
         per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE_SHARED
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.looked_at: set[str] = set()
+        self.ended: set[int] = set()
 
     def recorded(self) -> Report:
         """Carry it out, with a row that tells of it."""
@@ -288,8 +289,9 @@ class _Run:
             )
 
     def _mark_ended(self, ids: list[int]) -> None:
-        """Took place as booked: nothing to repair, only to write down."""
-        self.report.ended += len(ids)
+        """Took place as booked: nothing to repair, only to write down. A dry run sees it in both listings."""
+        self.ended.update(ids)
+        self.report.ended = len(self.ended)
         if ids and not self.dry_run:
             Appointment.objects.filter(pk__in=ids, status__in=PROVEN_STATUSES).update(
                 status=Appointment.Status.COMPLETED, updated_at=timezone.now()

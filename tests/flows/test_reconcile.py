@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import Call, FunctionCall
-from customers.models import Company
+from customers.models import Company, Customer
 from sync import reconcile
 from sync.models import AuditEntry, Lease, ReconciliationRun
 from sync.turn import Busy
+from tests.factories import CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.waiting import wait_until
@@ -281,6 +283,110 @@ def test_a_dry_run_changes_nothing_here_or_there(calcom, salon, phone, run):
     assert {entry.method for entry in calcom.log} == {"GET"}
 
 
+def test_a_dry_run_of_everything_there_is_to_find_changes_nothing(calcom, salon, phone, run):
+    """Whatever is only written down, asked of a person or mended without Cal.com is found, and left."""
+    phone(from_number="+4915100000001").book(at(9))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    phone(from_number="+4915100000002").book(at(10))
+    calcom.erase(calcom.bookings[-1].uid)
+    start = calcom.clock.now().replace(microsecond=0) - dt.timedelta(days=9)
+    Appointment.objects.filter(starts_at=at(10)).update(
+        starts_at=start, ends_at=start + dt.timedelta(minutes=30), idempotency_key=None
+    )
+    phone(from_number="+4915100000003").book(at(10))
+    took_place, start = calcom.bookings[-1], start + dt.timedelta(days=8, hours=12)
+    took_place.start, took_place.end = start, start + dt.timedelta(minutes=30)
+    Appointment.objects.filter(starts_at=at(10)).update(
+        starts_at=took_place.start, ends_at=took_place.end, idempotency_key=None
+    )
+    phone(from_number="+4915100000004").book(at(11))
+    Call.objects.filter(from_number="+4915100000004").update(appointment=None)
+    phone(from_number="+4915100000005").book(at(12))
+    booked = Appointment.objects.get(starts_at=at(12))
+    Call.objects.filter(from_number="+4915100000005").update(booking_confirmed=False)
+    CallFactory(company=salon, branch=booked.branch, booking_confirmed=True, appointment_made=True)
+    claim = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
+    calcom.web_book("open", start=at(15), metadata=claim, silent=True)
+    models: tuple[Any, ...] = (Appointment, BookingAttempt, Call, CallbackRequest, Customer)
+    before = [list(model.objects.order_by("pk").values()) for model in models]
+    calcom.clear_log()
+
+    status, report = run("--dry-run")
+
+    assert status == 1
+    told = only(report)
+    assert (told["ended"], told["would_heal"], told["healed"]) == (1, {"follow": 1, "link": 2}, {})
+    assert Counter((each["type"], each["what"]) for each in told["problems"]) == {
+        ("orphaned_calcom", "would report: unknown_claim"): 1,
+        ("orphaned_local", "Cal.com does not know the booking of this appointment any more."): 1,
+        ("orphaned_local", "The appointment is over, and Cal.com does not know its booking any more."): 1,
+        ("call_desync", "would link"): 2,
+        ("call_desync", "The call says that something was booked, and its appointment is not there."): 2,
+    }
+    assert [list(model.objects.order_by("pk").values()) for model in models] == before
+    for model in (ReconciliationRun, SyncFailure, AuditEntry, Lease):
+        assert not model._default_manager.exists()
+    assert {entry.method for entry in calcom.log} == {"GET"}
+
+
+def test_a_dry_run_that_is_not_let_in_opens_no_ticket(calcom, salon, run):
+    calcom.faults.refuse("Invalid API key", status=401, operation="list", times=None)
+    status, report = run("--dry-run")
+    assert (status, only(report)["outcome"]) == (2, "failed")
+    assert not SyncFailure.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("hours", "scope"), [(1, "changes"), (24, "full")], ids=["within the day", "after a day"]
+)
+def test_the_whole_future_of_many_pages_is_read_once_a_day(calcom, salon, run, hours, scope):
+    run()
+    began = timezone.now() - dt.timedelta(hours=hours)
+    ReconciliationRun.objects.update(requests=reconcile.FEW_REQUESTS + 1, started_at=began)
+    run()
+    assert ReconciliationRun.objects.latest("pk").scope == scope
+
+
+def test_a_cursor_that_is_ahead_of_the_clock_leaves_no_hour_unread(calcom, salon, run):
+    """Ours was put back since: what was changed meanwhile lies before the cursor."""
+    run()
+    ahead = timezone.now() + dt.timedelta(hours=5)
+    ReconciliationRun.objects.update(requests=reconcile.FEW_REQUESTS + 1, cursor=ahead)
+    calcom.web_book("open", start=at(10, days=500), silent=True)
+    assert only(run()[1])["healed"] == {"import": 1}
+
+
+@pytest.mark.parametrize("attempt_id", ["none", "0f8fad5b", "x" * 200])
+def test_what_anybody_writes_into_the_metadata_does_not_stop_the_run(calcom, salon, run, verdict, attempt_id):
+    """Cal.com's page takes metadata out of its address."""
+    calcom.web_book("open", start=at(10), metadata={"attempt_id": attempt_id}, silent=True)
+    calcom.web_book("open", start=at(11), silent=True)
+    status, report = run()
+    assert (status, only(report)["outcome"], only(report)["healed"]) == (1, "complete", {"import": 1})
+    assert SyncFailure.objects.get().failure_type == "orphaned_calcom"
+    verdict()
+
+
+def test_what_is_cancelled_and_not_listed_is_followed(calcom, salon, phone, run, verdict):
+    phone().book(at(10))
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.web_cancel(uid, silent=True)
+    calcom.faults.empty_page(times=None)
+    assert only(run()[1])["healed"] == {"follow": 1}
+    assert Appointment.objects.get().status == Status.CANCELLED
+    verdict()
+
+
+def test_what_vanishes_between_listing_and_asking_is_left_to_the_next_run(calcom, salon, phone, run):
+    phone().book(at(10))
+    uid = Appointment.objects.get().calcom_booking_uid
+    calcom.web_cancel(uid, silent=True)
+    calcom.faults.add("get", call={"received": lambda _exchange: calcom.erase(uid)})
+    _, report = run()
+    assert only(report)["outcome"] == "complete"
+    assert Appointment.objects.get().status == Status.SCHEDULED
+
+
 @pytest.mark.parametrize("policy", ["off", "dry_run"])
 def test_a_company_that_heals_nothing_gets_tickets_and_they_close_themselves(
     calcom, salon, phone, run, verdict, policy
@@ -307,6 +413,21 @@ def test_no_more_is_healed_in_a_day_than_the_company_allows(calcom, salon, run):
     assert only(run()[1])["healed"] == {"import": 2}
     assert only(run()[1])["healed"] == {}
     assert Appointment.objects.count() == 2
+
+
+def test_only_what_the_machine_healed_here_today_counts_against_the_limit(calcom, salon, run, admin_user):
+    Company.objects.update(heal_daily_limit=1)
+    now, other = timezone.now(), CompanyFactory()
+    for company, action, user, hours in (
+        (other, "heal.import", None, 1),
+        (salon, "heal.import", admin_user, 1),
+        (salon, "heal.import", None, 25),
+        (salon, "backfill.linked", None, 1),
+    ):
+        created_at = now - dt.timedelta(hours=hours)
+        AuditEntry.objects.create(company=company, action=action, user=user, created_at=created_at)
+    calcom.web_book("open", start=at(10))
+    assert only(run("--company", "salon")[1])["healed"] == {"import": 1}
 
 
 def test_what_a_person_resolved_stays_resolved_until_the_gap_is_another(
