@@ -17,7 +17,7 @@ from booking.models import Appointment, FormerUid, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
 from customers.models import Customer
-from tests.factories import BookingAttemptFactory, CompanyFactory, ServiceFactory
+from tests.factories import AppointmentFactory, BookingAttemptFactory, CompanyFactory, ServiceFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
@@ -381,6 +381,67 @@ def test_a_delivery_touches_no_other_tenant(calcom, salon, announced, phone, wor
     calcom.send_event(url, theirs.calcom_webhook_secret, "BOOKING_CANCELLED", {"uid": uid})
     work(seconds=60)
     assert Appointment.objects.get(company=salon).status == Status.SCHEDULED
+
+
+def deliver(company, trigger, **payload):
+    deliver_raw(company, json.dumps({"triggerEvent": trigger, "payload": payload}).encode())
+
+
+def test_a_booking_that_is_named_by_its_number_alone_is_that_of_this_company(
+    calcom, salon, phone, work, states
+):
+    """Numbers are those of one Cal.com, and companies may have several."""
+    theirs = AppointmentFactory()
+    for hour in (9, 10, 11):
+        phone(from_number=f"+49151000000{hour:02}").book(at(hour))
+    work()
+    row = Appointment.objects.get(company=salon, starts_at=at(10))
+    Appointment.objects.filter(pk=theirs.pk).update(calcom_booking_id=row.calcom_booking_id)
+    calcom.web_cancel(row.calcom_booking_uid, silent=True)
+    deliver(salon, "BOOKING_CANCELLED", bookingId=row.calcom_booking_id)
+    work()
+    assert states()[-1] == ("BOOKING_CANCELLED", "processed")
+    row.refresh_from_db()
+    assert row.status == Status.CANCELLED
+
+
+def test_a_number_that_nobody_knows_names_no_booking(salon, work, states):
+    deliver(salon, "BOOKING_CANCELLED", bookingId=4711)
+    work()
+    assert states() == [("BOOKING_CANCELLED", "ignored")]
+
+
+def test_what_cal_com_does_not_know_yet_is_asked_for_again_and_then_given_up(calcom, salon, work, states):
+    """A delivery may come before a lagging replica has the booking."""
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    calcom.faults.refuse(
+        f"Booking with uid={booking.uid} was not found in the database", status=404, operation="get", times=1
+    )
+    deliver(salon, "BOOKING_CREATED", uid=booking.uid)
+    deliver(salon, "BOOKING_CREATED", uid="neverWasThere")
+    work()
+    assert states() == [("BOOKING_CREATED", "received")] * 2
+    assert not Appointment.objects.exists()
+    work(seconds=10)
+    assert Appointment.objects.get().calcom_booking_uid == booking.uid
+    work(seconds=60)
+    assert states() == [("BOOKING_CREATED", "processed"), ("BOOKING_CREATED", "ignored")]
+
+
+def test_what_another_company_has_waiting_is_worked_while_ones_cal_com_is_away(calcom, salon, work, states):
+    """And of the one that is away only the first delivery is waited for."""
+    theirs = make_salon(calcom, slug="other", number="+493087654321")
+    theirs.calcom_base_url = "http://127.0.0.1:9/v2"
+    theirs.save()
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    for number in range(3):
+        deliver(theirs, "BOOKING_CREATED", uid=f"theirs{number}")
+    deliver(salon, "BOOKING_CREATED", uid=booking.uid)
+    report = work()
+    assert (report.failed, report.put_back, report.worked) == (1, 2, 1)
+    assert Appointment.objects.get().company == salon
+    waiting = WebhookEvent.objects.filter(company=theirs, status="received", attempts=0)
+    assert waiting.filter(due_at__gt=timezone.now()).count() == 2
 
 
 def test_a_booking_that_claims_to_be_ours_and_is_not_known_is_a_ticket(calcom, salon, work, verdict):
