@@ -19,7 +19,7 @@ from customers.models import Company
 from sync import triage, triage_rules
 from sync.models import AuditEntry
 from sync.triage_rules import MovedOn, NotLegal, Verb
-from tests.factories import BookingAttemptFactory
+from tests.factories import AppointmentFactory, BookingAttemptFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.waiting import wait_until
@@ -667,6 +667,92 @@ def test_nothing_is_booked_again_that_stands_under_another_uid(calcom, salon, va
     assert not calcom.requests("create")
 
 
+def only_while(*, at_request: str, skip: int, calcom, do):
+    """Something happens when the request is on its way, after the page of the button was shown."""
+
+    def happen(_exchange):
+        do()
+        connection.close()
+
+    calcom.faults.add(at_request, skip=skip, call={"received": happen})
+
+
+@pytest.mark.parametrize("uid", ["the same uid", "another uid"])
+def test_what_turns_up_before_it_is_booked_again_is_not_booked_again(
+    calcom, salon, vanished, look, press, uid
+):
+    """A lagging replica has not shown it to the page, nor to the first look of the button."""
+    same = uid == "the same uid"
+    attempt = {"attempt_id": str(BookingAttempt.objects.get().uuid)}
+    booking: dict[str, Any] = {"uid": vanished} if same else {"metadata": attempt}
+    shown = look()
+    only_while(
+        at_request="get" if same else "list",
+        skip=1,
+        calcom=calcom,
+        do=lambda: calcom.seed_booking("open", start=at(10), **booking),
+    )
+    done = press(triage.recreate_at_calcom, shown)
+    assert (done.is_success, calcom.requests("create")) == (False, [])
+    assert Appointment.objects.get().calcom_booking_uid == vanished
+    assert SyncFailure.objects.get().is_open
+
+
+@pytest.mark.parametrize("what", ["moved", "cancelled", "being changed", "booked otherwise"])
+def test_what_has_changed_here_before_it_is_booked_again_is_not_booked_again(
+    calcom, salon, vanished, look, press, what
+):
+    row = Appointment.objects.get()
+
+    def change():
+        if what == "moved":
+            Appointment.objects.update(starts_at=at(15), ends_at=at(15, 30))
+        elif what == "cancelled":
+            Appointment.objects.update(status="cancelled")
+        elif what == "being changed":
+            BookingAttemptFactory(appointment=row, kind="cancel", state="claimed")
+        else:
+            web = {"call": None, "branch": None, "source": "calcom", "idempotency_key": None}
+            AppointmentFactory(
+                company=salon, customer=row.customer, service=row.service, starts_at=at(10, 5), **web
+            )
+
+    shown = look()
+    only_while(at_request="list", skip=1, calcom=calcom, do=change)
+    done = press(triage.recreate_at_calcom, shown)
+    assert (done.is_success, calcom.requests("create")) == (False, [])
+    row.refresh_from_db()
+    assert row.calcom_booking_uid == vanished
+    assert SyncFailure.objects.get().is_open
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"starts_at": at(10, days=-3), "ends_at": at(11, days=-3)}, "lies in the past"),
+        ({"status": "cancelled"}, "is cancelled"),
+        ({"customer": None}, "no service or no customer"),
+    ],
+    ids=["past", "cancelled", "nobody's"],
+)
+def test_what_nobody_comes_to_is_not_offered_to_be_booked_again(salon, vanished, look, change, why):
+    Appointment.objects.update(idempotency_key=None, **change)
+    with pytest.raises(NotLegal, match=why):
+        triage_rules.preview(Verb.RECREATE, look())
+
+
+def test_where_nothing_can_be_looked_up_after_it_was_sent_it_is_left_to_the_completer(
+    calcom, salon, vanished, look, press
+):
+    shown = look()
+    calcom.faults.refuse("An error occurred while querying the database.")
+    calcom.faults.server_error(commit=False, operation="list", skip=2, times=None)
+    done = press(triage.recreate_at_calcom, shown)
+    assert (done.is_success, len(calcom.requests("create"))) == (False, 1)
+    assert "not known" in done.said
+    assert BookingAttempt.objects.latest("pk").state == "unknown"
+
+
 def test_without_a_proof_that_nothing_stands_nothing_is_booked(calcom, salon, vanished, look, press):
     shown = look()
     calcom.faults.server_error(commit=False, operation="list", times=None)
@@ -819,6 +905,30 @@ def test_a_cancel_of_unknown_outcome_says_so_and_stays_open(calcom, salon, look,
     assert "no clear answer" in done.said
     assert SyncFailure.objects.get().is_open
     assert actions() == ["triage.cancel", "triage.cancel.unknown"]
+
+
+def test_a_cancel_that_cal_com_refuses_is_told_as_such(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    calcom.faults.refuse("Cannot cancel a booking that has already ended", operation="cancel")
+    done = press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert not done.is_success
+    assert "already ended" in done.said
+    assert actions() == ["triage.cancel", "triage.cancel.not_done"]
+    assert SyncFailure.objects.get().is_open
+
+
+def test_a_cancel_that_cannot_be_looked_at_again_is_not_known(calcom, salon, look, press):
+    booking = calcom.web_book("open", start=at(10))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    calcom.faults.server_error(commit=True, operation="cancel")
+    calcom.faults.server_error(commit=False, operation="get", skip=1, times=None)
+    done = press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert not done.is_success
+    assert actions() == ["triage.cancel", "triage.cancel.unknown"]
+    assert SyncFailure.objects.get().is_open
 
 
 def test_what_was_moved_since_it_was_shown_is_not_cancelled(calcom, salon, phone, look, press):
