@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
 from booking import idempotency
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Customer
 from tests.flows.at_once import at_once
-from tests.flows.phone import BERLIN, Answer, Phone, at
+from tests.flows.phone import BERLIN, Answer, Phone, at, move
 from tests.flows.state import posts, proven
 from tests.waiting import wait_until
 
@@ -218,6 +219,71 @@ def test_who_waits_for_a_first_request_that_is_refused_hears_the_same_refusal(ca
     assert all(answer.body["alternatives"] for answer in answers)
     assert not proven()
     assert not SyncFailure.objects.exists()
+    verdict()
+
+
+@pytest.mark.parametrize("service", ["shave", "colour"])
+def test_who_waits_for_a_first_request_that_met_their_own_move_hears_what_it_hears(
+    calcom, phone, verdict, settings, service
+):
+    """Refused, or answered with the booking that was moved there: taken by nobody but themselves."""
+    caller = phone()
+    assert caller.book(at(10), service=service).code == "booked"
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert move(caller, at(14)).code == "checking"
+    settings.ANSWER_BUDGET_SECONDS = 8
+    calcom.faults.add("create", delay_before=0.8)
+    answers = in_the_meantime(
+        lambda: phone().book(at(14), service=service),
+        lambda: phone().book(at(14), service=service),
+        when=lambda: posts(calcom) == 2,
+    )
+    assert set(codes(answers)) <= {"already_booked", "checking"}
+    assert phone().book(at(14), service=service).code == "already_booked"
+    assert len(proven()) == len(calcom.active_bookings()) == 1
+    verdict()
+
+
+@pytest.mark.parametrize(("service", "key"), [("shave", "single"), ("colour", "roundrobin_open")])
+def test_who_waits_for_a_first_request_that_met_what_they_booked_on_the_web_hears_what_it_hears(
+    calcom, phone, verdict, service, key
+):
+    caller = phone()
+    calcom.clock.advance(-600)
+    made = calcom.web_book(
+        key, start=at(10), name="Anna Weber", email=None, phone=caller.from_number, silent=True
+    )
+    calcom.clock.advance(600)
+    calcom.faults.add("create", delay_before=0.8)
+    answers = in_the_meantime(
+        lambda: caller.book(at(10), service=service),
+        lambda: phone().book(at(10), service=service),
+        when=lambda: posts(calcom) == 1,
+    )
+    assert set(codes(answers)) <= {"already_booked", "checking"}
+    assert phone().book(at(10), service=service).uid == made.uid
+    verdict()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("the maximum number of active bookings has been reached", "not_allowed"),
+        ("This booking is not allowed within the minimum notice period", "too_soon"),
+        ("responses - {nobody_knows}error_required_field, ", "unavailable"),
+    ],
+)
+def test_who_waits_for_a_first_request_that_comes_to_nothing_hears_the_same(
+    calcom, phone, verdict, words, code
+):
+    calcom.faults.refuse(words, delay_before=0.8)
+    answers = in_the_meantime(
+        lambda: phone().book(at(10)), lambda: phone().book(at(10)), when=lambda: posts(calcom) == 1
+    )
+    assert codes(answers) == {code: 2}
+    assert posts(calcom) == 1
+    assert not proven()
     verdict()
 
 
@@ -486,6 +552,65 @@ def test_a_completer_that_runs_while_the_request_is_on_its_way_changes_nothing(
     assert answers[0].code == "booked"
     assert reports[0].looked_at == 0
     assert posts(calcom) == 1
+    verdict()
+
+
+def test_a_booking_that_the_completer_has_settled_meanwhile_is_told_as_booked(
+    calcom, phone, verdict, settle_later
+):
+    calcom.faults.answer_late(1.0)
+
+    def sweep() -> Answer:
+        settle_later()
+        return Answer(status=200, body={"code": proven()[0].status}, seconds=0)
+
+    answers = in_the_meantime(lambda: phone().book(at(10)), sweep, when=calcom.active_bookings)
+    assert [answer.code for answer in answers] == ["booked", "scheduled"]
+    assert answers[0].uid == proven()[0].calcom_booking_uid
+    assert not calcom.requests("cancel")
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_yes_that_comes_after_somebody_has_cancelled_it_does_not_bring_it_back(
+    calcom, phone, verdict, settle_later
+):
+    calcom.faults.answer_late(1.0)
+
+    def cancel_and_sweep() -> Answer:
+        calcom.web_cancel(calcom.bookings[0].uid, silent=True)
+        settle_later()
+        return Answer(status=200, body={"code": "swept"}, seconds=0)
+
+    answers = in_the_meantime(lambda: phone().book(at(10)), cancel_and_sweep, when=calcom.active_bookings)
+    assert answers[0].body["success"] is False
+    assert not proven()
+    assert BookingAttempt.objects.get().state == "compensated"
+    verdict()
+
+
+def test_what_the_completer_took_over_while_it_waited_for_the_slot_is_not_sent_any_more(
+    calcom, phone, verdict, settle_later
+):
+    """As after a process that was stopped for a while and goes on."""
+    calcom.faults.add("create", delay_before=1.5)
+
+    def sweep() -> Answer:
+        wait_until(lambda: BookingAttempt.objects.count() == 2)
+        waiting = BookingAttempt.objects.filter(write_lock=None)
+        waiting.update(lease_expires_at=timezone.now() - dt.timedelta(seconds=1))
+        settle_later(seconds=0)
+        return Answer(status=200, body={"code": "swept"}, seconds=0)
+
+    def second() -> Answer:
+        wait_until(lambda: posts(calcom) > 0)
+        return phone(from_number=SECOND_CALLER).book(at(10), service="colour", customer_name="Ben Kurz")
+
+    answers = at_once(lambda: phone().book(at(10), service="colour"), second, sweep)
+    assert [answer.code for answer in answers] == ["booked", "unavailable", "swept"]
+    assert BookingAttempt.objects.filter(looks=1, state="not_sent").count() == 1
+    assert posts(calcom) == 1
+    assert CallbackRequest.objects.count() == 1
     verdict()
 
 
