@@ -27,7 +27,7 @@ from customers.models import Customer
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, WebServer
 from tests.flows.database_refusals import Refusals, refusals
-from tests.flows.phone import Answer, at
+from tests.flows.phone import Answer, at, cancel, move
 from tests.flows.state import open_failures
 from tests.servers.processes import database_url
 from tests.servers.tcp_proxy import TcpProxy, target_of
@@ -453,6 +453,22 @@ def test_what_somebody_holds_when_calcom_says_yes_is_settled_later_and_the_calle
     settle_later()
     assert caller.book(at(10)).code == "booked"
     assert len(calcom.requests("create")) == 1
+    verdict()
+
+
+@pytest.mark.parametrize("operation", ["reschedule", "cancel"])
+def test_what_somebody_holds_when_calcom_has_changed_it_is_settled_later_and_answered_in_time(
+    calcom, booked, verdict, settle_later, hold, operation
+):
+    calcom.faults.answer_late(3, operation=operation, call={"before_answer": hold})
+    answer = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
+    assert (answer.status, answer.code) == (200, "checking")
+    assert answer.seconds < 8.2, f"the answer budget is 8 s, this took {answer.seconds:.1f} s"
+    hold.let_go()
+    settle_later()
+    again = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
+    assert again.code == ("rescheduled" if operation == "reschedule" else "cancelled")
+    assert len(calcom.requests(operation)) == 1
     verdict()
 
 
