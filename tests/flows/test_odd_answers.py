@@ -5,6 +5,7 @@ that cannot be stored. Nothing is concluded from what cannot be read, and it hid
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def with_half_an_emoji(exchange: Any) -> None:
     """As JavaScript writes a text that was cut in the middle of one."""
     answer = exchange.answer
     answer.content = answer.encoded().replace(b"EMOJI", rb"\ud83d")
+
+
+def spoil(exchange: Any, *, uid: str, odd: dict[str, Any]) -> None:
+    """Of one booking of the listing."""
+    for booking in exchange.answer.content["data"]:
+        if booking["uid"] == uid:
+            booking.update(odd)
 
 
 def open_types() -> list[str]:
@@ -151,7 +159,8 @@ def test_one_booking_nobody_can_read_is_a_ticket_and_does_not_stop_the_hourly_ru
     number = calcom.faults.add("get", path_contains=odd.uid, patch={"status": "dreamt"}, times=None)
     for _ in range(2):
         code, report = run("--full")
-        assert (code, report["companies"]["salon"]["outcome"]) == (1, "complete")
+        salons = report["companies"]["salon"]
+        assert (code, salons["outcome"], salons["unreadable"]) == (1, "complete", 1)
         assert open_types() == ["status_mismatch"]
     assert Appointment.objects.filter(calcom_booking_uid=fine.uid).exists()
     calcom.faults.remove(number)
@@ -176,6 +185,23 @@ def test_a_listed_status_nobody_knows_is_a_ticket_that_stays_as_long_as_nobody_c
     verdict()
 
 
+@pytest.mark.parametrize("odd", [{"status": "dreamt"}, {"rescheduledFromUid": "x" * 200}], ids=str)
+def test_what_is_listed_in_words_nobody_can_read_is_counted_and_hides_nothing_beside_it(
+    calcom, salon, run, verdict, odd
+):
+    one, two = (calcom.web_book("open", start=at(hour), silent=True).uid for hour in (9, 11))
+    calcom.faults.add("list", times=None, call={"before_answer": partial(spoil, uid=one, odd=odd)})
+    code, report = run("--full")
+    salons = report["companies"]["salon"]
+    assert (code, salons["outcome"]) == (0, "complete")
+    assert salons["unreadable"] > 0
+    assert Appointment.objects.get().calcom_booking_uid == two
+    calcom.faults.clear()
+    code, report = run("--full")
+    assert report["companies"]["salon"]["unreadable"] == 0
+    verdict()
+
+
 def test_a_listed_status_nobody_knows_closes_no_ticket(calcom, salon, run):
     claim = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
     calcom.web_book("open", start=at(10), metadata=claim, silent=True)
@@ -183,8 +209,22 @@ def test_a_listed_status_nobody_knows_closes_no_ticket(calcom, salon, run):
     assert open_types() == ["orphaned_calcom"]
     for operation in ("list", "get"):
         calcom.faults.add(operation, patch={"status": "dreamt"}, times=None)
+    code, report = run("--full")
+    assert (code, report["companies"]["salon"]["outcome"]) == (1, "complete")
+    assert open_types() == ["orphaned_calcom"]
+
+
+def test_a_ticket_about_what_was_moved_to_nowhere_closes_and_does_not_stop_the_run(calcom, salon, run):
+    claim = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
+    uid = calcom.web_book("open", start=at(10), metadata=claim, silent=True).uid
     run("--full")
     assert open_types() == ["orphaned_calcom"]
+    calcom.faults.add("list", patch={"status": "dreamt"}, times=None)
+    gone = {"status": "cancelled", "rescheduledToUid": "nowhere"}
+    calcom.faults.add("get", path_contains=uid, patch=gone, times=None)
+    code, report = run("--full")
+    assert (code, report["companies"]["salon"]["outcome"]) == (0, "complete")
+    assert open_types() == []
 
 
 @pytest.mark.parametrize("day", [None, {}, "free", {"slots": []}], ids=repr)
