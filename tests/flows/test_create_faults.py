@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -246,6 +247,24 @@ def test_a_wrong_booking_that_cannot_be_undone_is_an_open_failure_that_names_it(
     verdict()
 
 
+def test_a_wrong_booking_that_may_not_be_cancelled_is_an_open_failure_at_once(calcom, phone, verdict):
+    calcom.faults.shift_start(60)
+    calcom.faults.refuse("PermissionsGuard - this key may not cancel", operation="cancel", status=403)
+    assert_not_promised(phone().book(at(12)))
+    (booking,) = calcom.active_bookings()
+    (failure,) = open_failures()
+    assert (failure.failure_type, failure.calcom_booking_id) == ("orphaned_calcom", booking.uid)
+    verdict()
+
+
+def test_a_wrong_booking_that_is_called_cancelled_already_is_undone(calcom, phone, verdict):
+    calcom.faults.shift_start(60)
+    calcom.faults.refuse("Can't cancel it, because it has been cancelled already", operation="cancel")
+    assert_not_promised(phone().book(at(12)))
+    assert BookingAttempt.objects.get().state == "compensated"
+    assert not open_failures()
+
+
 def test_a_wrong_booking_is_undone_later_when_cancelling_failed_at_first(
     calcom, phone, verdict, settle_later
 ):
@@ -381,6 +400,21 @@ def test_a_repeat_that_our_own_hidden_first_request_blocks_is_not_called_taken(
     settle_later(seconds=0.1)
     assert len(proven()) == 1
     assert caller.book(at(10)).code == "booked"
+    assert posts(calcom) == 2
+    verdict()
+
+
+def test_what_is_sent_again_and_not_let_in_is_no_reason_to_forget_the_first_request(
+    calcom, phone, verdict, settle_later
+):
+    """It is carried out after all, when everybody has looked."""
+    calcom.faults.late_commit(2.5, status=500)
+    calcom.faults.rate_limited(60, operation="create", times=None)
+    caller = phone()
+    assert caller.book(at(10)).code == "checking"
+    time.sleep(2.6)
+    settle_later(seconds=20)
+    assert len(proven()) == len(calcom.active_bookings()) == 1
     assert posts(calcom) == 2
     verdict()
 
@@ -600,6 +634,20 @@ def test_a_demanded_e_mail_address_is_given_once_and_is_the_customers_own(calcom
     addresses = [booking.attendee.email for booking in calcom.active_bookings()[1:]]
     assert len(set(addresses)) == 2
     assert all(address.endswith("@callers.salon.example") for address in addresses)
+    verdict()
+
+
+@pytest.mark.parametrize(("domain", "sent"), [("callers.salon.example", 2), ("", 1)])
+def test_an_address_that_is_demanded_and_does_not_help_is_a_misconfiguration(
+    calcom, phone, verdict, salon, domain, sent
+):
+    salon.attendee_email_domain = domain
+    salon.save()
+    calcom.faults.refuse("responses - {email}error_required_field, ", times=None)
+    assert phone().book(at(10)).code == "unavailable"
+    assert posts(calcom) == sent
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    assert CallbackRequest.objects.count() == 1
     verdict()
 
 
