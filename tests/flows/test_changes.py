@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
+import time
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
+from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
 from calls.models import Call
 from customers.models import Company
@@ -321,6 +323,134 @@ def test_moved_on_the_web_meanwhile_is_told_and_not_undone(calcom, salon, booked
     assert Appointment.objects.get().calcom_booking_uid == moved.uid
     assert cancel(booked, reason="yes, that one").code == "cancelled"
     verdict()
+
+
+CHANGES = {"reschedule": lambda caller: move(caller, at(14)), "cancel": cancel}
+OVER_THE_LIMIT = 60  # seconds: longer than any caller waits
+
+
+@pytest.mark.parametrize("operation", CHANGES)
+def test_what_is_asked_for_again_and_not_let_in_is_no_reason_to_forget_the_first_request(
+    calcom, salon, booked, verdict, settle_later, operation
+):
+    """It is carried out after all, when everybody has looked."""
+    calcom.faults.late_commit(1.5, operation=operation, status=500)
+    calcom.faults.rate_limited(OVER_THE_LIMIT, operation=operation, times=None)
+    assert CHANGES[operation](booked).code == "checking"
+    time.sleep(1.6)
+    settle_later(seconds=20)
+    row = Appointment.objects.get()
+    if operation == "reschedule":
+        assert (row.starts_at, row.status) == (at(14), Status.SCHEDULED)
+    else:
+        assert row.status == Status.CANCELLED
+    verdict()
+
+
+def test_a_move_that_was_denied_and_made_all_the_same_is_followed_and_the_caller_is_rung(
+    calcom, salon, booked, verdict, settle_later
+):
+    taken = api_body(400, "User either already has booking at this time or is not available")
+    calcom.faults.add("reschedule", late_commit=1.0, status=400, body=taken)
+    assert move(booked, at(14)).code == "slot_taken"
+    time.sleep(1.2)
+    settle_later(seconds=90)
+    row = Appointment.objects.get()
+    assert (row.starts_at, row.status) == (at(14), Status.SCHEDULED)
+    assert (CallbackRequest.objects.get().kind, CallbackRequest.objects.get().status) == (
+        "not_changed",
+        "open",
+    )
+    verdict()
+
+
+def test_a_yes_to_a_cancellation_that_shows_it_standing_is_not_believed(
+    calcom, salon, booked, verdict, settle_later
+):
+    calcom.faults.hand_back(Appointment.objects.get().calcom_booking_uid, operation="cancel")
+    assert cancel(booked).code == "checking"
+    settle_later()
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    assert CallbackRequest.objects.get().status == "open"
+    verdict()
+
+
+@pytest.mark.parametrize("operation", CHANGES)
+def test_what_is_called_cancelled_already_and_shown_standing_is_told_as_unknown(
+    calcom, salon, booked, verdict, settle_later, operation
+):
+    calcom.faults.refuse("Can't change it, because it has been cancelled already", operation=operation)
+    assert CHANGES[operation](booked).code == "checking"
+    settle_later()
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
+def test_a_move_answered_with_another_booking_is_unknown_while_nobody_can_look(
+    calcom, salon, booked, phone, verdict, settle_later
+):
+    other = phone(from_number="+4917698765432").book(at(14), customer_name="Bert Maier").uid
+    calcom.faults.hand_back(other, operation="reschedule")
+    calcom.faults.server_error(commit=False, operation="get", status=503, times=None)
+    assert move(booked, at(14)).code == "checking"
+    calcom.faults.clear()
+    settle_later()
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(14)}
+    verdict()
+
+
+def test_while_a_change_cannot_be_found_out_no_second_one_is_sent(
+    calcom, salon, booked, verdict, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = SHORT_BUDGET_SECONDS
+    calcom.faults.timeout_before_commit(operation="cancel")
+    assert cancel(booked).code == "checking"
+    calcom.faults.server_error(commit=False, operation="get", status=503, times=None)
+    sent = len(calcom.requests("cancel"))
+    assert cancel(booked, reason="once more").code == "checking"
+    assert move(booked, at(14), appointment=Appointment.objects.get().pk).code == "checking"
+    assert len(calcom.requests("cancel")) == sent
+    assert not calcom.requests("reschedule")
+    calcom.faults.clear()
+    settle_later()
+    verdict()
+
+
+def test_whoever_has_something_there_is_told_so_although_cal_com_cannot_be_asked(
+    calcom, salon, booked, phone, verdict
+):
+    second = phone().book(at(12))
+    calcom.faults.server_error(commit=False, operation="get", status=503, times=None)
+    first = str(booked.heard[-1].body["appointment"]["id"])
+    answer = booked.ask("reschedule_appointment", appointment=first, new_start=at(12).isoformat())
+    assert (answer.code, answer.uid) == ("already_booked", second.uid)
+    assert not calcom.requests("reschedule")
+
+
+@pytest.mark.parametrize("operation", CHANGES)
+def test_while_cal_com_is_known_to_be_down_no_change_is_sent(
+    calcom, salon, booked, phone, verdict, settle_later, operation
+):
+    calcom.faults.outage()
+    for hour in (9, 10, 11, 12, 13, 14):
+        phone(from_number=f"+49151876543{hour}").book(at(hour, days=8))
+    assert CHANGES[operation](booked).code == "unavailable"
+    assert not calcom.requests(operation)
+    assert CallbackRequest.objects.filter(kind="not_changed").exists()
+    calcom.faults.restore()
+    settle_later()
+    verdict()
+
+
+@pytest.mark.parametrize("operation", CHANGES)
+def test_what_has_begun_is_not_changed_by_its_number_either(calcom, salon, booked, operation):
+    row = Appointment.objects.get()
+    begun = timezone.now() - dt.timedelta(minutes=5)
+    Appointment.objects.update(starts_at=begun, ends_at=begun + dt.timedelta(minutes=30))
+    function = {"reschedule": "reschedule_appointment", "cancel": "cancel_appointment"}[operation]
+    more = {"new_start": at(14).isoformat()} if operation == "reschedule" else {}
+    assert booked.ask(function, appointment=row.pk, **more).code == "not_allowed"
+    assert not calcom.requests(operation)
 
 
 def test_a_booking_cal_com_does_not_know_is_a_ticket(calcom, salon, booked):
