@@ -212,6 +212,29 @@ def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(
     verdict()
 
 
+@pytest.mark.parametrize("odd", [{"status": "dreamt"}, {"rescheduledToUid": "nowhere"}], ids=str)
+def test_a_ticket_about_two_that_stand_outlives_a_run_that_cannot_tell_what_became_of_the_other(
+    calcom, salon, booked, announced, work, run, odd
+):
+    old = Appointment.objects.get().calcom_booking_uid
+    new = calcom.web_reschedule(old, at(14)).uid
+    work()
+    calcom.web_confirm(old, silent=True)
+    run()
+    calcom.web_cancel(new)
+    work(seconds=10)
+    calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": old})
+    work(seconds=20)
+    assert Appointment.objects.get().calcom_booking_uid == old
+    number = calcom.faults.add("get", path_contains=new, patch=odd, times=None)
+    code, report = run()
+    assert (code, report["companies"]["salon"]["outcome"]) == (1, "complete")
+    assert open_failures().get().failure_type == "duplicate_booking"
+    calcom.faults.remove(number)
+    assert run()[0] == 0
+    assert not open_failures().exists()
+
+
 def test_a_persons_resolution_of_what_nobody_knows_is_kept(
     calcom, phone, settle_later, settings, admin_user, verdict
 ):
@@ -463,6 +486,58 @@ def test_where_an_unknown_move_of_theirs_may_stand_a_booking_handed_back_is_not_
     settle_later()
     assert phone().book(at(14), service="colour").code == "already_booked"
     verdict()
+
+
+@pytest.mark.parametrize("service", ["shave", "colour"])
+@pytest.mark.parametrize("moved_by", ["phone", "web"])
+def test_a_slot_that_may_be_taken_by_ones_own_is_not_called_taken_while_cal_com_cannot_be_asked(
+    calcom, phone, verdict, settle_later, settings, service, moved_by
+):
+    caller = phone()
+    first = caller.book(at(10), service=service).uid
+    if moved_by == "phone":
+        settings.ANSWER_BUDGET_SECONDS = 2
+        calcom.faults.timeout_after_commit(operation="reschedule")
+        assert move(caller, at(14)).code == "checking"
+        settings.ANSWER_BUDGET_SECONDS = 8
+    else:
+        calcom.web_reschedule(first, at(14), by_owner=True, silent=True)
+    calcom.faults.server_error(commit=False, operation="get", status=503, times=None)
+    assert phone().book(at(14), service=service).code == "checking"
+    calcom.faults.clear()
+    settle_later(seconds=90)
+    assert phone().book(at(14), service=service).code == "already_booked"
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+def test_ones_own_moved_booking_that_is_handed_back_as_if_it_were_new_is_not_cancelled(
+    calcom, salon, phone, announced, work, settle_later, run
+):
+    first = phone().book(at(10), service="colour").uid
+    moved = calcom.web_reschedule(first, at(12), by_owner=True).uid
+    work()
+    calcom.faults.hand_back(moved, remove=["rescheduledFromUid"])
+    assert phone().book(at(10), service="colour").code == "checking"
+    settle_later()
+    run()
+    assert calcom.booking(moved).is_active
+    assert Appointment.objects.get(calcom_booking_uid=moved).status == Status.SCHEDULED
+
+
+def test_of_two_bookings_that_one_request_has_made_the_second_is_a_ticket(
+    calcom, phone, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10), service="colour").code == "checking"
+    (one,) = calcom.active_bookings()
+    two = calcom.web_book("roundrobin_open", start=at(10), metadata=dict(one.metadata), silent=True)
+    settle_later(seconds=20)
+    row = Appointment.objects.get()
+    assert {row.calcom_booking_uid, open_failures().get().calcom_booking_id} == {one.uid, two.uid}
+    assert open_failures().get().failure_type == "duplicate_booking"
+    assert not calcom.requests("cancel")
 
 
 @pytest.mark.parametrize(("service", "key"), KINDS)
