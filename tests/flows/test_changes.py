@@ -364,6 +364,21 @@ def test_a_move_that_was_denied_and_made_all_the_same_is_followed_and_the_caller
     verdict()
 
 
+def test_a_move_nobody_knows_of_that_was_moved_on_since_is_known_to_be_made(
+    calcom, salon, booked, verdict, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = SHORT_BUDGET_SECONDS
+    calcom.faults.timeout_after_commit(operation="reschedule")
+    assert move(booked, at(14)).code == "checking"
+    (moved,) = calcom.active_bookings()
+    calcom.web_reschedule(moved.uid, at(16), by_owner=True, silent=True)
+    settle_later()
+    assert BookingAttempt.objects.latest("pk").state == State.SUCCEEDED
+    assert Appointment.objects.get().starts_at == at(16)
+    assert not CallbackRequest.objects.exists()
+    verdict()
+
+
 def test_a_yes_to_a_cancellation_that_shows_it_standing_is_not_believed(
     calcom, salon, booked, verdict, settle_later
 ):

@@ -573,6 +573,38 @@ def test_a_database_that_is_away_before_the_claim_means_that_calcom_is_never_ask
     verdict()
 
 
+@pytest.fixture
+def dies_of_a_callback(transactional_db: None) -> Iterator[None]:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no connection that could be lost")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER die BEFORE INSERT ON callback_requests FOR EACH ROW EXECUTE FUNCTION die()"
+        )
+    yield
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER die ON callback_requests")
+        cursor.execute("DROP FUNCTION die()")
+
+
+def test_a_wrong_key_stays_on_record_where_the_database_goes_away_over_the_promise_to_call(
+    calcom, phone, dies_of_a_callback
+):
+    assert phone().book(at(9)).code == "booked"
+    calcom.faults.refuse("Invalid API key", status=401, operation="any", times=None)
+    answer = phone().book(at(10))
+    connection.close()
+    assert (answer.status, answer.code) == (200, "unavailable")
+    assert BookingAttempt.objects.latest("pk").state == "refused"
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    assert not CallbackRequest.objects.exists()
+
+
 def test_a_database_that_was_restarted_costs_the_next_callers_nothing(
     calcom, behind_proxy, database_proxy, verdict
 ):

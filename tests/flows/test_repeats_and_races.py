@@ -572,6 +572,23 @@ def test_a_booking_that_the_completer_has_settled_meanwhile_is_told_as_booked(
     verdict()
 
 
+def test_a_request_that_gives_up_after_the_completer_has_settled_it_leaves_it_settled(
+    calcom, phone, verdict, settings, settle_later
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    calcom.faults.timeout_after_commit()
+
+    def sweep() -> Answer:
+        settle_later()
+        return Answer(status=200, body={"code": proven()[0].status}, seconds=0)
+
+    answers = in_the_meantime(lambda: phone().book(at(10)), sweep, when=calcom.active_bookings)
+    assert [answer.code for answer in answers] == ["checking", "scheduled"]
+    assert BookingAttempt.objects.get().state == "succeeded"
+    assert phone().book(at(10)).code == "already_booked"
+    verdict()
+
+
 def test_a_yes_that_comes_after_somebody_has_cancelled_it_does_not_bring_it_back(
     calcom, phone, verdict, settle_later
 ):

@@ -445,6 +445,23 @@ def test_the_slot_of_an_unknown_move_is_not_called_taken(calcom, salon, booked, 
 # --- 14: a change sent twice
 
 
+def test_the_later_look_does_not_cancel_what_an_earlier_attempt_has_made(
+    calcom, salon, phone, settle_later, settings, run, verdict
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit(hide_for=3600)
+    assert phone().book(at(10), service="shave").code == "checking"
+    settle_later()
+    assert phone().book(at(10), service="shave").code == "slot_taken"
+    calcom.clock.advance(3601)
+    settle_later(seconds=90)
+    assert not calcom.requests("cancel")
+    run("--full")
+    row = Appointment.objects.get(status=Status.SCHEDULED)
+    assert [row.calcom_booking_uid] == [booking.uid for booking in calcom.active_bookings()]
+    verdict()
+
+
 def test_two_completers_undo_a_denied_booking_once(calcom, salon, phone, settle_later):
     calcom.faults.taken_after_commit(hide_for=3600)
     assert phone().book(at(10)).code == "slot_taken"
