@@ -14,7 +14,7 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from booking import idempotency
+from booking import attempts, idempotency
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Customer
@@ -538,6 +538,24 @@ def test_an_expired_lease_does_not_sell_one_slot_to_two_callers(calcom, phone, v
     verdict()
 
 
+def test_a_slot_that_a_process_held_when_it_died_is_held_no_longer_than_its_lease(
+    calcom, salon, phone, verdict, settings, settle_later
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_before_commit()
+    assert phone().book(at(10), service="colour").code == "checking"
+    event_type = Service.objects.get(slug="colour").calcom_event_type_id
+    BookingAttempt.objects.update(
+        state="claimed", write_lock=attempts.lock_of_slot(salon.pk, event_type, at(10))
+    )
+    _expire_leases()
+    settings.ANSWER_BUDGET_SECONDS = 8
+    other = phone(from_number=SECOND_CALLER)
+    assert other.book(at(10), service="colour", customer_name="Ben Kurz").code == "booked"
+    settle_later()
+    verdict()
+
+
 def test_a_completer_that_runs_while_the_request_is_on_its_way_changes_nothing(
     calcom, phone, verdict, settle_later
 ):
@@ -620,8 +638,9 @@ def test_what_the_completer_took_over_while_it_waited_for_the_slot_is_not_sent_a
         return Answer(status=200, body={"code": "swept"}, seconds=0)
 
     def second() -> Answer:
-        wait_until(lambda: posts(calcom) > 0)
-        return phone(from_number=SECOND_CALLER).book(at(10), service="colour", customer_name="Ben Kurz")
+        wait_until(lambda: posts(calcom))
+        other: Phone = phone(from_number=SECOND_CALLER)
+        return other.book(at(10), service="colour", customer_name="Ben Kurz")
 
     answers = at_once(lambda: phone().book(at(10), service="colour"), second, sweep)
     assert [answer.code for answer in answers] == ["booked", "unavailable", "swept"]
