@@ -471,7 +471,9 @@ def test_what_has_begun_is_not_changed_by_its_number_either(calcom, salon, booke
     Appointment.objects.update(starts_at=begun, ends_at=begun + dt.timedelta(minutes=30))
     function = {"reschedule": "reschedule_appointment", "cancel": "cancel_appointment"}[operation]
     more = {"new_start": at(14).isoformat()} if operation == "reschedule" else {}
-    assert booked.ask(function, appointment=row.pk, **more).code == "not_allowed"
+    answer = booked.ask(function, appointment=row.pk, **more)
+    assert answer.code == "not_allowed"
+    assert "already begun" in answer.body["say"]
     assert not calcom.requests(operation)
 
 
