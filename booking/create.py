@@ -286,6 +286,7 @@ class _Creation(Sending):
         row = move.appointment
         if not standing.settle_change(row, deadline=self.deadline):
             return self._checking()
+        row.refresh_from_db()  # another request of theirs may have settled it in between
         if row.is_live and row.starts_at == self.intention.starts_at:
             return Outcome(Code.ALREADY_BOOKED, appointment=row, service=self.intention.service)
         return self._taken()
