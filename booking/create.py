@@ -143,13 +143,10 @@ class _Creation(Sending):
         """Somebody else's, as far as this attempt goes: but perhaps the caller's own."""
         move = own_bookings.open_move_to(self.intention)
         if move is not None:
-            attempts.tell(self.attempt, Code.CHECKING)
             return self._after_own_move(move)
         own = own_bookings.find(self.intention, bookings)
-        if own is not None:
-            attempts.tell(self.attempt, Code.ALREADY_BOOKED)
-            return self._after_own_booking(own)
-        return self._taken()
+        attempts.tell(self.attempt, Code.ALREADY_BOOKED if own is not None else Code.SLOT_TAKEN)
+        return self._taken() if own is None else self._after_own_booking(own)
 
     def _ask_again(self) -> Outcome:
         others = alternatives.around(

@@ -290,7 +290,8 @@ def _refuse(
         released = attempts.release(
             attempt,
             state=BookingAttempt.State.REFUSED,
-            told=_told(attempt, Code.SLOT_TAKEN, answering=answering),
+            # Perhaps the caller's own: until that is found out nobody who waits may repeat a "taken".
+            told=_told(attempt, Code.CHECKING, answering=answering),
             now=timezone.now(),
             refused_by=layer,
             answer=_summary(booking),

@@ -240,6 +240,7 @@ def test_who_waits_for_a_first_request_that_met_their_own_move_hears_what_it_hea
         when=lambda: posts(calcom) == 2,
     )
     assert set(codes(answers)) <= {"already_booked", "checking"}
+    assert not BookingAttempt.objects.filter(told="slot_taken").exists()
     assert phone().book(at(14), service=service).code == "already_booked"
     assert len(proven()) == len(calcom.active_bookings()) == 1
     verdict()
