@@ -17,8 +17,9 @@ from booking.calcom.objects import Attendee, Booking
 from booking.models import Appointment, FormerUid, Service
 from calls.models import Call
 from customers import phone_numbers
+from customers.branches import only_branch
 from customers.identify import customer_by_address, customer_by_phone
-from customers.models import Branch, Company, Customer
+from customers.models import Company, Customer
 
 logger = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ def import_booking(
         customer = (call and call.customer) or _customer(company, attendee)
         appointment = Appointment.objects.create(
             company=company,
-            branch=(call and call.branch) or service.branch or _only_branch(company),
+            branch=(call and call.branch) or service.branch or only_branch(company),
             call=call,
             idempotency_key=_key(customer, service, booking, source=source) if call else None,
             customer=customer,
@@ -120,8 +121,3 @@ def _customer(company: Company, attendee: Attendee) -> Customer:
     if phone:
         return customer_by_phone(company=company, phone=phone, name=name, email=attendee.email.lower()[:254])
     return customer_by_address(company=company, email=attendee.email.lower()[:254], name=name)
-
-
-def _only_branch(company: Company) -> Branch | None:
-    branches = list(Branch.objects.filter(company=company, is_active=True)[:2])
-    return branches[0] if len(branches) == 1 else None
