@@ -350,14 +350,12 @@ def _error_for(response: requests.Response, *, changing: bool) -> CalcomError:
         return RateLimited(message, retry_after=_retry_after(response), request_id=request_id)
     refusal = messages.refusal_in(message)
     lost_race = messages.is_lost_race(message)
+    if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
+        return BookingNotFound(message, status=status, request_id=request_id)
     if not changing:
-        if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
-            return BookingNotFound(message, status=status, request_id=request_id)
         if 400 <= status < 500 and from_calcom and not lost_race:
             return CalcomMisconfigured(message, status=status, request_id=request_id)
         return CalcomUnavailable(message, status=status, request_id=request_id)
-    if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
-        return BookingNotFound(message, status=status, request_id=request_id)
     if status in TIMED_OUT:
         return OutcomeUnknown(message, status=status, request_id=request_id)
     if 400 <= status < 500 and refusal is not None:
