@@ -5,9 +5,10 @@ Unknown keys are refused by Cal.com, and metadata must be strings of at most 500
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from booking.calcom.objects import write_instant
 
 if TYPE_CHECKING:
     from booking.attempts import Intention
@@ -27,7 +28,7 @@ def create_request(intention: Intention, *, attempt_id: UUID) -> dict[str, Any]:
         attendee["email"] = intention.attendee_email
     body: dict[str, Any] = {
         "eventTypeId": service.calcom_event_type_id,
-        "start": calcom_instant(intention.starts_at),
+        "start": write_instant(intention.starts_at),
         "attendee": attendee,
         "metadata": {
             "call_id": intention.call.retell_call_id,
@@ -41,8 +42,3 @@ def create_request(intention: Intention, *, attempt_id: UUID) -> dict[str, Any]:
     if intention.notes and service.accepts_notes:
         body["bookingFieldsResponses"] = {"notes": intention.notes}
     return body
-
-
-def calcom_instant(instant: datetime) -> str:
-    """UTC with a Z. Without an offset Cal.com would read it in its server's zone."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -38,6 +38,7 @@ from booking.calcom.objects import (
     read_booking,
     read_event_type,
     read_instant,
+    write_instant,
 )
 from booking.calcom.transport import CutOff, NotSent, exchange
 from customers.json_values import read_json, storable
@@ -129,7 +130,7 @@ class CalcomClient:
         A move is a new booking with a new uid. Believe it only if `rescheduled_from_uid` and `start` are what
         was asked for: Cal.com has answered 201 with another booking and moved nothing. Raises CalcomError.
         """
-        body = {"start": _query_value(start), "reschedulingReason": reason}
+        body = {"start": write_instant(start), "reschedulingReason": reason}
         return self._change(f"{_path_of(uid)}/reschedule", body, deadline=deadline)
 
     def get_booking(self, uid: str, *, deadline: Deadline) -> Booking:
@@ -168,7 +169,10 @@ class CalcomClient:
         """The same page by page, as Cal.com's objects, for whoever reads more of them than is worth checking
         one by one: each has a uid. Raises CalcomError; the pages before are then only a part.
         """
-        query = {name: _query_value(value) for name, value in filters.items()}
+        query = {
+            name: write_instant(value) if isinstance(value, datetime) else str(value)
+            for name, value in filters.items()
+        }
         for number in range(MAX_PAGES):
             page = self.ask(
                 "/bookings",
@@ -194,8 +198,8 @@ class CalcomClient:
         """
         params = {
             "eventTypeId": str(event_type_id),
-            "start": _query_value(start),
-            "end": _query_value(end),
+            "start": write_instant(start),
+            "end": write_instant(end),
         }
         starts = self.ask("/slots", params=params, version=SLOTS, read=_slots_in, deadline=deadline)
         return sorted({instant for instant in starts if start <= instant <= end})
@@ -429,12 +433,6 @@ def _event_type_in(body: dict[str, Any]) -> EventType:
 
 def _path_of(uid: str) -> str:
     return f"/bookings/{quote(uid, safe='')}"
-
-
-def _query_value(value: str | int | datetime) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    return str(value)
 
 
 def _retry_after(response: requests.Response) -> float:

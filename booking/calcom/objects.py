@@ -1,4 +1,4 @@
-"""What we read of Cal.com's answers: the fields we use, checked, and nothing else."""
+"""What we read of Cal.com's answers (the fields we use, checked, nothing else), and how it is told a time."""
 
 from __future__ import annotations
 
@@ -96,6 +96,11 @@ def read_instant(value: Any) -> datetime:
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
         raise Unreadable("a time beyond all calendars")
     return instant.astimezone(UTC)
+
+
+def write_instant(instant: datetime) -> str:
+    """UTC with a Z. Without an offset Cal.com would read it in its server's zone."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def read_status(value: Any) -> str:
