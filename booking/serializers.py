@@ -37,9 +37,7 @@ class SpokenField(serializers.Field):
 
     def __init__(self, *, limit: int = 200, **kwargs: Any) -> None:
         self.limit = limit
-        kwargs.setdefault("required", False)
-        kwargs.setdefault("default", "")
-        super().__init__(**kwargs)
+        super().__init__(default="", **kwargs)
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         if data is serializers.empty or data is None or is_placeholder(data):
@@ -51,9 +49,6 @@ class SpokenField(serializers.Field):
         if len(text) > self.limit:
             self.fail("too_long")
         return text
-
-    def to_representation(self, value: Any) -> Any:
-        return value
 
 
 class NotedField(SpokenField):
