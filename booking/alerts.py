@@ -25,15 +25,12 @@ def announce(failure: SyncFailure) -> None:
     and nothing else.
     """
     ways = {"email": settings.ALERT_EMAIL, "webhook": settings.ALERT_WEBHOOK_URL}
-    for way in [way for way, address in ways.items() if address]:
-        transaction.on_commit(
-            partial(
-                current_app.send_task,
-                "booking.tasks.send_alert",
-                kwargs={"failure_id": failure.pk, "way": way},
-            ),
-            robust=True,
-        )
+    for way, address in ways.items():
+        if address:
+            kwargs = {"failure_id": failure.pk, "way": way}
+            transaction.on_commit(
+                partial(current_app.send_task, "booking.tasks.send_alert", kwargs=kwargs), robust=True
+            )
 
 
 def send(failure_id: int, *, way: str) -> None:
