@@ -7,23 +7,15 @@ from typing import Any
 
 from booking import callbacks, change, whose_appointment
 from booking.conversation import Conversation
-from booking.models import Appointment
 from booking.outcomes import Code, Outcome
-from booking.serializers import (
-    CancelAppointmentSerializer,
-    ListAppointmentsSerializer,
-    RescheduleAppointmentSerializer,
-)
+from booking.serializers import CancelAppointmentSerializer, RescheduleAppointmentSerializer
 from booking.slot_ids import OfferedSlot
 from booking.validation import invalid
 
 MOST_NAMED = 5
 
 
-def list_appointments(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
-    serializer = ListAppointmentsSerializer(data=arguments, context=conversation.context)
-    if not serializer.is_valid():
-        return invalid(serializer.errors)
+def list_appointments(conversation: Conversation, _arguments: Mapping[str, Any]) -> Outcome:
     if whose_appointment.unclear(conversation):
         return Outcome(Code.CHECKING, reason="earlier_change")
     coming = whose_appointment.coming(conversation)
@@ -136,9 +128,7 @@ def _moved_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outco
 
 def _cancelled_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
     """Cancelling twice is a yes."""
-    row: Appointment | None = whose_appointment.cancelled_lately(
-        conversation, service=asked["service"], day=asked["day"] or None
-    )
+    row = whose_appointment.cancelled_lately(conversation, service=asked["service"], day=asked["day"] or None)
     if row is None:
         return None
     return Outcome(Code.CANCELLED, appointment=row, service=row.service)
