@@ -15,12 +15,12 @@ from typing import Any
 from uuid import UUID
 
 from django.urls import Resolver404, resolve
-from rest_framework.serializers import BaseSerializer
 
 from booking.functions import FUNCTIONS
 from booking.models import PROVEN_STATUSES, Appointment
 from booking.outcomes import SUCCESSES, Code
 from booking.serializers import (
+    ArgumentsSerializer,
     BookAppointmentSerializer,
     CancelAppointmentSerializer,
     CheckAvailabilitySerializer,
@@ -34,7 +34,7 @@ from calls.retell.dynamic_variables import NOBODY
 
 Json = dict[str, Any]
 
-ARGUMENTS: dict[str, type[BaseSerializer[Any]] | None] = {
+ARGUMENTS: dict[str, type[ArgumentsSerializer]] = {
     "list_services": ListServicesSerializer,
     "check_availability": CheckAvailabilitySerializer,
     "book_appointment": BookAppointmentSerializer,
@@ -170,20 +170,17 @@ def _refusals() -> Json:
 
 
 def _arguments_name(name: str) -> str:
-    serializer = ARGUMENTS[name]
-    return serializer.__name__.removesuffix("Serializer") + "Arguments" if serializer else "NoArguments"
+    return ARGUMENTS[name].__name__.removesuffix("Serializer") + "Arguments"
 
 
 def _schemas() -> Json:
     schemas = dict(SCHEMAS)
     for name in FUNCTIONS:
-        serializer = ARGUMENTS[name]
-        fields = serializer().get_fields() if serializer else {}  # type: ignore[attr-defined]
         schemas[_arguments_name(name)] = {
             "type": "object",
             "properties": {
                 field: {"type": _types(content), **_described(getattr(content, "help_text", None))}
-                for field, content in fields.items()
+                for field, content in ARGUMENTS[name]().get_fields().items()
             },
             # Language models add arguments of their own, such as execution_message.
             "additionalProperties": True,
