@@ -27,13 +27,12 @@ class Conversation:
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.branch.timezone or self.company.timezone)
+        return self.company.zone_at(self.branch)
 
     def zone_of(self, appointment: Appointment) -> ZoneInfo:
         """Where it takes place, which need not be where it was rung."""
-        if appointment.branch_id in (None, self.branch.pk) or appointment.branch is None:
-            return self.zone
-        return ZoneInfo(appointment.branch.timezone or self.company.timezone)
+        is_here = appointment.branch_id in (None, self.branch.pk)
+        return self.company.zone_at(self.branch if is_here else appointment.branch)
 
     @cached_property
     def region(self) -> str:

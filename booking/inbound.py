@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import orjson
 import structlog
@@ -134,7 +133,7 @@ def _caller(company: Company, call: InboundCall, *, called: str | None) -> Custo
 
 
 def _about_the_company(company: Company, branch: Branch | None, *, now: datetime) -> dict[str, str]:
-    zone = _zone(company, branch)
+    zone = company.zone_at(branch)
     return {
         "company_name": company.name,
         "branch_name": branch.name if branch else "",
@@ -168,7 +167,7 @@ def _about_the_caller(company: Company, customer: Customer, *, now: datetime) ->
     )
     if appointment is None:
         return variables
-    zone = _zone(company, appointment.branch)
+    zone = company.zone_at(appointment.branch)
     when = spoken(appointment.starts_at, zone=zone, language=company.language, now=now)
     service = appointment.service.name if appointment.service else ""
     return variables | {
@@ -179,10 +178,6 @@ def _about_the_caller(company: Company, customer: Customer, *, now: datetime) ->
         "next_appointment_branch": appointment.branch.name if appointment.branch else "",
         "next_appointment_status": str(appointment.status),
     }
-
-
-def _zone(company: Company, branch: Branch | None) -> ZoneInfo:
-    return ZoneInfo((branch.timezone if branch else "") or company.timezone)
 
 
 def _name(customer: Customer) -> str:

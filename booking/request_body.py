@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 def create_request(intention: Intention, *, attempt_id: UUID) -> dict[str, Any]:
     service = intention.service
-    zone = intention.branch.timezone if intention.branch and intention.branch.timezone else ""
     attendee: dict[str, str] = {
         "name": intention.attendee_name,
-        "timeZone": zone or intention.company.timezone,
+        "timeZone": intention.company.zone_at(intention.branch).key,
         "language": intention.company.language,
     }
     if intention.attendee_phone:

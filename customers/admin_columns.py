@@ -9,7 +9,6 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.db import models
@@ -127,11 +126,8 @@ def show_instant(instant: dt.datetime, *, zone: dt.tzinfo, seconds: bool = False
 
 def zone_of(record: Any) -> dt.tzinfo:
     """The zone a row's times are read in: its branch's, else its company's, else UTC."""
-    branch = getattr(record, "branch", None)
-    if branch is not None and branch.timezone:
-        return ZoneInfo(branch.timezone)
     company = getattr(record, "company", None)
-    return company.zone if company is not None else dt.UTC
+    return company.zone_at(getattr(record, "branch", None)) if company is not None else dt.UTC
 
 
 def page_of(record: models.Model) -> str:

@@ -118,6 +118,10 @@ class Company(models.Model):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.timezone)
 
+    def zone_at(self, branch: Branch | None) -> ZoneInfo:
+        """The zone at one of its branches, which need not have one of its own."""
+        return branch.zone if branch and branch.timezone else self.zone
+
     @property
     def retell_keys(self) -> list[str]:
         return [key for key in (self.retell_api_key, self.retell_api_key_previous) if key]
