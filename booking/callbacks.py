@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from booking.models import CallbackRequest
+from calls import call_record
 from calls.models import Call
-from customers import opening_hours, phone_numbers
+from customers import opening_hours
 from customers.models import Company, Customer
 
 LONGEST_REASON = 500
@@ -66,11 +67,10 @@ def overdue_callbacks(*, now: datetime) -> QuerySet[CallbackRequest]:
 
 def number_of(callback: CallbackRequest) -> str | None:
     """The number to call, as it was given or signalled; None if there is none."""
-    customer, call = callback.customer, callback.call
+    customer = callback.customer
     if customer is not None and customer.phone:
         return customer.phone
-    theirs = call.to_number if call.direction == Call.Direction.OUTBOUND else call.from_number
-    return None if not theirs or phone_numbers.is_withheld(theirs) else theirs
+    return call_record.their_number(callback.call)
 
 
 def due_at(company_id: int, *, now: datetime) -> datetime:

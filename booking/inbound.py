@@ -123,7 +123,7 @@ def _variables(*, company: Company, body: bytes) -> dict[str, str]:
 
 def _caller(company: Company, call: InboundCall, *, called: str | None) -> Customer | None:
     """The company's customer with this number, if it is one; a withheld number is nobody's."""
-    if not call.from_number or phone_numbers.is_withheld(call.from_number):
+    if phone_numbers.is_withheld(call.from_number):
         return None
     region = phone_numbers.region_of(called) if called else None
     number = phone_numbers.normalise(call.from_number, region=region)

@@ -45,12 +45,15 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
     return call
 
 
-def callers_number(call: Call, *, region: str) -> str | None:
-    """The number at the other end in E.164, None if it is withheld or there is none (a web call)."""
+def their_number(call: Call) -> str | None:
+    """The number at the other end, as signalled; None if it is withheld or there is none (a web call)."""
     theirs = call.to_number if call.direction == Call.Direction.OUTBOUND else call.from_number
-    if not theirs or phone_numbers.is_withheld(theirs):
-        return None
-    return phone_numbers.normalise(theirs, region=region)
+    return None if phone_numbers.is_withheld(theirs) else theirs
+
+
+def callers_number(call: Call, *, region: str) -> str | None:
+    """The same in E.164, None too if it cannot be read."""
+    return phone_numbers.normalise(their_number(call), region=region)
 
 
 def is_from(call: Call, number: str | None) -> bool:
