@@ -12,8 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
-from calls import deliveries
-from calls.call_record import branch_of
+from calls import call_record, deliveries
 from calls.models import Call, WebhookEvent
 from calls.retell.call_snapshot import CallSnapshot, read_call
 from customers import statements
@@ -49,15 +48,14 @@ def apply(*, company: Company, event: str, snapshot: CallSnapshot) -> Call:
         call = _locked(company, snapshot)
         if call is None:
             call = Call(company=company, retell_call_id=snapshot.call_id or "")
-            _fill_in(call, company, event, snapshot)
+            call_record.fill_in(call, company, _news(call, event, snapshot))
             if statements.insert(call, unless_there=True):
                 return call
             call = _locked(company, snapshot)  # a function call of it came at the same moment
             if call is None:
                 raise Call.DoesNotExist
-        changes = _fill_in(call, company, event, snapshot)
-        if changes:
-            Call.objects.filter(pk=call.pk).update(**changes)
+        if news := call_record.fill_in(call, company, _news(call, event, snapshot)):
+            Call.objects.filter(pk=call.pk).update(**news)
     return call
 
 
@@ -66,49 +64,28 @@ def _locked(company: Company, snapshot: CallSnapshot) -> Call | None:
     return rows.filter(company=company, retell_call_id=snapshot.call_id or "").first()
 
 
-def _fill_in(call: Call, company: Company, event: str, snapshot: CallSnapshot) -> dict[str, Any]:
-    """Returns what has changed."""
-    changes = _changes(call, event, snapshot)
-    for name, value in changes.items():
-        setattr(call, name, value)
-    if call.branch_id is None:
-        call.branch = branch_of(call, company)
-        if call.branch is not None:
-            changes["branch"] = call.branch
-    return changes
-
-
-def _changes(call: Call, event: str, snapshot: CallSnapshot) -> dict[str, Any]:
+def _news(call: Call, event: str, snapshot: CallSnapshot) -> dict[str, Any]:
     told = {
         "agent_id": snapshot.agent_id,
-        "from_number": snapshot.from_number and snapshot.from_number[:64],
-        "to_number": snapshot.to_number and snapshot.to_number[:64],
-        "direction": _direction(snapshot),
+        "from_number": snapshot.from_number,
+        "to_number": snapshot.to_number,
+        "direction": call_record.direction_of(snapshot),
         "started_at": snapshot.started_at,
         "ended_at": snapshot.ended_at,
         "disconnection_reason": snapshot.disconnection_reason,
         "summary": snapshot.summary,
         "analysis": snapshot.analysis,
     }
-    changes: dict[str, Any] = {
-        name: value for name, value in told.items() if value and not getattr(call, name)
-    }
+    news = call_record.what_is_new(call, told)
     # The transcript grows while the call lasts: what is longer is later.
     if len(snapshot.transcript) > len(call.transcript):
-        changes["transcript"] = snapshot.transcript
+        news["transcript"] = snapshot.transcript
     if call.status == Call.Status.ONGOING and (event in (ENDED, ANALYZED) or snapshot.has_ended):
-        changes["status"] = _final_status(snapshot)
-    return changes
+        news["status"] = _final_status(snapshot)
+    return news
 
 
 def _final_status(snapshot: CallSnapshot) -> Call.Status:
     if snapshot.never_connected:
         return Call.Status.NOT_CONNECTED
     return Call.Status.ERROR if snapshot.has_error else Call.Status.ENDED
-
-
-def _direction(snapshot: CallSnapshot) -> str:
-    if snapshot.call_type == "web_call":
-        return Call.Direction.WEB
-    known = (Call.Direction.INBOUND, Call.Direction.OUTBOUND)
-    return snapshot.direction if snapshot.direction in known else ""

@@ -1,8 +1,14 @@
-"""The call a function request belongs to: found, or recorded with what the request tells about it."""
+"""The call a function request belongs to: found, or recorded. And how the blanks of a call are filled in with
+what is told about it, by a request or an event.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from calls.models import Call
+from calls.retell.call_snapshot import LONGEST_NUMBER, CallSnapshot
 from calls.retell.payloads import FunctionRequest
 from customers import phone_numbers, statements
 from customers.branches import branch_for, only_branch
@@ -24,24 +30,16 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
     and blank nothing. `request.call_id` must be known."""
     call = _find(company, request)
     if call is None:
-        branch = _branch(company, request)
-        call = Call(
-            company=company,
-            retell_call_id=request.call_id or "",
-            branch=branch,
-            agent_id=request.agent_id or "",
-            from_number=_number(request.from_number),
-            to_number=_number(request.to_number),
-            direction=_direction(request),
-            started_at=request.start_timestamp,
-        )
+        call = Call(company=company, retell_call_id=request.call_id or "")
+        _fill_in(call, company, request)
         # Whatever is built on this row waits for the disk, and takes it along.
         if statements.insert(call, unless_there=True, may_be_lost=True):
             return call
         call = _find(company, request)  # two requests of one call at once
         if call is None:
             raise Call.DoesNotExist
-    _fill_in(call, company, request)
+    if news := _fill_in(call, company, request):
+        Call.objects.filter(pk=call.pk).update(**news)
     return call
 
 
@@ -68,41 +66,22 @@ def our_number(call: Call) -> str | None:
     return ours or None
 
 
-def _find(company: Company, request: FunctionRequest) -> Call | None:
-    return _CALL.first(company=company.pk, retell_call_id=request.call_id)
+def what_is_new(call: Call, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What of this the call does not know yet: nothing is taken back or said anew."""
+    return {name: value for name, value in told.items() if value and not getattr(call, name)}
 
 
-def _fill_in(call: Call, company: Company, request: FunctionRequest) -> None:
-    blanks: dict[str, object] = {}
-    told = {
-        "agent_id": request.agent_id,
-        "from_number": _number(request.from_number),
-        "to_number": _number(request.to_number),
-        "direction": _direction(request),
-        "started_at": request.start_timestamp,
-    }
-    for name, value in told.items():
-        if value and not getattr(call, name):
-            blanks[name] = value
-            setattr(call, name, value)
-    if call.branch is None:
+def fill_in(call: Call, company: Company, news: dict[str, Any]) -> dict[str, Any]:
+    """Give the call in memory these values, and its branch if that can be told now. Returns all that has
+    changed.
+    """
+    for name, value in news.items():
+        setattr(call, name, value)
+    if call.branch_id is None:
         call.branch = branch_of(call, company)
         if call.branch is not None:
-            blanks["branch"] = call.branch
-    if blanks:
-        Call.objects.filter(pk=call.pk).update(**blanks)
-
-
-def _branch(company: Company, request: FunctionRequest) -> Branch | None:
-    return branch_of(
-        Call(
-            agent_id=request.agent_id or "",
-            from_number=request.from_number or "",
-            to_number=request.to_number or "",
-            direction=_direction(request),
-        ),
-        company,
-    )
+            return {**news, "branch": call.branch}
+    return news
 
 
 def branch_of(call: Call, company: Company) -> Branch | None:
@@ -116,14 +95,28 @@ def branch_of(call: Call, company: Company) -> Branch | None:
     return branch_for(company=company, called_number=number, agent_id=call.agent_id)
 
 
+def direction_of(told: FunctionRequest | CallSnapshot) -> str:
+    if told.call_type == "web_call":
+        return Call.Direction.WEB
+    known = (Call.Direction.INBOUND, Call.Direction.OUTBOUND)
+    return told.direction if told.direction in known else ""
+
+
+def _find(company: Company, request: FunctionRequest) -> Call | None:
+    return _CALL.first(company=company.pk, retell_call_id=request.call_id)
+
+
+def _fill_in(call: Call, company: Company, request: FunctionRequest) -> dict[str, Any]:
+    told = {
+        "agent_id": request.agent_id,
+        "from_number": _number(request.from_number),
+        "to_number": _number(request.to_number),
+        "direction": direction_of(request),
+        "started_at": request.start_timestamp,
+    }
+    return fill_in(call, company, what_is_new(call, told))
+
+
 def _number(text: str | None) -> str:
     # A SIP address can be longer than any number; it is kept to be seen, not to be called.
-    return (text or "")[:64]
-
-
-def _direction(request: FunctionRequest) -> str:
-    if request.call_type == "web_call":
-        return Call.Direction.WEB
-    if request.direction in (Call.Direction.INBOUND, Call.Direction.OUTBOUND):
-        return request.direction
-    return ""
+    return (text or "")[:LONGEST_NUMBER]
