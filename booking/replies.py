@@ -24,24 +24,22 @@ SPOKEN_SLOTS = 4
 
 
 def for_outcome(outcome: Outcome, conversation: Conversation) -> dict[str, Any]:
-    language = conversation.company.language
-    with translation.override(language):
-        say = _sentence(outcome, _Speaker(conversation))
+    speaker = _Speaker(conversation)
+    with translation.override(speaker.language):
+        say = _sentence(outcome, speaker)
     body = bare(code=outcome.code, say=say)
-    body["alternatives"] = [_slot(at, outcome.service, conversation) for at in outcome.alternatives]
+    body["alternatives"] = [_slot(at, outcome.service, speaker) for at in outcome.alternatives]
     if outcome.appointment is not None:
         body["appointment"] = _appointment(outcome.appointment, conversation)
     if outcome.errors:
         body["errors"] = dict(outcome.errors)
     if "slots" in outcome.extra:
         theirs = outcome.extra.get("services_of_slots", {})
-        body["slots"] = [
-            _slot(at, theirs.get(at, outcome.service), conversation) for at in outcome.extra["slots"]
-        ]
+        body["slots"] = [_slot(at, theirs.get(at, outcome.service), speaker) for at in outcome.extra["slots"]]
         body["more"] = outcome.extra["more"]
     if "appointments" in outcome.extra:
         body["appointments"] = [
-            {**_appointment(row, conversation), "spoken": _spoken_start(row, conversation)}
+            {**_appointment(row, conversation), "spoken": speaker.start_of(row)}
             for row in outcome.extra["appointments"]
         ]
     if "services" in outcome.extra:
@@ -410,21 +408,16 @@ def said(service: Service) -> str:
     return service.spoken_name or service.name
 
 
-def _slot(instant: datetime, service: Service | None, conversation: Conversation) -> dict[str, Any]:
+def _slot(instant: datetime, service: Service | None, speaker: _Speaker) -> dict[str, Any]:
     slot = {
         "slot_id": slot_ids.make(
-            company_id=conversation.company.pk,
+            company_id=speaker.conversation.company.pk,
             service_id=service.pk if service else 0,
             starts_at=instant,
-            now=conversation.now,
+            now=speaker.now,
         ),
-        "start": instant.astimezone(conversation.zone).isoformat(),
-        "spoken": spoken(
-            instant,
-            zone=conversation.zone,
-            language=conversation.company.language,
-            now=conversation.now,
-        ),
+        "start": instant.astimezone(speaker.zone).isoformat(),
+        "spoken": speaker.when(instant),
     }
     return {**slot, "person": service.person} if service and service.person else slot
 
@@ -439,15 +432,6 @@ def _appointment(appointment: Appointment, conversation: Conversation) -> dict[s
         "end": appointment.ends_at.astimezone(zone).isoformat(),
         "calcom_booking_uid": appointment.calcom_booking_uid,
     }
-
-
-def _spoken_start(appointment: Appointment, conversation: Conversation) -> str:
-    return spoken(
-        appointment.starts_at,
-        zone=conversation.zone_of(appointment),
-        language=conversation.company.language,
-        now=conversation.now,
-    )
 
 
 def _service(service: Service) -> dict[str, Any]:
