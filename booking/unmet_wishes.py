@@ -45,7 +45,7 @@ def met(callbacks: Iterable[CallbackRequest]) -> list[CallbackRequest]:
         has.setdefault(call_id, []).extend(rows)
     changed = _calls_whose_changes_were_made(by_call)
     worked = {*has, *_turned_up(by_call)}
-    never_begun = _never_begun(by_call.values())
+    never_begun = _never_begun(by_call)
     return [
         callback
         for call_id, callback in by_call.items()
@@ -144,11 +144,10 @@ def _attempted_in_vain(calls: Iterable[int]) -> dict[int, list[Appointment]]:
     return wanted
 
 
-def _never_begun(callbacks: Iterable[CallbackRequest]) -> dict[int, list[set[str]]]:
+def _never_begun(by_call: Mapping[int, CallbackRequest]) -> dict[int, list[set[str]]]:
     """What failed before there was an attempt, so that only the request tells what was wanted: by call the
     names of the services that each of these requests may have meant.
     """
-    by_call = {callback.call_id: callback for callback in callbacks}
     asked = FunctionCall.objects.filter(call__in=by_call, name__in=_BOOK, code=Code.UNAVAILABLE)
     said = [
         (call_id, str(arguments["service"]))
