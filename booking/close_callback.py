@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
 
 from booking.models import CallbackRequest
 
@@ -15,12 +16,11 @@ def close_callbacks(*, ids: Iterable[int], note: str, by: AbstractBaseUser, now:
 
     One that somebody else closed meanwhile keeps that person's name and note.
     """
-    closed = []
-    for pk in sorted(set(ids)):
-        # Compare-and-swap: of two people pressing at once, one closes it.
-        won = CallbackRequest.objects.filter(pk=pk, status=CallbackRequest.Status.OPEN).update(
+    with transaction.atomic():
+        still_open = CallbackRequest.objects.filter(pk__in=ids, status=CallbackRequest.Status.OPEN)
+        # Of two people pressing at once, one waits here and then finds it closed.
+        closed = list(still_open.select_for_update().order_by("pk").values_list("pk", flat=True))
+        CallbackRequest.objects.filter(pk__in=closed).update(
             status=CallbackRequest.Status.DONE, note=note, closed_by_id=by.pk, closed_at=now
         )
-        if won:
-            closed.append(pk)
     return closed
