@@ -295,8 +295,7 @@ class _Changing(Sending):
 
     def _after_answer(self, booking: Booking) -> Outcome:
         if change_outcome.is_as_asked(self.attempt, booking):
-            former = (self.attempt.target_uid,) if self.change.start else ()
-            return self._store(Seen(is_done=True, booking=booking, former_uids=former))
+            return self._store(Seen(is_done=True, booking=booking))
         # A yes with something else in it: what counts is what became of the booking.
         logger.error("change.answer_is_another", attempt=str(self.attempt.uuid), uid=booking.uid)
         try:
