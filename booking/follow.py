@@ -36,7 +36,7 @@ class Followed:
 def status_of(booking: Booking, *, current: str, now: datetime) -> str:
     """What an appointment is whose booking looks like this. `current` is what it was."""
     if booking.status != "accepted":
-        return mirror.STATUS.get(booking.status, current)
+        return mirror.STATUS[booking.status]
     if booking.is_no_show:
         return Status.NO_SHOW
     if booking.end <= now:
