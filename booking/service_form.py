@@ -64,18 +64,22 @@ class ServiceForm(forms.ModelForm):
         branch = cleaned.get("branch")
         if company is not None and branch is not None and branch.company_id != company.pk:
             self.add_error("branch", _("This branch is another company's."))
-        if self.errors or company is None or not company.calcom_api_key:
+        if self.errors or company is None:
             return cleaned
+        try:
+            client = client_for(company)
+        except CalcomMisconfigured:
+            return cleaned  # without a key, or with one that cannot be opened, nobody can be asked
         wanted = Service(
             company=company,
             duration_minutes=cleaned["duration_minutes"],
             calcom_event_type_id=cleaned["calcom_event_type_id"],
         )
         try:
-            event_types.read_fitting(wanted, client=client_for(company), deadline=Deadline.after(SECONDS))
+            event_types.read_fitting(wanted, client=client, deadline=Deadline.after(SECONDS))
             self.instance.vanished_at = None
         except CalcomMisconfigured as error:
             self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
         except CalcomError:
-            return cleaned
+            pass
         return cleaned

@@ -9,6 +9,7 @@ import json
 import pytest
 from django.db import connection
 from django.test import Client
+from django.urls import reverse
 
 from booking import completer
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
@@ -121,3 +122,19 @@ def test_provisioning_the_company_again_gives_it_its_secrets_back(calcom, salon,
     lose_the_key_of(other)
     make_salon(calcom, slug="aaa", number="+493099999999")
     assert phone(company=other, to_number="+493099999999").book(at(10)).code == "booked"
+
+
+def test_its_services_can_still_be_changed_in_the_admin(salon, haircut, admin_client):
+    lose_the_key_of(salon)
+    typed = {
+        "name": haircut.name,
+        "slug": haircut.slug,
+        "spoken_name": "Schnitt",
+        "duration_minutes": haircut.duration_minutes,
+        "calcom_event_type_id": haircut.calcom_event_type_id,
+        "is_active": "on",
+    }
+    answer = admin_client.post(reverse("admin:booking_service_change", args=[haircut.pk]), typed)
+    assert answer.status_code == 302
+    haircut.refresh_from_db()
+    assert haircut.spoken_name == "Schnitt"
