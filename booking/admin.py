@@ -42,6 +42,8 @@ from customers.admin_filters import CompanyFilter, inbox_filter, since_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RecordAdmin, RelatedTable
 from customers.row_ids import is_row_id
 
+# A page of the list; more than that is not read before a button is pressed.
+_MOST_CLOSED = 200
 # What a call carries and a list of other things does not need.
 CALL_TEXTS = ("call__transcript", "call__summary", "call__analysis", "call__booking_details")
 
@@ -114,6 +116,7 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     search_fields = ("slug", "calcom_event_type_id", "name__icontains")
     autocomplete_fields = ("company", "branch")
     prepopulated_fields = {"slug": ("name",)}
+    readonly_fields = LEARNED
     fieldsets = (
         (
             None,
@@ -147,7 +150,7 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return (*LEARNED, "company") if obj is not None else LEARNED
+        return (*self.readonly_fields, "company") if obj is not None else self.readonly_fields
 
     @admin.display(description=_("read"), boolean=True)
     def is_learned(self, service: Service) -> bool:
@@ -525,9 +528,6 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
         )
         return len(closed)
 
-
-# A page of the list; more than that is not read before a button is pressed.
-_MOST_CLOSED = 200
 
 CallAdmin.related_tables += [
     RelatedTable(

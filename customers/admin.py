@@ -82,6 +82,15 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
     search_fields = ("slug", "name__icontains")
     ordering = ("name",)
     prepopulated_fields = {"slug": ("name",)}
+    readonly_fields = (
+        webhook_addresses,
+        _calcom_key,
+        _calcom_reconcile,
+        _calcom_secret,
+        _calcom_previous,
+        _retell_key,
+        _retell_previous,
+    )
     fieldsets = (
         (None, {"fields": ("name", "slug", "timezone", "language", "is_active")}),
         (_("Addresses"), {"fields": (webhook_addresses,)}),
@@ -141,18 +150,9 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
         queryset: QuerySet[Any] = super().get_queryset(request).annotate(**lengths)
         return queryset
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        shown: list[Any] = [
-            webhook_addresses,
-            _calcom_key,
-            _calcom_reconcile,
-            _calcom_secret,
-            _calcom_previous,
-            _retell_key,
-            _retell_previous,
-        ]
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         # The slug is written on every booking at Cal.com, and tells ours from those of others.
-        return [*shown, "slug"] if obj is not None else shown
+        return (*self.readonly_fields, "slug") if obj is not None else self.readonly_fields
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj is not None else dict(self.prepopulated_fields)
