@@ -32,6 +32,7 @@ from customers.admin_columns import (
     link_to,
     local_time,
     long_text,
+    named,
     outside_link,
     page_of,
     pretty_json,
@@ -59,9 +60,7 @@ def calcom_link(uid_column: str, header: Any = "Cal.com") -> Column:
         page = booking_page(base_url=company.calcom_base_url, uid=uid)
         return outside_link(page, uid) if page else str(uid)
 
-    column.__name__ = f"{uid_column}_at_calcom"
-    display: Column = admin.display(description=header)(column)
-    return display
+    return named(column, path=f"{uid_column}_at_calcom", header=header)
 
 
 appointment_status = badge(

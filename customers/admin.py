@@ -12,7 +12,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from customers.admin_columns import EMPTY, Column, link_to, local_time, masked_phone
+from customers.admin_columns import EMPTY, Column, link_to, local_time, masked_phone, named
 from customers.admin_filters import BranchCompanyFilter, CompanyFilter, since_filter
 from customers.company_form import BranchForm, CompanyForm
 from customers.company_secrets import SECRET_COLUMNS, without_secrets
@@ -34,9 +34,7 @@ def is_set(secret: str, header: Any) -> Column:
     def column(company: Company) -> Any:
         return _("set") if getattr(company, f"{secret}_length", None) else _("not set")
 
-    column.__name__ = f"{secret}_is_set"
-    display: Column = admin.display(description=header)(column)
-    return display
+    return named(column, path=f"{secret}_is_set", header=header)
 
 
 def _webhook_addresses(company: Company) -> SafeString | str:

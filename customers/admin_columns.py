@@ -35,7 +35,7 @@ def local_time(path: str, header: Text, *, seconds: bool = False) -> Column:
         instant = _follow(record, path)
         return EMPTY if instant is None else show_instant(instant, zone=zone_of(record), seconds=seconds)
 
-    return _named(column, path=path, header=header, ordering=path.replace(".", "__"))
+    return named(column, path=path, header=header, ordering=path.replace(".", "__"))
 
 
 def link_to(path: str, header: Text, *, text: Callable[[Any], Any] = str) -> Column:
@@ -47,7 +47,7 @@ def link_to(path: str, header: Text, *, text: Callable[[Any], Any] = str) -> Col
             return EMPTY
         return format_html('<a href="{}">{}</a>', page_of(target), text(target))
 
-    return _named(column, path=f"{path}_link", header=header)
+    return named(column, path=f"{path}_link", header=header)
 
 
 def pretty_json(path: str, header: Text) -> Column:
@@ -57,7 +57,7 @@ def pretty_json(path: str, header: Text) -> Column:
         value = _follow(record, path)
         return EMPTY if value in (None, "", {}, []) else format_html("<pre>{}</pre>", _pretty(value))
 
-    return _named(column, path=f"{path}_pretty", header=header)
+    return named(column, path=f"{path}_pretty", header=header)
 
 
 def long_text(path: str, header: Text) -> Column:
@@ -67,7 +67,7 @@ def long_text(path: str, header: Text) -> Column:
         value = _follow(record, path)
         return format_html('<pre class="prose">{}</pre>', value) if value else EMPTY
 
-    return _named(column, path=f"{path}_text", header=header)
+    return named(column, path=f"{path}_text", header=header)
 
 
 def masked_phone(path: str, header: Text) -> Column:
@@ -77,7 +77,7 @@ def masked_phone(path: str, header: Text) -> Column:
         number = _follow(record, path)
         return phone_numbers.mask(number) if number else EMPTY
 
-    return _named(column, path=f"{path}_masked", header=header)
+    return named(column, path=f"{path}_masked", header=header)
 
 
 def badge(path: str, header: Text, *, good: tuple[str, ...] = (), bad: tuple[str, ...] = ()) -> Column:
@@ -92,7 +92,7 @@ def badge(path: str, header: Text, *, good: tuple[str, ...] = (), bad: tuple[str
             '<span class="badge {}" title="{}">{}</span>', tone, words, words.partition(":")[0]
         )
 
-    return _named(column, path=path, header=header, ordering=path)
+    return named(column, path=path, header=header, ordering=path)
 
 
 def age(path: str, header: Text, *, now: Callable[[], dt.datetime]) -> Column:
@@ -102,7 +102,14 @@ def age(path: str, header: Text, *, now: Callable[[], dt.datetime]) -> Column:
         instant = _follow(record, path)
         return EMPTY if instant is None else show_age(now() - instant)
 
-    return _named(column, path=f"{path}_age", header=header, ordering=path)
+    return named(column, path=f"{path}_age", header=header, ordering=path)
+
+
+def named(column: Column, *, path: str, header: Text, ordering: str | None = None) -> Column:
+    """A function of the row as a column. Django uses its name as a CSS class and in messages."""
+    column.__name__ = path.replace(".", "_")
+    display: Column = admin.display(description=header, ordering=ordering, empty_value=EMPTY)(column)
+    return display
 
 
 def show_age(elapsed: dt.timedelta) -> str:
@@ -158,10 +165,3 @@ def _follow(record: Any, path: str) -> Any:
             return None
         record = getattr(record, name)
     return record
-
-
-def _named(column: Column, *, path: str, header: Text, ordering: str | None = None) -> Column:
-    # Django uses the name as a CSS class and in messages.
-    column.__name__ = path.replace(".", "_")
-    display: Column = admin.display(description=header, ordering=ordering, empty_value=EMPTY)(column)
-    return display
