@@ -67,7 +67,7 @@ def _replacement(match: re.Match[str]) -> str:
         return found
     if kind == "phone":
         # The last two digits only: they tell two callers apart on the same screen and identify neither.
-        return _last_two_digits(found.replace("%2B", "").replace("%2b", ""))
+        return _last_two_digits(found)
     if kind == "key":
         return found[: found.index("_") + 1] + MASK
     if kind == "bearer":
