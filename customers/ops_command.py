@@ -30,10 +30,7 @@ CLEAN, LEFT_FOR_A_PERSON, FAILED = 0, 1, COULD_NOT_WORK
 
 
 class CannotWork(CommandError):
-    """The command could not do its work; exit status 2."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, returncode=FAILED)
+    """The command could not do its work; exit status 2, as of every CommandError here."""
 
 
 class OpsCommand(JsonCommand):
