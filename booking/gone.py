@@ -72,6 +72,39 @@ def _gone(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure]
         appointment__company=OuterRef("company"), appointment__status__in=PROVEN_STATUSES
     )
     still_open = BookingAttempt.objects.filter(appointment=OuterRef("appointment"), state__in=OPEN_STATES)
+    return (
+        (
+            open_rows.filter(subject__startswith=failures.KEY)
+            .annotate(key=Substr("subject", len(failures.KEY) + 1))
+            .filter(Exists(appointments.filter(idempotency_key=OuterRef("key")))),
+            "Booked: the appointment is at Cal.com and here.",
+        ),
+        (
+            open_rows.filter(
+                Exists(appointments.filter(calcom_booking_uid=OuterRef("calcom_booking_id"))),
+                failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+            ),
+            "The booking has its appointment.",
+        ),
+        (
+            open_rows.filter(
+                ~Exists(still_open), failure_type__in=_OUTCOME_UNKNOWN, appointment__isnull=False
+            ),
+            "Cal.com was asked, and it is known what became of it.",
+        ),
+        (
+            open_rows.filter(
+                Exists(of_another_uid.filter(uid=OuterRef("calcom_booking_id"))),
+                failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+            ),
+            "The appointment stands with another booking by now.",
+        ),
+        *_accepted_again(open_rows),
+    )
+
+
+def _accepted_again(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure], str], ...]:
+    """What Cal.com had refused for a wrong key or event type, and has done since."""
     succeeded = BookingAttempt.objects.filter(
         company=OuterRef("company"),
         state=BookingAttempt.State.SUCCEEDED,
@@ -79,9 +112,8 @@ def _gone(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure]
     )
     about_event_types = open_rows.filter(subject__startswith=failures.EVENT_TYPE)
     # That one can be cancelled says nothing of whether one can be booked.
-    changes = (BookingAttempt.Kind.CANCEL, BookingAttempt.Kind.RESCHEDULE)
     about_booking = about_event_types
-    for kind in changes:
+    for kind in unmet_wishes.CHANGES:
         about_booking = about_booking.exclude(subject__endswith=failures.of_change(kind))
     books_it = Service.objects.annotate(about=_about_event_type("calcom_event_type_id")).filter(
         company=OuterRef("company"), is_active=True, about=OuterRef("subject")
@@ -92,45 +124,12 @@ def _gone(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure]
         return succeeded.annotate(about=about).filter(kind=kind, about=OuterRef("subject"))
 
     return (
-        (
-            open_rows.filter(subject__startswith=failures.KEY)
-            .annotate(key=Substr("subject", len(failures.KEY) + 1))
-            .filter(Exists(appointments.filter(idempotency_key=OuterRef("key")))),
-            "Booked: the appointment is at Cal.com and here.",
-        ),
-        (
-            open_rows.filter(failure_type=SyncFailure.Type.ORPHANED_CALCOM).filter(
-                Exists(appointments.filter(calcom_booking_uid=OuterRef("calcom_booking_id")))
-            ),
-            "The booking has its appointment.",
-        ),
-        (
-            open_rows.filter(failure_type__in=_OUTCOME_UNKNOWN, appointment__isnull=False).filter(
-                ~Exists(still_open)
-            ),
-            "Cal.com was asked, and it is known what became of it.",
-        ),
-        (
-            open_rows.filter(failure_type=SyncFailure.Type.ORPHANED_LOCAL).filter(
-                Exists(of_another_uid.filter(uid=OuterRef("calcom_booking_id")))
-            ),
-            "The appointment stands with another booking by now.",
-        ),
-        (
-            open_rows.filter(subject=failures.ACCESS).filter(Exists(succeeded)),
-            "Bookings go through again.",
-        ),
-        (
-            about_booking.filter(Exists(made(BookingAttempt.Kind.CREATE))),
-            "Bookings go through again.",
-        ),
-        (
-            about_booking.filter(~Exists(books_it)),
-            "No service books this event type any more.",
-        ),
+        (open_rows.filter(Exists(succeeded), subject=failures.ACCESS), "Bookings go through again."),
+        (about_booking.filter(Exists(made(BookingAttempt.Kind.CREATE))), "Bookings go through again."),
+        (about_booking.filter(~Exists(books_it)), "No service books this event type any more."),
         *(
             (about_event_types.filter(Exists(made(kind, change=kind))), "Such changes go through again.")
-            for kind in changes
+            for kind in unmet_wishes.CHANGES
         ),
     )
 
