@@ -95,6 +95,7 @@ def _got_something_since(before: FunctionCall) -> bool:
         bool(number)
         and Appointment.objects.filter(
             company=before.company_id,
+            customer__company=before.company_id,  # so that the number is found by index
             customer__phone=number,
             updated_at__gt=before.answered_at,
             status__in=LIVE_STATUSES,
