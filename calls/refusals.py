@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError
 from django.db.models import F
 from django.utils import timezone
 
@@ -23,18 +23,11 @@ def count(*, company: Company, provider: WebhookEvent.Provider, reason: str) -> 
         "reason": reason,
         "hour": now.replace(minute=0, second=0, microsecond=0),
     }
+    rows = RefusedDelivery.objects.filter(**of_this_hour)
+    one_more = {"count": F("count") + 1, "last_at": now}
     try:
-        if _count_up(of_this_hour):
-            return
-        try:
-            with transaction.atomic():
-                RefusedDelivery.objects.create(**of_this_hour, count=1, last_at=now)
-        except IntegrityError:  # another one was refused at the same moment
-            _count_up(of_this_hour)
+        if not rows.update(**one_more):
+            RefusedDelivery.objects.get_or_create(**of_this_hour, defaults={"last_at": now})
+            rows.update(**one_more)
     except DatabaseError as error:
         logger.error("signature.refusal_not_counted", company=company.slug, error=type(error).__name__)
-
-
-def _count_up(of_this_hour: dict[str, object]) -> int:
-    rows = RefusedDelivery.objects.filter(**of_this_hour)
-    return rows.update(count=F("count") + 1, last_at=timezone.now())
