@@ -69,12 +69,11 @@ def due(*, since: datetime, minutes: int, hours: OpeningHours, zone: ZoneInfo) -
     """When so many minutes of opening time have passed since `since` (aware), in UTC. The minutes are real
     ones: an hour that is skipped or repeated when the clocks change is not counted, or counted twice.
     """
-    now = since.astimezone(UTC)
+    end = begin = since.astimezone(UTC)
     left = timedelta(minutes=minutes)
     if hours.is_always:
-        return now + left
-    end = now
-    for start, end in hours.ranges(now, zone=zone):
+        return begin + left
+    for start, end in hours.ranges(begin, zone=zone):
         if left <= end - start:
             return start + left
         left -= end - start
