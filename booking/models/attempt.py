@@ -84,6 +84,11 @@ class BookingAttempt(models.Model):
                 condition=models.Q(state__in=("claimed", "unknown")),
                 name="attempt_open",
             ),
+            models.Index(
+                fields=("look_again_at",),
+                condition=models.Q(state="refused", look_again_at__isnull=False),
+                name="attempt_later_look",
+            ),
             models.Index(fields=("idempotency_key",), name="attempt_key"),
             models.Index(fields=("company", "created_at"), name="attempt_created"),
             models.Index(fields=("target_uid",), condition=~models.Q(target_uid=""), name="attempt_target"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from booking import completer
 from booking.models import Service
 from tests.flows.phone import at
 
@@ -61,3 +62,17 @@ def test_the_number_of_services_costs_no_queries(calcom, phone, queries, salon):
             calcom_event_type_id=1,
         )
     assert queries(lambda: caller.ask("list_services")) == before
+
+
+def test_what_is_to_be_settled_is_found_by_index(salon):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite uses no partial index for one side of an OR")
+    with CaptureQueriesContext(connection) as captured:
+        completer.settle_unknown()
+    (due,) = [query["sql"] for query in captured.captured_queries if "ROW_NUMBER()" in query["sql"]]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan TO off")  # small tables are read whole, whatever the indexes
+        cursor.execute("EXPLAIN " + due)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "attempt_open" in plan
+    assert "attempt_later_look" in plan
