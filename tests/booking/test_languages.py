@@ -15,10 +15,10 @@ import pytest
 from django.utils import translation
 from django.utils.translation import gettext as translate
 
-from booking import replies
+from booking import sentences
 from booking.spoken_times import spoken, spoken_day, spoken_list, spoken_time
 
-CATALOGUE = Path(replies.__file__).parent / "locale" / "de" / "LC_MESSAGES"
+CATALOGUE = Path(sentences.__file__).parent / "locale" / "de" / "LC_MESSAGES"
 PO, MO = CATALOGUE / "django.po", CATALOGUE / "django.mo"
 PLACEHOLDER = re.compile(r"%\(\w+\)s|%.")
 ZONE = ZoneInfo("Europe/Berlin")
@@ -47,8 +47,8 @@ def read_po(path: Path) -> dict[str, str]:
 
 
 def spoken_sentences() -> list[str]:
-    """Every text that booking/replies.py hands to gettext."""
-    tree = ast.parse(Path(replies.__file__).read_text(encoding="utf-8"))
+    """Every text that booking/sentences.py hands to gettext."""
+    tree = ast.parse(Path(sentences.__file__).read_text(encoding="utf-8"))
     calls = [
         node
         for node in ast.walk(tree)
