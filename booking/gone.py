@@ -41,19 +41,22 @@ def close_gone(*, company_id: int | None = None) -> int:
     open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES, **of_company)
     closed = sum(failures.resolve(rows, note=note) for rows, note in _gone(open_rows))
     closed += twins.settle_twins(company_id=company_id)
+    perhaps = _perhaps_no_longer_needed().filter(**of_company)
+    return closed + (_close_met(perhaps) if perhaps.exists() else 0)
+
+
+def _close_met(perhaps: QuerySet[CallbackRequest]) -> int:
     with transaction.atomic():
-        perhaps = _perhaps_no_longer_needed().filter(**of_company)
         # Held, so that what is promised in this moment is seen, or sees that the row is closed.
         met = unmet_wishes.met(perhaps.select_for_update(of=("self",), no_key=True))
-        closed += failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
-        closed += CallbackRequest.objects.filter(
+        closed = failures.resolve(_about_what_was_wanted_in(met), note="Booked otherwise.")
+        return closed + CallbackRequest.objects.filter(
             pk__in=[callback.pk for callback in met], status=CallbackRequest.Status.OPEN
         ).update(
             status=CallbackRequest.Status.DONE,
             note="It has worked after all.",
             closed_at=timezone.now(),
         )
-    return closed
 
 
 def _about_what_was_wanted_in(met: Iterable[CallbackRequest]) -> QuerySet[SyncFailure]:
