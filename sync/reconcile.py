@@ -123,7 +123,7 @@ class _Run:
         per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE_SHARED
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.looked_at: set[str] = set()
-        self.ended: set[int] = set()
+        self.would_end: set[int] = set()
 
     def recorded(self) -> Report:
         """Carry it out, with a row that tells of it."""
@@ -289,10 +289,12 @@ class _Run:
             )
 
     def _mark_ended(self, ids: list[int]) -> None:
-        """Took place as booked: nothing to repair, only to write down. A dry run sees it in both listings."""
-        self.ended.update(ids)
-        self.report.ended = len(self.ended)
-        if ids and not self.dry_run:
+        """Took place as booked: nothing to repair, only to write down."""
+        ended = set(ids) - self.would_end
+        self.report.ended += len(ended)
+        if self.dry_run:
+            self.would_end |= ended  # nothing is written down, so the other listing shows it again
+        elif ended:
             Appointment.objects.filter(pk__in=ids, status__in=PROVEN_STATUSES).update(
                 status=Appointment.Status.COMPLETED, updated_at=timezone.now()
             )
