@@ -21,11 +21,12 @@ from django.utils import timezone
 from booking import idempotency
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused
-from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt, Service
+from booking.intention import Intention
+from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt
 from booking.request_body import create_request
 from calls.models import Call
 from customers import statements
-from customers.models import Branch, Company, Customer
+from customers.models import Customer
 from customers.names import same_person
 from customers.statements import Change, Given, Select
 
@@ -49,30 +50,6 @@ _NEAR = Select(
         .order_by("starts_at")
     )
 )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What somebody wants to have, and when: by a booking, or by moving one. Instants are aware."""
-
-    company: Company
-    call: Call
-    customer: Customer
-    service: Service
-    starts_at: datetime
-    ends_at: datetime
-    attendee_name: str
-
-
-@dataclass(frozen=True)
-class Intention(Wanted):
-    """A booking, with everything resolved: what a claim stores."""
-
-    branch: Branch | None
-    attendee_phone: str
-    attendee_email: str
-    notes: str
-    key: str
 
 
 @dataclass(frozen=True)

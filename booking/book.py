@@ -30,7 +30,6 @@ from booking import (
     not_booked,
     standing,
 )
-from booking.attempts import Intention
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -39,6 +38,7 @@ from booking.calcom.errors import (
 )
 from booking.connection import client_for
 from booking.create import create
+from booking.intention import Intention
 from booking.models import LIVE_STATUSES, Appointment, Service, SyncFailure
 from booking.outcomes import Code, Outcome
 from booking.whose_appointment import is_one_missing

@@ -36,7 +36,6 @@ from booking import (
     horizon,
     own_bookings,
 )
-from booking.attempts import Wanted
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -50,6 +49,7 @@ from booking.calcom.errors import (
 from booking.calcom.objects import Booking
 from booking.change_outcome import Seen
 from booking.connection import client_for
+from booking.intention import Wanted
 from booking.models import (
     OPEN_STATES,
     PROVEN_STATUSES,

@@ -7,8 +7,8 @@ from customers.models import Company
 
 
 def client_for(company: Company) -> CalcomClient:
-    """The company's view of Cal.com; the only place that builds one. Raises CalcomMisconfigured without a
-    key.
+    """The company's view of Cal.com, with the key that callers book with. Raises CalcomMisconfigured without
+    one.
     """
     try:
         key = company.calcom_api_key

@@ -25,7 +25,6 @@ from booking import (
     settle,
     standing,
 )
-from booking.attempts import Intention
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
     CalcomError,
@@ -38,6 +37,7 @@ from booking.calcom.errors import (
 )
 from booking.calcom.objects import Booking
 from booking.connection import client_for
+from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt, Service
 from booking.outcomes import Code, Outcome
 from booking.sending import Sending

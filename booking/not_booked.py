@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from booking import callbacks, failures
-from booking.attempts import Intention
 from booking.calcom.errors import CalcomError
+from booking.intention import Intention
 from booking.models import SyncFailure
 from booking.outcomes import Code, Outcome
 

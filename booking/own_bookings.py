@@ -15,10 +15,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from booking import attempts, change_outcome, follow, imports, known_uids, lookup
-from booking.attempts import Wanted
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
+from booking.intention import Wanted
 from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
 from calls.models import Call

@@ -22,7 +22,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from booking import attempts, availability, breaker, event_types, idempotency, lookup, settle
-from booking.attempts import Intention
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import (
@@ -30,6 +29,7 @@ from booking.calcom.errors import (
     CalcomUnavailable,
     OutcomeUnknown,
 )
+from booking.intention import Intention
 from booking.models import (
     LIVE_STATUSES,
     OPEN_STATES,

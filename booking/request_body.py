@@ -5,13 +5,11 @@ Unknown keys are refused by Cal.com, and metadata must be strings of at most 500
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from booking.calcom.objects import write_instant
-
-if TYPE_CHECKING:
-    from booking.attempts import Intention
+from booking.intention import Intention
 
 
 def create_request(intention: Intention, *, attempt_id: UUID) -> dict[str, Any]:

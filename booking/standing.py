@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from booking import alternatives, answer_budget, attempts, completer, not_booked, whose_appointment
-from booking.attempts import Intention
 from booking.calcom.deadline import Deadline
+from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt
 from booking.outcomes import Code, Outcome
 
