@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from django.utils import timezone
 
-from booking import availability
+from booking import answer_budget, availability
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
 from booking.connection import client_for
@@ -47,7 +47,7 @@ def around(
                 wanted=wanted,
                 now=timezone.now(),
                 client=client_for(company),
-                deadline=deadline.less(0.3),
+                deadline=answer_budget.for_a_look(deadline),
             )
         )
     except CalcomError as error:

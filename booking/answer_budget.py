@@ -8,12 +8,18 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import RateLimited
 
 LONGEST_RATE_WAIT = 3.0
+AFTER_A_LOOK = 0.4
 SHORTEST_REQUEST = 0.2  # in less time no answer comes; it would only make one more unknown
 
 
 def reserve() -> float:
     """Seconds kept while a request to Cal.com is waited for: to save its result, or to undo it."""
     return min(1.0, settings.ANSWER_BUDGET_SECONDS / 5)
+
+
+def for_a_look(deadline: Deadline) -> Deadline:
+    """Until when Cal.com may be asked what there is, so that it can still be stored and said."""
+    return deadline.less(AFTER_A_LOOK)
 
 
 def pause_for(limit: RateLimited, *, deadline: Deadline) -> float | None:

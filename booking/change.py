@@ -207,7 +207,7 @@ def _own_at_that_time(change: Change, *, deadline: Deadline) -> Outcome | None:
         return None
     try:
         client = client_for(change.company)
-        if not own_bookings.stands_there(own, client=client, deadline=deadline.less(0.4)):
+        if not own_bookings.stands_there(own, client=client, deadline=answer_budget.for_a_look(deadline)):
             return None  # cancelled or moved away on the web, unheard
     except (CalcomError, DatabaseError) as error:
         # Nothing could be moved either: what is known here is told.
@@ -254,7 +254,10 @@ def _claim(change: Change) -> BookingAttempt | None:
 def _wait_for_others(change: Change, *, until: Deadline, deadline: Deadline, tries: int) -> bool:
     """False: there is no time left to wait."""
     open_ones = attempts.still_open(change.appointment.attempts.all())
-    if completer.settle_abandoned(open_ones, deadline=deadline.less(0.3)) and open_ones.all().exists():
+    if (
+        completer.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
+        and open_ones.all().exists()
+    ):
         return False  # it cannot be found out yet
     if until.remaining == 0:
         return False
@@ -413,7 +416,9 @@ class _Changing(Sending):
             ends_at=change.start + (row.ends_at - row.starts_at),
             attendee_name=row.attendee_name,
         )
-        return own_bookings.unheard_of(wanted, client=self.client, deadline=self.deadline.less(0.4))
+        return own_bookings.unheard_of(
+            wanted, client=self.client, deadline=answer_budget.for_a_look(self.deadline)
+        )
 
     def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:
         """Somebody else was faster, on the web. Nothing is done to what they made of it before the caller
@@ -426,7 +431,9 @@ class _Changing(Sending):
         return self.change.outcome(Code.NOT_FOUND, reason="changed_meanwhile", appointment=standing)
 
     def _look(self) -> Seen:
-        return change_outcome.look(self.attempt, client=self.client, deadline=self.deadline.less(0.4))
+        return change_outcome.look(
+            self.attempt, client=self.client, deadline=answer_budget.for_a_look(self.deadline)
+        )
 
     def _store(self, seen: Seen) -> Outcome:
         code = Code.CANCELLED if self.attempt.kind == Kind.CANCEL else Code.RESCHEDULED

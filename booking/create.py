@@ -198,7 +198,7 @@ class _Creation(Sending):
                 if self.deadline.remaining < LAG_SECONDS + answer_budget.reserve():
                     break
                 time.sleep(LAG_SECONDS)
-            until = self.deadline.less(0.4)
+            until = answer_budget.for_a_look(self.deadline)
             shown = lookup.list_around_attempt(self.attempt, client=self.client, deadline=until)
             found = lookup.created_among(shown, attempt=self.attempt, client=self.client, deadline=until)
             if found:
@@ -292,7 +292,7 @@ class _Creation(Sending):
         """The slot is taken by what the caller booked, or moved there, on the web."""
         try:
             row = own_bookings.take_up(
-                self.intention, own, client=self.client, deadline=self.deadline.less(0.4)
+                self.intention, own, client=self.client, deadline=answer_budget.for_a_look(self.deadline)
             )
         except (CalcomError, DatabaseError) as error:
             logger.warning("booking.own_not_taken_up", uid=own.uid, error=type(error).__name__)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from booking import availability, book, breaker, catalogue, event_types, failures, instants
+from booking import answer_budget, availability, book, breaker, catalogue, event_types, failures, instants
 from booking.availability import Window
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
@@ -241,7 +241,7 @@ def _is_within(slot: datetime, asked: Mapping[str, Any]) -> bool:
 def _slots(service: Service, window: Window, conversation: Conversation) -> list[datetime] | None:
     """None: it could not be found out. That is not the same as "nothing free"."""
     company = conversation.company
-    deadline = conversation.deadline.less(0.3)
+    deadline = answer_budget.for_a_look(conversation.deadline)
     try:
         client = client_for(company)
         if not breaker.allows(company_id=company.pk, client=client, deadline=deadline):

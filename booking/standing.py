@@ -20,7 +20,7 @@ def join(appointment: Appointment, intention: Intention, *, deadline: Deadline) 
     until = deadline.less(answer_budget.reserve())
     tries = 0
     while appointment.status == Appointment.Status.PENDING:
-        if completer.settle_abandoned(_still_open(appointment), deadline=deadline.less(0.3)):
+        if completer.settle_abandoned(_still_open(appointment), deadline=answer_budget.for_a_look(deadline)):
             appointment.refresh_from_db()
             break
         if until.remaining == 0:
@@ -77,7 +77,7 @@ def settle_change(appointment: Appointment, *, deadline: Deadline) -> bool:
     open_ones = list(_still_open(appointment))
     if not open_ones:
         return True
-    completer.settle_abandoned(open_ones, deadline=deadline.less(0.3))
+    completer.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
     appointment.refresh_from_db()
     return not _still_open(appointment).exists()
 
