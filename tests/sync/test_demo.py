@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ class Demo:
         return [sys.executable, "manage.py", "demo", *arguments]
 
     def play(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        if "--only" not in arguments or "orphans" in arguments:
+            stay_clear_of_the_hourly_run()
         return self.manage("demo", *arguments)
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +56,13 @@ class Demo:
         assert done.returncode == expect, done.stdout + done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         return report
+
+
+def stay_clear_of_the_hourly_run() -> None:
+    """Beat's own, at seven minutes past, would heal what the demo lets its own run heal."""
+    into_the_hour = time.time() % 3600
+    if 6 * 60 <= into_the_hour < 7 * 60 + 20:
+        time.sleep(7 * 60 + 20 - into_the_hour)
 
 
 @pytest.fixture
