@@ -52,9 +52,14 @@ class HostNames:
         with self._lock:
             asking = self._asking.get((host, port))
             if asking is None:
-                asking = self._asking[host, port] = _Asking()
+                asking = _Asking()
                 # Not waited for when the process ends.
-                threading.Thread(target=self._find, args=(host, port, asking), daemon=True).start()
+                thread = threading.Thread(target=self._find, args=(host, port, asking), daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise OSError("No thread could be started to find the host's address.") from error
+                self._asking[host, port] = asking
             return asking
 
     def _find(self, host: str, port: int, asking: _Asking) -> None:
@@ -64,11 +69,13 @@ class HostNames:
             asking.error = error
         except UnicodeError:  # no host has such a name
             asking.error = socket.gaierror(socket.EAI_NONAME, "This is not a host's name.")
-        with self._lock:
-            del self._asking[host, port]
-            if asking.found:
-                self._known[host, port] = time.monotonic(), asking.found
-        asking.is_over.set()
+        finally:
+            # However it went: who comes next asks anew.
+            with self._lock:
+                del self._asking[host, port]
+                if asking.found:
+                    self._known[host, port] = time.monotonic(), asking.found
+            asking.is_over.set()
 
     def _remembered(self, host: str, port: int) -> Sequence[Address]:
         found_at, addresses = self._known.get((host, port), (0.0, []))

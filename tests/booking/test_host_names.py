@@ -18,7 +18,7 @@ class Resolver:
     """Answers as it is told to; while it `hangs`, only when it is let go."""
 
     def __init__(self) -> None:
-        self.answer: list[Address] | OSError = [HERE]
+        self.answer: list[Address] | Exception = [HERE]
         self.asked = 0
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -26,7 +26,7 @@ class Resolver:
     def __call__(self, host: str, port: int) -> list[Address]:
         self.asked += 1
         self.goes_on.wait(30)
-        if isinstance(self.answer, OSError):
+        if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
@@ -83,6 +83,15 @@ def test_while_it_is_out_of_order_what_it_found_last_is_good_enough(resolver, na
     assert names.addresses("cal.example", 443, seconds=2) == [HERE]
     with pytest.raises((TimeoutError, socket.gaierror)):
         names.addresses("other.example", 443, seconds=0.2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_look_up_that_breaks_is_made_anew_by_whoever_comes_next(resolver, names):
+    resolver.answer = MemoryError()
+    with pytest.raises(TimeoutError):
+        names.addresses("cal.example", 443, seconds=20)
+    resolver.answer = [HERE]
+    assert names.addresses("cal.example", 443, seconds=2) == [HERE]
 
 
 def test_a_host_that_is_said_not_to_exist_is_not_asked_for_where_it_was(resolver, names):
