@@ -23,6 +23,7 @@ from booking import (
     attempts,
     breaker,
     database_errors,
+    doubt,
     event_types,
     failures,
     horizon,
@@ -41,7 +42,6 @@ from booking.create import create
 from booking.intention import Intention
 from booking.models import LIVE_STATUSES, Appointment, Service, SyncFailure
 from booking.outcomes import Code, Outcome
-from booking.whose_appointment import is_one_missing
 from calls.models import Call
 from customers.identify import (
     NoContact,
@@ -189,7 +189,7 @@ def _who_is_asking(there: Appointment, wish: Wish, call: Call) -> Outcome | None
             return None
         return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
     if is_full_name(wish.name) and same_person(there.attendee_name, wish.name):
-        proven = there.status != Appointment.Status.PENDING and not is_one_missing([there])
+        proven = there.status != Appointment.Status.PENDING and not doubt.is_one_missing([there])
         code = Code.ALREADY_BOOKED if proven else Code.CHECKING
         return Outcome(code, service=wish.service, wanted=wish.starts_at)
     errors = {"customer_phone": "not usable for this booking"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from booking import callbacks, change, whose_appointment
+from booking import callbacks, change, doubt, whose_appointment
 from booking.conversation import Conversation
 from booking.outcomes import Code, Outcome
 from booking.serializers import CancelAppointmentSerializer, RescheduleAppointmentSerializer
@@ -19,10 +19,8 @@ def list_appointments(conversation: Conversation, _arguments: Mapping[str, Any])
     if whose_appointment.unclear(conversation):
         return Outcome(Code.CHECKING, reason="earlier_change")
     coming = whose_appointment.coming(conversation)
-    if whose_appointment.is_one_missing(coming):
-        noted = callbacks.promise(
-            call=conversation.call, customer=coming[0].customer, reason=whose_appointment.MISSING
-        )
+    if doubt.is_one_missing(coming):
+        noted = callbacks.promise(call=conversation.call, customer=coming[0].customer, reason=doubt.MISSING)
         return Outcome(Code.UNAVAILABLE, reason="appointment_missing", callback=noted)
     extra = {"appointments": coming[:MOST_NAMED], "more": max(0, len(coming) - MOST_NAMED)}
     if not coming and whose_appointment.callers_number(conversation) is None:

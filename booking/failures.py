@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from booking import alerts
@@ -157,20 +157,6 @@ def record_incident(
         last_seen_at=now,
         resolved_at=now,
         resolution_notes="Dealt with when it happened; nothing is left to do.",
-    )
-
-
-def missing_at_calcom() -> Exists:
-    """Of an appointment: an open failure says that Cal.com does not know its booking, so that a person has to
-    find out whether it stands. Until then no caller is told that it does.
-    """
-    return Exists(
-        SyncFailure.objects.filter(
-            company=OuterRef("company"),
-            calcom_booking_id=OuterRef("calcom_booking_uid"),
-            failure_type=Type.ORPHANED_LOCAL,
-            status__in=OPEN_STATUSES,
-        )
     )
 
 

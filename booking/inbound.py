@@ -21,14 +21,13 @@ from uuid import UUID
 import orjson
 import structlog
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from booking import failures, time_limit
-from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
+from booking import doubt, time_limit
+from booking.models import PROVEN_STATUSES, Appointment
 from booking.spoken_times import spoken, spoken_day, spoken_time
 from calls.authentication import RetellSignature, read_body
 from calls.hook_view import HookView, parsed
@@ -152,10 +151,7 @@ def _about_the_caller(company: Company, customer: Customer, *, now: datetime) ->
     # One that has begun is still the one a caller who is late means.
     appointment = (
         Appointment.objects.filter(
-            # Where nobody knows how the last change of it went, or whether it stands, it is asked about and
-            # not told.
-            ~Exists(BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)),
-            ~failures.missing_at_calcom(),
+            doubt.is_beyond_doubt(),  # the rest is asked about and not told
             company=company,
             customer=customer,
             status__in=PROVEN_STATUSES,

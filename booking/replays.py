@@ -10,14 +10,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef
 from django.utils.dateparse import parse_datetime
 
-from booking import failures
+from booking import doubt
 from booking.functions import CHANGES
 from booking.models import (
     LIVE_STATUSES,
-    OPEN_STATES,
     PROVEN_STATUSES,
     Appointment,
     BookingAttempt,
@@ -31,11 +29,9 @@ from customers.statements import Given, Select
 
 REFUSAL_STANDS_FOR = timedelta(seconds=60)
 
-# Proven, not being moved or cancelled at this moment, and not missed at Cal.com.
 _PROVEN = Select(
     lambda: Appointment.objects.filter(
-        ~Exists(BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)),
-        ~failures.missing_at_calcom(),
+        doubt.is_beyond_doubt(),
         pk=Given("id"),
         company=Given("company"),
         starts_at=Given("starts_at"),

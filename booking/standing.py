@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from booking import alternatives, answer_budget, attempts, completer, not_booked, whose_appointment
+from booking import alternatives, answer_budget, attempts, completer, doubt, not_booked
 from booking.calcom.deadline import Deadline
 from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt
@@ -39,10 +39,8 @@ def _answer(appointment: Appointment, intention: Intention, *, deadline: Deadlin
         return not_booked.checking(intention)
     if appointment.status == Appointment.Status.CANCELLED or appointment.starts_at != was_at:
         return None  # it was cancelled, or moved away: this is another booking
-    if whose_appointment.is_one_missing([appointment]):
-        return not_booked.call_back(
-            intention, reason=whose_appointment.MISSING, because="appointment_missing"
-        )
+    if doubt.is_one_missing([appointment]):
+        return not_booked.call_back(intention, reason=doubt.MISSING, because="appointment_missing")
     if appointment.is_live:
         same_call = appointment.call_id == intention.call.pk
         if same_call and appointment.status == Appointment.Status.REQUESTED:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
-from booking import attempts, catalogue, completer, failures
+from booking import attempts, catalogue, completer
 from booking.conversation import Conversation
 from booking.models import (
     OPEN_STATUSES,
@@ -28,7 +28,6 @@ from customers.models import Customer
 from customers.row_ids import is_row_id
 
 LATELY = timedelta(days=1)
-MISSING = "They have an appointment here whose booking Cal.com does not know."
 # Kept of the budget for what is done with what was found out.
 UNDERSTANDING_SECONDS = 1.0
 
@@ -68,12 +67,6 @@ def unclear(conversation: Conversation) -> set[int]:
         attempts.give_way(tries)  # somebody else waits for Cal.com's answer
         tries += 1
     return {attempt.appointment_id for attempt in found}
-
-
-def is_one_missing(appointments: Iterable[Appointment]) -> bool:
-    """Whether one of them is missing at Cal.com, and a person has not decided yet what is to become of it."""
-    ids = [row.pk for row in appointments]
-    return bool(ids) and Appointment.objects.filter(failures.missing_at_calcom(), pk__in=ids).exists()
 
 
 @dataclass(frozen=True)
