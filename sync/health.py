@@ -79,7 +79,7 @@ def check_broker() -> None:
     ) as broker:
         channel: Any = broker.default_channel  # its Redis client is not in the type stubs
         try:
-            channel.client.set("ready", "", ex=10)
+            channel.client.set("slotkeeper:ready", "", ex=10)
         except ResponseError as error:
             # Full, a replica, or not ours to write: it answers, and no task can be queued.
             raise NotReady("takes no writes") from error
