@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
@@ -9,6 +11,7 @@ import orjson
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from django.db import connection, transaction
 from django.utils import timezone
 
 from booking import completer
@@ -174,3 +177,29 @@ def run() -> Callable[..., tuple[int, dict[str, Any]]]:
         return 0, orjson.loads(out.getvalue())
 
     return reconcile_now
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Do something in a transaction of its own, and commit it while the test goes on."""
+    if connection.vendor == "sqlite":
+        pytest.skip("whoever writes is alone")
+    threads: list[threading.Thread] = []
+
+    def start(act: Callable[[], object]) -> None:
+        is_done = threading.Event()
+
+        def run() -> None:
+            with transaction.atomic():
+                act()
+                is_done.set()
+                time.sleep(0.5)
+            connection.close()
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        assert is_done.wait(10)
+
+    yield start
+    for thread in threads:
+        thread.join()

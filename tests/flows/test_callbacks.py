@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import time_machine
 from django.contrib.auth.models import User
-from django.db import connection, connections, transaction
+from django.db import connections
 from django.utils import timezone
 
 from booking import callbacks, gone
@@ -195,32 +193,6 @@ def test_a_wish_outlives_the_booking_that_works_after_all(calcom, phone, settle_
     assert caller.book(at(10)).code == "booked"
     settle_later()
     assert only().status == "open"
-
-
-@pytest.fixture
-def meanwhile():
-    """Do something in a transaction of its own, and commit it while the test goes on."""
-    if connection.vendor == "sqlite":
-        pytest.skip("whoever writes is alone")
-    threads = []
-
-    def start(act: Callable[[], object]) -> None:
-        is_done = threading.Event()
-
-        def run() -> None:
-            with transaction.atomic():
-                act()
-                is_done.set()
-                time.sleep(0.5)
-            connection.close()
-
-        threads.append(threading.Thread(target=run))
-        threads[-1].start()
-        assert is_done.wait(10)
-
-    yield start
-    for thread in threads:
-        thread.join()
 
 
 def test_what_is_promised_while_the_request_is_closed_keeps_it_open(calcom, phone, meanwhile):

@@ -647,6 +647,29 @@ def test_what_is_being_changed_is_not_ended(calcom, vanished, look, press):
     assert Appointment.objects.get().status == "scheduled"
 
 
+@pytest.mark.parametrize("changed", [{"status": "completed"}, {"calcom_booking_uid": "another"}], ids=str)
+def test_what_has_changed_here_before_it_is_ended_is_not_ended(calcom, vanished, look, press, changed):
+    shown = look()
+    only_while(at_request="list", skip=0, calcom=calcom, do=lambda: Appointment.objects.update(**changed))
+    assert not press(triage.end_here, shown).is_success
+    row = Appointment.objects.get()
+    assert {name: getattr(row, name) for name in changed} == changed
+    assert row.status != "cancelled"
+    assert SyncFailure.objects.get().is_open
+
+
+def test_what_is_claimed_while_it_is_ended_is_not_ended(calcom, vanished, look, press, meanwhile):
+    shown = look()
+
+    def claim() -> None:
+        row = Appointment.objects.select_for_update(no_key=True).get()
+        BookingAttemptFactory(appointment=row, kind="cancel", state="claimed", target_uid=vanished)
+
+    meanwhile(claim)
+    assert not press(triage.end_here, shown).is_success
+    assert Appointment.objects.get().status == "scheduled"
+
+
 def test_a_booking_that_came_back_is_not_ended(calcom, salon, vanished, look, press):
     shown = look()
     row = Appointment.objects.get()
