@@ -191,14 +191,19 @@ def test_a_ticket_about_cancellations_is_not_closed_by_a_booking(calcom, booked,
     assert not open_failures().exists()
 
 
-def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(
-    calcom, salon, booked, announced, work, run, verdict
-):
+@pytest.fixture
+def both_stand(calcom, booked, announced, work, run):
+    """A booking that was moved, and confirmed again beside the one it was moved to: both their uids."""
     old = Appointment.objects.get().calcom_booking_uid
     new = calcom.web_reschedule(old, at(14)).uid
     work()
     calcom.web_confirm(old, silent=True)
     run()
+    return old, new
+
+
+def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(calcom, both_stand, work, run, verdict):
+    old, new = both_stand
     assert open_failures().get().failure_type == "duplicate_booking"
     run()
     assert open_failures().exists(), "both of them stand"
@@ -214,13 +219,9 @@ def test_a_ticket_about_two_that_stand_closes_whichever_of_them_goes(
 
 @pytest.mark.parametrize("odd", [{"status": "dreamt"}, {"rescheduledToUid": "nowhere"}], ids=str)
 def test_a_ticket_about_two_that_stand_outlives_a_run_that_cannot_tell_what_became_of_the_other(
-    calcom, salon, booked, announced, work, run, odd
+    calcom, salon, both_stand, announced, work, run, odd
 ):
-    old = Appointment.objects.get().calcom_booking_uid
-    new = calcom.web_reschedule(old, at(14)).uid
-    work()
-    calcom.web_confirm(old, silent=True)
-    run()
+    old, new = both_stand
     calcom.web_cancel(new)
     work(seconds=10)
     calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": old})

@@ -434,11 +434,17 @@ def test_link(calcom, phone, operator, ticket, verdict):
     verdict()
 
 
-def test_book_again_at_cal_com(calcom, phone, operator, reconcile):
+@pytest.fixture
+def vanished(calcom, phone, reconcile):
+    """The ticket about an appointment whose booking Cal.com has lost."""
     phone().book(at(10))
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
     reconcile()
-    failure = SyncFailure.objects.get()
+    return SyncFailure.objects.get()
+
+
+def test_book_again_at_cal_com(calcom, operator, vanished):
+    failure = vanished
     page = operator.preview(failure, "recreate")
     assert "The guest gets an e-mail" in page
     assert not calcom.active_bookings()
@@ -469,11 +475,8 @@ def test_cancel_at_cal_com(calcom, phone, operator, ticket, verdict):
     verdict()
 
 
-def test_cancel_ours_only(calcom, phone, operator, reconcile):
-    phone().book(at(10))
-    calcom.erase(Appointment.objects.get().calcom_booking_uid)
-    reconcile()
-    failure = SyncFailure.objects.get()
+def test_cancel_ours_only(operator, vanished):
+    failure = vanished
     page = operator.preview(failure, "end")
     assert "nothing is changed there" in page
     assert "Nobody is told" in page
