@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from booking.models import Service
+from booking.models import Appointment, BookingAttempt, Service
+from booking.outcomes import Code, Outcome
 from calls.models import Call
 from customers.models import Branch, Company, Customer
 
@@ -32,3 +34,19 @@ class Intention(Wanted):
     attendee_email: str
     notes: str
     key: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What somebody wants of an appointment that is theirs. `start` is aware, None to cancel."""
+
+    company: Company
+    call: Call
+    appointment: Appointment
+    kind: BookingAttempt.Kind
+    reason: str
+    now: datetime
+    start: datetime | None = None
+
+    def outcome(self, code: Code, *, reason: str = "", **more: Any) -> Outcome:
+        return Outcome(code, reason=reason, service=self.appointment.service, wanted=self.start, **more)

@@ -1,0 +1,37 @@
+"""How a change ends that was not made: what the caller hears, and who is told of it."""
+
+from __future__ import annotations
+
+from booking import callbacks, failures
+from booking.calcom.errors import CalcomError
+from booking.intention import Change
+from booking.models import BookingAttempt, CallbackRequest, SyncFailure
+from booking.outcomes import Code, Outcome
+
+
+def call_back(change: Change, *, reason: str = "change") -> Outcome:
+    """Somebody rings back: promised to the caller and noted."""
+    what = "cancelled" if change.kind == BookingAttempt.Kind.CANCEL else "moved"
+    noted = callbacks.promise(
+        call=change.call,
+        customer=change.appointment.customer,
+        reason=f"An appointment could not be {what}.",
+        kind=CallbackRequest.Kind.NOT_CHANGED,
+    )
+    return change.outcome(Code.UNAVAILABLE, reason=reason, callback=noted)
+
+
+def report_misconfigured(change: Change, error: CalcomError, *, attempt: BookingAttempt) -> None:
+    """One ticket for all the calls that run into the same wrong key, event type or request."""
+    service = change.appointment.service
+    failures.open_failure(
+        company=change.company,
+        failure_type=SyncFailure.Type.CONFIG_ERROR,
+        subject=failures.about_configuration(service, status=error.status, change=str(attempt.kind))
+        if service
+        else failures.ACCESS,
+        message=f"Cal.com refuses a {attempt.get_kind_display()}: {error.message}",
+        call=change.call,
+        details={"status": error.status, "attempt": str(attempt.uuid), "kind": str(attempt.kind)},
+        needs_person=True,
+    )
