@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from booking import callbacks, failures
 from booking.calcom.errors import CalcomError
 from booking.intention import Intention
 from booking.models import SyncFailure
 from booking.outcomes import Code, Outcome
+from customers.masking import mask_words
 
 
 def checking(intention: Intention) -> Outcome:
@@ -31,20 +30,14 @@ def call_back(intention: Intention, *, reason: str, because: str = "") -> Outcom
 
 def report_misconfigured(intention: Intention, error: CalcomError) -> None:
     """One ticket for all the calls that run into the same wrong key, event type or request."""
+    # Cal.com quotes what it does not like. The ticket is for many calls, and read by many people.
+    said = (*intention.attendee_name.split(), intention.attendee_phone, intention.attendee_email)
     failures.open_failure(
         company=intention.company,
         failure_type=SyncFailure.Type.CONFIG_ERROR,
         subject=failures.about_configuration(intention.service, status=error.status),
-        message=f"Cal.com refuses our bookings: {_without_person(error.message, intention)}",
+        message=f"Cal.com refuses our bookings: {mask_words(error.message, *said)}",
         call=intention.call,
         details={"status": error.status, "service": intention.service.slug, "kind": "contract"},
         needs_person=True,
     )
-
-
-def _without_person(message: str, intention: Intention) -> str:
-    """Cal.com quotes what it does not like. The ticket is for many calls, and read by many people."""
-    said = [*intention.attendee_name.split(), intention.attendee_phone, intention.attendee_email]
-    for text in filter(None, said):
-        message = re.sub(re.escape(text), "…", message, flags=re.IGNORECASE)
-    return message

@@ -7,6 +7,7 @@ from booking.calcom.errors import CalcomError
 from booking.intention import Change
 from booking.models import BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import Code, Outcome
+from customers.masking import mask_words
 
 
 def call_back(change: Change, *, reason: str = "change") -> Outcome:
@@ -24,13 +25,15 @@ def call_back(change: Change, *, reason: str = "change") -> Outcome:
 def report_misconfigured(change: Change, error: CalcomError, *, attempt: BookingAttempt) -> None:
     """One ticket for all the calls that run into the same wrong key, event type or request."""
     service = change.appointment.service
+    # Cal.com quotes what it does not like. The ticket is for many calls, and read by many people.
+    said = (*change.appointment.attendee_name.split(), change.reason)
     failures.open_failure(
         company=change.company,
         failure_type=SyncFailure.Type.CONFIG_ERROR,
         subject=failures.about_configuration(service, status=error.status, change=str(attempt.kind))
         if service
         else failures.ACCESS,
-        message=f"Cal.com refuses a {attempt.get_kind_display()}: {error.message}",
+        message=f"Cal.com refuses a {attempt.get_kind_display()}: {mask_words(error.message, *said)}",
         call=change.call,
         details={"status": error.status, "attempt": str(attempt.uuid), "kind": str(attempt.kind)},
         needs_person=True,

@@ -2,7 +2,7 @@
 
 Phone numbers keep their last two digits; e-mail addresses, keys and tokens go. Identifiers a person needs to
 follow a case (UUIDs, database ids, Cal.com uids, timestamps) stay readable. Names cannot be told from other
-words, so fields that hold one are masked by their own name.
+words, so fields that hold one are masked by their own name, and in a text what the person said.
 """
 
 from __future__ import annotations
@@ -82,6 +82,13 @@ def mask_text(text: str) -> str:
     if len(text) < 6 or _HINT.search(text) is None:
         return text
     return _SENSITIVE.sub(_replacement, text)
+
+
+def mask_words(text: str, *words: str) -> str:
+    """`text` with each of the words masked, in upper or lower case, wherever it is not part of another."""
+    for word in filter(None, words):
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", MASK, text, flags=re.IGNORECASE)
+    return text
 
 
 def mask_value(value: Any, *, field: str = "") -> Any:

@@ -495,6 +495,20 @@ def test_a_refused_key_is_one_ticket_and_a_callback(calcom, salon, booked, verdi
     assert Appointment.objects.get().status == Status.SCHEDULED
 
 
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda caller: move(caller, at(14)), "Moved by phone."),
+        (lambda caller: cancel(caller, reason="I broke my leg"), "I broke my leg"),
+    ],
+    ids=["move", "cancel"],
+)
+def test_the_ticket_of_a_refused_change_quotes_nobody(calcom, salon, booked, ask, said):
+    calcom.faults.refuse(f"reason is wrong, '{said}' of Weber, Anna", operation="any", times=None)
+    assert ask(booked).code == "unavailable"
+    assert SyncFailure.objects.get().error_message.endswith("reason is wrong, '***' of ***, ***")
+
+
 def test_an_outage_is_answered_at_once_and_honestly(calcom, salon, booked):
     Company.objects.update(calcom_base_url="http://127.0.0.1:9/v2")
     answer = cancel(booked)

@@ -605,6 +605,15 @@ def test_a_request_cal_com_does_not_accept_is_not_repeated_and_is_one_failure_fo
     verdict()
 
 
+def test_the_ticket_for_many_calls_names_none_of_the_callers(calcom, phone):
+    calcom.faults.refuse("responses - {name}too_short, got ANNA Weber <anna@weber.example> +4915112345678")
+    assert phone().book(at(10), customer_email="anna@weber.example").code == "unavailable"
+    (failure,) = open_failures()
+    assert "{name}too_short, got ***" in failure.error_message
+    for said in ("anna", "weber", "15112345678"):
+        assert said not in failure.error_message.lower()
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_that_is_not_accepted_is_one_failure_for_many_calls(calcom, phone, verdict, status):
     assert phone().book(at(9)).code == "booked"
