@@ -126,7 +126,7 @@ def _cannot_begin(intention: Intention, error: CalcomError) -> Outcome:
     """Before anything was claimed."""
     if isinstance(error, CalcomMisconfigured):
         not_booked.report_misconfigured(intention, error)
-        return not_booked.call_back(intention, reason="The booking could not be completed.")
+        return not_booked.call_back(intention)
     return not_booked.call_back(intention, reason="The calendar could not be reached.")
 
 

@@ -71,7 +71,7 @@ def _misconfigured(attempt: BookingAttempt, intention: Intention, error: CalcomE
     with transaction.atomic():
         _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
         not_booked.report_misconfigured(intention, error)
-    return not_booked.call_back(intention, reason="The booking could not be completed.")
+    return not_booked.call_back(intention)
 
 
 def _release(attempt: BookingAttempt, *, state: BookingAttempt.State, told: Code, error: CalcomError) -> None:
@@ -131,7 +131,7 @@ class _Creation(Sending):
                 # The database is away: writing that down would only cost the caller time.
                 return self._checking()
             case Result.UNDONE | Result.GONE:
-                return not_booked.call_back(self.intention, reason="The booking could not be completed.")
+                return not_booked.call_back(self.intention)
             case _:
                 return self._unknown()
 

@@ -14,7 +14,9 @@ def checking(intention: Intention) -> Outcome:
     return Outcome(Code.CHECKING, service=intention.service, wanted=intention.starts_at)
 
 
-def call_back(intention: Intention, *, reason: str, because: str = "") -> Outcome:
+def call_back(
+    intention: Intention, *, reason: str = "The booking could not be completed.", because: str = ""
+) -> Outcome:
     """Somebody rings back: promised to the caller and noted. `reason` is for whoever does, `because` the
     reason of the outcome.
     """

@@ -65,7 +65,7 @@ def _as_told(appointment: Appointment, intention: Intention, *, deadline: Deadli
         )
     if told == Code.NOT_ALLOWED:
         return Outcome(Code.NOT_ALLOWED, reason="booker", service=intention.service)
-    return not_booked.call_back(intention, reason="The booking could not be completed.")
+    return not_booked.call_back(intention)
 
 
 def settle_change(appointment: Appointment, *, deadline: Deadline) -> bool:
