@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from booking import (
@@ -105,17 +105,18 @@ class _Changing(Sending):
                 state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
             )
             return self.change.outcome(Code.ALREADY_BOOKED, appointment=own)
-        failures.record_incident(
-            company=self.change.company,
-            failure_type=SyncFailure.Type.FOREIGN_BOOKING,
-            subject=failures.about_booking(booking.uid),
-            message="Cal.com answered a move with another booking. That one was left alone.",
-            appointment=self.attempt.appointment,
-            call=self.change.call,
-            uid=booking.uid,
-            details={"attempt": str(self.attempt.uuid)},
-        )
-        self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
+        with transaction.atomic():
+            failures.record_incident(
+                company=self.change.company,
+                failure_type=SyncFailure.Type.FOREIGN_BOOKING,
+                subject=failures.about_booking(booking.uid),
+                message="Cal.com answered a move with another booking. That one was left alone.",
+                appointment=self.attempt.appointment,
+                call=self.change.call,
+                uid=booking.uid,
+                details={"attempt": str(self.attempt.uuid)},
+            )
+            self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
         return not_changed.call_back(self.change)
 
     def _after_error(self, error: CalcomError) -> Outcome | None:
@@ -136,7 +137,8 @@ class _Changing(Sending):
         if seen.is_done:
             return self._store(seen)
         if seen.booking is None:
-            return self._gone()
+            self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="booking_gone")
+            return not_changed.call_back(self.change, reason="change_unclear")
         if isinstance(error, OutcomeUnknown):
             if error.finished and not self.repeated:
                 self.repeated = True
@@ -240,22 +242,6 @@ class _Changing(Sending):
                 return self.change.outcome(code, appointment=row)
         raise AssertionError("unreachable")
 
-    def _gone(self) -> Outcome:
-        """Cal.com does not know the booking of an appointment that stands here."""
-        self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=None, error_class="booking_gone")
-        failures.open_failure(
-            company=self.change.company,
-            failure_type=SyncFailure.Type.ORPHANED_LOCAL,
-            subject=failures.about_booking(self.attempt.target_uid),
-            message="Cal.com does not know the booking of this appointment any more.",
-            appointment=self.attempt.appointment,
-            call=self.change.call,
-            uid=self.attempt.target_uid,
-            details={"attempt": str(self.attempt.uuid)},
-            needs_person=True,
-        )
-        return not_changed.call_back(self.change, reason="change_unclear")
-
     def _no_time_left(self) -> Outcome:
         if self.repeated:
             return self._unknown()
@@ -269,7 +255,7 @@ class _Changing(Sending):
         *,
         state: BookingAttempt.State,
         told: Code,
-        seen: Seen | None,
+        seen: Seen,
         error: CalcomError | None = None,
         error_class: str = "",
     ) -> None:
@@ -304,13 +290,14 @@ def _not_sent(
 def _misconfigured(
     attempt: BookingAttempt, change: Change, error: CalcomError, *, seen: Seen | None = None
 ) -> Outcome:
-    change_outcome.give_up(
-        attempt,
-        state=State.REFUSED,
-        told=Code.UNAVAILABLE,
-        now=timezone.now(),
-        seen=seen,
-        **attempts.error_fields(error),
-    )
-    not_changed.report_misconfigured(change, error, attempt=attempt)
+    with transaction.atomic():
+        change_outcome.give_up(
+            attempt,
+            state=State.REFUSED,
+            told=Code.UNAVAILABLE,
+            now=timezone.now(),
+            seen=seen,
+            **attempts.error_fields(error),
+        )
+        not_changed.report_misconfigured(change, error, attempt=attempt)
     return not_changed.call_back(change)

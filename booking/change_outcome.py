@@ -18,7 +18,7 @@ from booking import attempts, availability, failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
-from booking.models import Appointment, BookingAttempt
+from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 
 Kind = BookingAttempt.Kind
 
@@ -102,11 +102,33 @@ def give_up(
     seen: Seen | None = None,
     **fields: Any,
 ) -> None:
-    """It is not done. What the look has shown of the booking is mirrored all the same."""
+    """It is not done. What the look has shown of the booking is mirrored all the same, or told to a person:
+    that Cal.com does not know it.
+    """
     with transaction.atomic():
         attempts.finish(attempt, state=state, told=told, now=now, **fields)
-        if seen is not None and seen.booking is not None:
+        if seen is None:
+            return
+        if seen.booking is None:
+            _report_gone(attempt)
+        else:
             follow.follow(attempt.appointment, booking=seen.booking, former_uids=seen.former_uids, now=now)
+
+
+def _report_gone(attempt: BookingAttempt) -> None:
+    if not Appointment.objects.filter(pk=attempt.appointment_id, status__in=LIVE_STATUSES).exists():
+        return  # it has been ended here meanwhile
+    failures.open_failure(
+        company=attempt.company,
+        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+        subject=failures.about_booking(attempt.target_uid),
+        message="Cal.com does not know the booking of this appointment any more.",
+        appointment=attempt.appointment,
+        call=attempt.call,
+        uid=attempt.target_uid,
+        details={"attempt": str(attempt.uuid)},
+        needs_person=True,
+    )
 
 
 def _summary(booking: Booking) -> dict[str, Any]:

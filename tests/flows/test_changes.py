@@ -495,6 +495,23 @@ def test_a_refused_key_is_one_ticket_and_a_callback(calcom, salon, booked, verdi
     assert Appointment.objects.get().status == Status.SCHEDULED
 
 
+@pytest.mark.parametrize("ended_here", [False, True])
+def test_a_booking_that_is_gone_when_its_change_is_looked_for_is_a_ticket_while_it_stands_here(
+    calcom, salon, booked, settle_later, settings, ended_here
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_before_commit(operation="cancel")
+    assert cancel(booked).code == "checking"
+    row = Appointment.objects.get()
+    calcom.erase(row.calcom_booking_uid)
+    if ended_here:
+        Appointment.objects.update(status=Status.CANCELLED)
+    settle_later()
+    assert BookingAttempt.objects.get(kind="cancel").state == "absent"
+    tickets = SyncFailure.objects.values_list("failure_type", "calcom_booking_id")
+    assert list(tickets) == ([] if ended_here else [("orphaned_local", row.calcom_booking_uid)])
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [

@@ -21,7 +21,7 @@ from django.db import connection
 from django.utils import timezone
 
 from booking import completer, idempotency
-from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
+from booking.models import OPEN_STATES, Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import Call
 from customers.models import Customer
 from sync.process_tree import ProcessTree
@@ -187,6 +187,26 @@ def test_an_orphan_that_can_still_not_be_stored_is_cancelled_later_and_the_calle
     # "We are checking" was the last the caller heard. Nothing stands any more, so a person has to tell them.
     assert somebody_will_call_back()
     verdict()
+
+
+@pytest.mark.parametrize("fault", ["gone", "key"])
+def test_a_change_whose_ticket_cannot_be_written_is_open_until_it_can(
+    calcom, phone, refusing, settle_later, fault
+):
+    caller = phone()
+    uid = caller.book(at(10)).uid
+    if fault == "gone":
+        calcom.erase(uid)
+    else:
+        calcom.faults.refuse("Invalid API key", status=401, operation="any", times=None)
+    refusing.add("sync_failures", "INSERT", text="refused")
+    answer = cancel(caller)
+    assert answer.status == 200
+    assert answer.code not in YES | {"cancelled"}
+    assert BookingAttempt.objects.get(kind="cancel").state in OPEN_STATES
+    refusing.drop()
+    settle_later()
+    assert open_failures()
 
 
 @pytest.mark.parametrize("error", ["disk_full", "lock_not_available", "read_only_sql_transaction"])
