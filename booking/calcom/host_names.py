@@ -69,13 +69,15 @@ class HostNames:
             asking.error = error
         except UnicodeError:  # no host has such a name
             asking.error = socket.gaierror(socket.EAI_NONAME, "This is not a host's name.")
-        finally:
-            # However it went: who comes next asks anew.
-            with self._lock:
-                del self._asking[host, port]
-                if asking.found:
-                    self._known[host, port] = time.monotonic(), asking.found
-            asking.is_over.set()
+        except Exception as error:  # noqa: BLE001 - there is nobody above who would hear of it
+            asking.error = OSError(f"The look-up broke: {type(error).__name__}.")
+            asking.error.__cause__ = error
+        # However it went: who comes next asks anew.
+        with self._lock:
+            del self._asking[host, port]
+            if asking.found:
+                self._known[host, port] = time.monotonic(), asking.found
+        asking.is_over.set()
 
     def _remembered(self, host: str, port: int) -> Sequence[Address]:
         found_at, addresses = self._known.get((host, port), (0.0, []))
