@@ -114,7 +114,8 @@ def test_an_echo_that_is_worked_while_our_request_is_in_flight_is_left_to_it(
     verdict()
 
 
-def test_an_echo_settles_an_attempt_whose_outcome_was_unknown(calcom, salon, phone, work, verdict):
+def test_an_echo_settles_an_attempt_whose_outcome_was_unknown(calcom, salon, phone, work, verdict, settings):
+    settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.answer_late(seconds=30)
     caller = phone()
     assert caller.book(at(10)).code == "checking"

@@ -57,8 +57,9 @@ def test_a_booking_answered_with_a_status_nobody_knows_is_looked_up_and_not_take
 
 @pytest.mark.parametrize("status", NO_STATUS, ids=repr)
 def test_where_nobody_can_tell_whether_it_stands_it_stays_open_and_somebody_is_told(
-    calcom, phone, verdict, settle_later, status
+    calcom, phone, verdict, settle_later, status, settings
 ):
+    settings.ANSWER_BUDGET_SECONDS = 3
     for operation in ("create", "list", "get"):
         calcom.faults.add(operation, patch={"status": status}, times=None)
     caller = phone()

@@ -258,7 +258,8 @@ def test_a_booking_that_is_just_being_made_is_left_to_its_request(calcom, salon,
     verdict()
 
 
-def test_an_unknown_attempt_is_settled_first(calcom, salon, phone, run, verdict):
+def test_an_unknown_attempt_is_settled_first(calcom, salon, phone, run, verdict, settings):
+    settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.answer_late(seconds=30)
     phone().book(at(10))
     assert Appointment.objects.get().status == Status.PENDING

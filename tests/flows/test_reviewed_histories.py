@@ -483,9 +483,10 @@ def test_two_completers_undo_a_denied_booking_once(calcom, salon, phone, settle_
 
 
 def test_what_comes_late_with_another_start_is_undone_once(
-    calcom, salon, phone, announced, work, settle_later
+    calcom, salon, phone, announced, work, settle_later, settings
 ):
     """The attempt was given up as absent; then the booking shows, at the wrong hour, in two deliveries."""
+    settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.timeout_before_commit()
     caller = phone()
     assert caller.book(at(10)).code == "checking"

@@ -585,7 +585,10 @@ def test_what_vanished_is_booked_again_as_the_same_appointment(calcom, salon, va
     verdict()
 
 
-def test_what_never_came_about_is_booked_again(calcom, salon, phone, look, press, settle_later, verdict):
+def test_what_never_came_about_is_booked_again(
+    calcom, salon, phone, look, press, settle_later, verdict, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.timeout_before_commit()
     phone().book(at(10))
     calcom.faults.clear()

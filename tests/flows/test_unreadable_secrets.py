@@ -57,7 +57,8 @@ def test_the_others_are_audited(salon, other, phone, manage_here):
     tasks.audit_all()
 
 
-def test_the_others_are_settled(salon, other, calcom, phone):
+def test_the_others_are_settled(salon, other, calcom, phone, settings):
+    settings.ANSWER_BUDGET_SECONDS = 3
     for company, hour in ((other, 9), (salon, 10)):
         calcom.faults.timeout_after_commit()
         caller = phone(company=company, to_number=company.branches.get().phone_numbers.get().number)
