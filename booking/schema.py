@@ -166,6 +166,7 @@ def _refusals() -> Json:
         },
         "404": _json_response("No company has this endpoint.", "Error"),
         "413": _json_response("The body is larger than 1 MiB.", "Error"),
+        "503": _json_response("The database is away; nothing was taken.", "Error"),
     }
 
 

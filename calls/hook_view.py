@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
+from django.db import DatabaseError
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -14,6 +15,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from customers.json_values import read_json
+
+logger = structlog.get_logger(__name__)
+
+
+class DatabaseAway(APIException):
+    """Nothing was taken. Retell sends it again; what Cal.com does not, the next reconciliation finds."""
+
+    status_code = 503
+    default_detail = "It could not be stored. Send it again."
+    default_code = "database_away"
 
 
 class _OnlyJSON(BaseContentNegotiation):
@@ -34,6 +45,9 @@ class HookView(APIView):
     content_negotiation_class = _OnlyJSON
 
     def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, DatabaseError):
+            logger.error("hook.not_taken", exc_info=exc)
+            exc = DatabaseAway()
         if isinstance(exc, APIException):
             # Stands in the line that the middleware writes about the request.
             structlog.contextvars.bind_contextvars(reason=exc.get_codes())
