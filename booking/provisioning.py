@@ -2,7 +2,8 @@
 
 What the file says is made true; what it does not mention is left alone, and nothing is ever deleted. Running
 it twice changes nothing the second time. A key that means nothing is ignored and said so: whoever misspells
-one believes that it is done.
+one believes that it is done. So is what goes on working here without standing in the file: whoever renames a
+slug has two.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Changes:
     updated: list[str] = field(default_factory=list)
     unchanged: int = 0
     ignored: list[str] = field(default_factory=list)
+    not_in_file: list[str] = field(default_factory=list)
 
 
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
@@ -128,6 +130,11 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
     for number, described in enumerate(_list(entry, "services", place)):
         where = f"{place}.services[{number}]"
         _service(company, _object(described, where, keys=SERVICE_KEYS, changes=changes), where, changes)
+    for name, rows in (("branches", company.branches), ("services", company.services)):
+        if name in entry:
+            slugs = [described["slug"] for described in entry[name]]
+            others = rows.filter(is_active=True).exclude(slug__in=slugs).order_by("slug")
+            changes.not_in_file += [f"{name} of {slug}: {other.slug}" for other in others]
     return company
 
 

@@ -198,6 +198,23 @@ def test_the_command_says_what_it_ignores(tmp_path, capsys):
     assert told in capsys.readouterr().out.splitlines()
 
 
+def test_the_command_says_what_goes_on_without_standing_in_the_file(tmp_path, capsys):
+    """Whoever renames a slug in the file makes a second service, and the first is offered as before."""
+
+    def service(slug, **more):
+        return {"slug": slug, "name": slug, "duration_minutes": 30, "calcom_event_type_id": 7, **more}
+
+    def run(*services):
+        file.write_text(json.dumps({"companies": [{"slug": "salon", "name": "Salon", "services": services}]}))
+        call_command("provision", str(file))
+        return [line for line in capsys.readouterr().out.splitlines() if "not in the file" in line]
+
+    file = tmp_path / "companies.json"
+    assert run(service("cut"), service("ended", active=False)) == []
+    assert run(service("haircut")) == ["active, and not in the file: services of salon: cut"]
+    assert run(service("haircut"), service("cut", active=False)) == []
+
+
 @pytest.mark.parametrize(
     "domain",
     ["salon", "info@salon.example", "https://salon.example", "salon.example ", "salon..example", "{}"],

@@ -37,6 +37,7 @@ class Command(OpsCommand):
             "updated": changes.updated,
             "unchanged": changes.unchanged,
             "ignored": changes.ignored,
+            "not_in_file": changes.not_in_file,
             "companies": [
                 {"slug": company.slug, "endpoint": f"{base}/hooks/{company.endpoint_id}"}
                 for company in companies
@@ -47,6 +48,8 @@ class Command(OpsCommand):
         for what in ("ignored", "created", "updated"):
             for name in report[what]:
                 self.stdout.write(f"{what}: {name}")
+        for name in report["not_in_file"]:
+            self.stdout.write(f"active, and not in the file: {name}")
         self.stdout.write(f"unchanged: {report['unchanged']}")
         for company in report["companies"]:
             self.stdout.write(f"{company['slug']}: {company['endpoint']}")
