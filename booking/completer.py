@@ -346,7 +346,7 @@ def _tell_a_person(attempt: BookingAttempt) -> None:
     if attempt.told in NOES:
         return
     _promise_call(attempt, reason="The booking did not come about.")
-    failures.open_failure(
+    failure = failures.open_failure(
         company=attempt.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_key(attempt.idempotency_key),
@@ -356,6 +356,9 @@ def _tell_a_person(attempt: BookingAttempt) -> None:
         details={"attempt": str(attempt.uuid), "told": attempt.told or "nothing"},
         needs_person=True,
     )
+    # What vanished and was to be booked again has a ticket by the uid that it had.
+    earlier = SyncFailure.objects.filter(appointment=attempt.appointment, failure_type=failure.failure_type)
+    failures.resolve(earlier.exclude(pk=failure.pk), note="Another ticket says that it does not stand.")
 
 
 def _promise_call(attempt: BookingAttempt, *, reason: str) -> None:

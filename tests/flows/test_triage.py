@@ -22,6 +22,7 @@ from sync.triage_rules import MovedOn, NotLegal, Verb
 from tests.factories import AppointmentFactory, BookingAttemptFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
+from tests.flows.state import open_failures
 from tests.waiting import wait_until
 
 Type = SyncFailure.Type
@@ -582,6 +583,19 @@ def test_what_vanished_is_booked_again_as_the_same_appointment(calcom, salon, va
     with pytest.raises(MovedOn):
         press(triage.recreate_at_calcom, shown)
     assert len(calcom.requests("create")) == 1
+    verdict()
+
+
+def test_what_vanished_and_did_not_come_about_again_is_one_ticket(
+    calcom, salon, vanished, look, press, settle_later, verdict
+):
+    calcom.faults.server_error(commit=False)
+    assert not press(triage.recreate_at_calcom, look()).is_success
+    settle_later()
+    (failure,) = open_failures()
+    assert "does not stand" in failure.error_message
+    assert press(triage.recreate_at_calcom, look(failure)).is_success
+    assert not open_failures()
     verdict()
 
 
