@@ -9,7 +9,7 @@ Nothing in here changes a row of ours, and nothing in here believes that a booki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,6 +96,11 @@ class Comparison:
     @property
     def unreadable(self) -> int:
         return self._lines.unreadable
+
+    @property
+    def unreadable_uids(self) -> Collection[str]:
+        """Those of this company's bookings that could not be read, as many as are worth asking for."""
+        return self._lines.unreadable_uids
 
     @property
     def last_update(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
@@ -17,6 +18,7 @@ from typing import Any
 
 from booking.calcom.objects import LONGEST_UID, STATUSES, Unreadable, read_instant, read_status
 
+MOST_REMEMBERED = 300
 COLUMNS = "batch, uid, status, starts_at, ends_at, is_absent, was_moved, is_ours"
 _UID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
 _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
@@ -27,11 +29,14 @@ _ALWAYS = itemgetter("uid", "status", "start", "end", "eventTypeId", "attendees"
 
 
 class ListedLines:
-    """`seen` were put down, `unreadable` were not. `last_update` is the latest `updatedAt` of those seen."""
+    """`seen` were put down, `unreadable` were not; `unreadable_uids` are this company's among the latter, as
+    many as are worth asking for. `last_update` is the latest `updatedAt` of those seen.
+    """
 
     def __init__(self, *, event_types: Collection[int]) -> None:
         self.seen = 0
         self.unreadable = 0
+        self.unreadable_uids: set[str] = set()
         self.last_update = ""
         self._event_types = frozenset(event_types)
         self._batch = 0
@@ -90,9 +95,18 @@ class ListedLines:
                 line = self._line(booking)
             except (ValueError, TypeError):  # the last: a list or an object for a word
                 self.unreadable += 1
+                with suppress(TypeError):  # an object for an event type's number
+                    self._remember(booking)
             else:
                 self._lines.append(line)
                 self.seen += 1
+
+    def _remember(self, booking: dict[str, Any]) -> None:
+        uid = booking.get("uid")
+        if not isinstance(uid, str) or not _UID(uid) or len(self.unreadable_uids) >= MOST_REMEMBERED:
+            return
+        if self._is_ours(booking):
+            self.unreadable_uids.add(uid)
 
     def _line(self, booking: dict[str, Any]) -> str:
         get = booking.get

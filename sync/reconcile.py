@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from django.utils import timezone
 from booking import attempts, completer, database_errors, failures, follow, gone
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
-from booking.calcom.objects import Unreadable, read_booking, read_instant
+from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
@@ -218,6 +218,7 @@ class _Run:
         if comparison.unreadable:
             self.report.unreadable += comparison.unreadable
             logger.error("reconcile.unreadable", company=self.company.slug, count=comparison.unreadable)
+            self._look_at_unreadable(comparison.unreadable_uids)
         if last_update:
             self._move_cursor(read_instant(last_update))
 
@@ -271,11 +272,13 @@ class _Run:
             )
         except UnreadableAnswer as error:
             self.report.unreadable += 1
+            row = Appointment.objects.filter(company=self.company, calcom_booking_uid=uid).first()
+            types = SyncFailure.Type
             self.tickets.open(
-                SyncFailure.Type.STATUS_MISMATCH,
+                types.STATUS_MISMATCH if row else types.ORPHANED_CALCOM,
                 uid=uid,
                 message=f"What became of the booking cannot be told. {error.message}",
-                appointment=Appointment.objects.filter(company=self.company, calcom_booking_uid=uid).first(),
+                appointment=row,
                 details={"found": "unreadable"},
             )
         except DatabaseError as error:
@@ -299,12 +302,35 @@ class _Run:
                 status=Appointment.Status.COMPLETED, updated_at=timezone.now()
             )
 
+    def _look_at_unreadable(self, uids: Collection[str]) -> None:
+        """Listed in words that nobody can read."""
+        rows = Appointment.objects.filter(company=self.company, calcom_booking_uid__in=uids)
+        with_row = set(rows.values_list("calcom_booking_uid", flat=True))
+        for uid in sorted(set(uids) - self.looked_at):
+            self.looked_at.add(uid)
+            look = (
+                partial(self._differs, uid, Gap.STATUS) if uid in with_row else partial(self._unreadable, uid)
+            )
+            self._alone(uid, look)
+
     def _without_row(self, booking: dict[str, Any]) -> None:
         try:
             shown = read_booking(booking)
         except Unreadable:
+            self._unreadable(booking["uid"])
+        else:
+            self._bring_here(shown)
+
+    def _unreadable(self, uid: str) -> None:
+        """Asked for by its uid it may be told better. Raises UnreadableAnswer."""
+        if not self.asking.has_room:
             self.report.unreadable += 1
             return
+        booking = self.asking.find_booking(uid)
+        if booking is not None and booking.is_active:
+            self._bring_here(booking)
+
+    def _bring_here(self, shown: Booking) -> None:
         match = converge.find_out(
             company=self.company,
             booking=shown,
@@ -425,7 +451,8 @@ class _Run:
                 self.tickets.problem(SyncFailure.Type.ORPHANED_LOCAL, "", "more than one run may ask for")
                 break
             uid = appointment.calcom_booking_uid or ""
-            self._alone(uid, partial(self._missing, appointment, uid))
+            if uid not in self.looked_at:
+                self._alone(uid, partial(self._missing, appointment, uid))
 
     def _missing(self, appointment: Appointment, uid: str) -> None:
         booking = self.asking.find_booking(uid)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from booking.models.sync_failure import OPEN_STATUSES
+from sync.models import ReconciliationRun
 from tests.flows.phone import at, cancel, move
 
 NO_STATUS: tuple[Any, ...] = (None, 7, "", "confirmed", "canceled", ["accepted"])
@@ -186,21 +187,63 @@ def test_a_listed_status_nobody_knows_is_a_ticket_that_stays_as_long_as_nobody_c
     verdict()
 
 
-@pytest.mark.parametrize("odd", [{"status": "dreamt"}, {"rescheduledFromUid": "x" * 200}], ids=str)
-def test_what_is_listed_in_words_nobody_can_read_is_counted_and_hides_nothing_beside_it(
+IN_NO_WORDS = [{"status": "dreamt"}, {"start": "soon"}, {"rescheduledFromUid": "x" * 200}]
+
+
+@pytest.mark.parametrize("odd", IN_NO_WORDS, ids=str)
+def test_what_is_listed_in_words_nobody_can_read_is_asked_for_by_its_uid(calcom, salon, run, verdict, odd):
+    uid = calcom.web_book("open", start=at(9), silent=True).uid
+    calcom.faults.add("list", times=None, call={"before_answer": partial(spoil, uid=uid, odd=odd)})
+    code, report = run("--full")
+    assert (code, report["companies"]["salon"]["outcome"]) == (0, "complete")
+    assert Appointment.objects.get().calcom_booking_uid == uid
+    verdict()
+
+
+@pytest.mark.parametrize("odd", IN_NO_WORDS, ids=str)
+def test_a_booking_made_elsewhere_that_nobody_can_read_is_a_ticket_and_hides_nothing_beside_it(
     calcom, salon, run, verdict, odd
 ):
     one, two = (calcom.web_book("open", start=at(hour), silent=True).uid for hour in (9, 11))
     calcom.faults.add("list", times=None, call={"before_answer": partial(spoil, uid=one, odd=odd)})
-    code, report = run("--full")
-    salons = report["companies"]["salon"]
-    assert (code, salons["outcome"]) == (0, "complete")
-    assert salons["unreadable"] > 0
-    assert Appointment.objects.get().calcom_booking_uid == two
+    calcom.faults.add("get", path_contains=one, patch=odd, times=None)
+    for _ in range(2):
+        code, report = run("--full")
+        salons = report["companies"]["salon"]
+        assert (code, salons["outcome"]) == (1, "complete")
+        assert salons["unreadable"] > 0
+        assert open_types() == ["orphaned_calcom"]
+        assert Appointment.objects.get().calcom_booking_uid == two
     calcom.faults.clear()
     code, report = run("--full")
-    assert report["companies"]["salon"]["unreadable"] == 0
+    assert (code, report["companies"]["salon"]["unreadable"]) == (0, 0)
+    assert Appointment.objects.count() == 2
+    assert open_types() == []
     verdict()
+
+
+def test_a_change_that_nobody_can_read_is_asked_for_within_the_hour(calcom, salon, booked, run, verdict):
+    run("--full")
+    ReconciliationRun.objects.update(
+        requests=100
+    )  # of the whole future, which is long: it is read once a day
+    (moved,) = calcom.active_bookings()
+    calcom.web_cancel(moved.uid, silent=True)
+    odd = {"start": "soon"}
+    calcom.faults.add("list", times=None, call={"before_answer": partial(spoil, uid=moved.uid, odd=odd)})
+    code, report = run()
+    assert (code, report["companies"]["salon"]["scope"]) == (0, "changes")
+    assert Appointment.objects.get().status == "cancelled"
+    verdict()
+
+
+def test_what_of_another_team_nobody_can_read_is_no_ticket(calcom, salon, run):
+    calcom.state.add_event_type("other-teams", available="always")
+    uid = calcom.web_book("other-teams", start=at(9), silent=True).uid
+    calcom.faults.add("list", times=None, call={"before_answer": partial(spoil, uid=uid, odd={"status": 7})})
+    assert run("--full")[0] == 0
+    assert open_types() == []
+    assert not Appointment.objects.exists()
 
 
 def test_a_listed_status_nobody_knows_closes_no_ticket(calcom, salon, run):
