@@ -17,6 +17,7 @@ from django.db.models.functions import TruncDate
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from booking.instants import day_bounds
 from booking.models import (
     OPEN_STATES,
     OPEN_STATUSES,
@@ -148,9 +149,10 @@ def _open_callbacks(companies: dict[int, str], *, now: dt.datetime) -> Figure:
 def _appointments_today(companies: dict[int, str], *, now: dt.datetime) -> Figure:
     """Today is each company's own day: the calendars of Berlin and Los Angeles are not on the same page."""
     today = Q(pk__in=())
-    for zone in sorted(set(companies.values())):
-        start, end = _day_around(now, zone=ZoneInfo(zone))
-        there = [pk for pk, name in companies.items() if name == zone]
+    for name in sorted(set(companies.values())):
+        zone = ZoneInfo(name)
+        start, end = day_bounds(now.astimezone(zone).date(), zone)
+        there = [pk for pk, theirs in companies.items() if theirs == name]
         today |= Q(company__in=there, starts_at__gte=start, starts_at__lt=end)
     count = (
         Appointment.objects.filter(today)
@@ -161,21 +163,12 @@ def _appointments_today(companies: dict[int, str], *, now: dt.datetime) -> Figur
     return Figure(title=_("Appointments today"), count=count, url=f"{url}?o=1", is_work=False)
 
 
-def _day_around(now: dt.datetime, *, zone: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
-    date = now.astimezone(zone).date()
-    start, end = (
-        dt.datetime.combine(day, dt.time.min, tzinfo=zone).astimezone(dt.UTC)
-        for day in (date, date + dt.timedelta(days=1))
-    )
-    return start, end
-
-
 def _bookings(companies: dict[int, str], *, now: dt.datetime) -> Chart:
     # One zone for all bars: that of the companies where they share one.
     zone = ZoneInfo(next(iter(companies.values()))) if len(set(companies.values())) == 1 else ZoneInfo("UTC")
     last = now.astimezone(zone).date()
     first = last - dt.timedelta(days=DAYS - 1)
-    since = dt.datetime.combine(first, dt.time.min, tzinfo=zone).astimezone(dt.UTC)
+    since = day_bounds(first, zone)[0]
     counted: Counter[tuple[dt.date, str]] = Counter()
     for day, state, count in (
         BookingAttempt.objects.filter(
