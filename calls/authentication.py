@@ -6,7 +6,7 @@ The endpoint id in the URL says whose key to check with; it is an address, not a
 from __future__ import annotations
 
 import time
-from typing import NoReturn
+from abc import ABC, abstractmethod
 from uuid import UUID
 
 from django.core.exceptions import RequestDataTooBig
@@ -18,7 +18,7 @@ from rest_framework.request import Request
 
 from calls import refusals
 from calls.models import WebhookEvent
-from calls.retell import signature
+from calls.retell import signature as retell_signature
 from customers.company_secrets import without_secrets
 from customers.database import drop_dead_connections
 from customers.encrypted_field import CannotDecrypt
@@ -78,35 +78,45 @@ def _active(endpoint_id: UUID) -> Company | None:
         return without_secrets(rows).first()
 
 
-class RetellSignature(BaseAuthentication):
-    """`X-Retell-Signature` over the raw body with the company's Retell key, or its previous one.
-
-    https://docs.retellai.com/features/secure-webhook. Sets `request.auth` to the Company.
+class CompanySignature(BaseAuthentication, ABC):
+    """A signature over the raw body with a secret of the company whose endpoint it is sent to. Sets
+    `request.auth` to the Company.
     """
+
+    provider: WebhookEvent.Provider
+    header: str
+
+    @abstractmethod
+    def why_refused(self, company: Company, *, body: bytes, signature: str | None) -> str:
+        """What is the matter with the signature, in one word; blank if it holds. Raises CannotDecrypt."""
 
     def authenticate(self, request: Request) -> tuple[None, Company]:
         body = read_body(request)
         company = company_at(request.parser_context["kwargs"]["endpoint_id"])
         try:
-            keys = company.retell_keys
+            reason = self.why_refused(company, body=body, signature=request.headers.get(self.header))
         except CannotDecrypt:
-            refuse(company, provider=WebhookEvent.Provider.RETELL, reason=UNREADABLE_KEY)
-        verdict = signature.verify(
-            body,
-            request.META.get("HTTP_X_RETELL_SIGNATURE"),
-            keys=keys,
-            now_ms=time.time_ns() // 1_000_000,
-        )
-        if verdict is not signature.Verdict.VALID:
-            refuse(company, provider=WebhookEvent.Provider.RETELL, reason=str(verdict))
+            reason = UNREADABLE_KEY
+        if reason:
+            refusals.count(company=company, provider=self.provider, reason=reason)
+            raise AuthenticationFailed("The signature does not hold.", code=f"signature_{reason}")
         return None, company
 
     def authenticate_header(self, request: Request) -> str:
-        # Without it DRF would answer 403; Retell is told 401, "your signature does not hold".
-        return "X-Retell-Signature"
+        # Without it DRF would answer 403; a sender is told 401, "your signature does not hold".
+        return self.header
 
 
-def refuse(company: Company, *, provider: WebhookEvent.Provider, reason: str) -> NoReturn:
-    """Raises AuthenticationFailed (401), after the refusal was counted."""
-    refusals.count(company=company, provider=provider, reason=reason)
-    raise AuthenticationFailed("The signature does not hold.", code=f"signature_{reason}")
+class RetellSignature(CompanySignature):
+    """With the company's Retell key, or its previous one.
+
+    https://docs.retellai.com/features/secure-webhook
+    """
+
+    provider = WebhookEvent.Provider.RETELL
+    header = "X-Retell-Signature"
+
+    def why_refused(self, company: Company, *, body: bytes, signature: str | None) -> str:
+        now_ms = time.time_ns() // 1_000_000
+        verdict = retell_signature.verify(body, signature, keys=company.retell_keys, now_ms=now_ms)
+        return "" if verdict is retell_signature.Verdict.VALID else str(verdict)
