@@ -8,7 +8,6 @@ company's endpoint id; nothing else is ever changed or removed.
 from __future__ import annotations
 
 import secrets
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.subscriptions import OWNER, TRIGGERS, Place, Subscription, Subscriptions
 from booking.connection import client_for
 from booking.models import Service
+from booking.pace import Pace
 from customers.models import Company
 
 # "Not found": gone. "Not yours": Cal.com says so of a team's event type (400 in older versions).
@@ -98,22 +98,6 @@ class Alignment:
         return sum(step.outcome is outcome for step in self.steps)
 
 
-@dataclass
-class Pace:
-    """The first `burst` requests go at once, the others `seconds` apart: half of what Cal.com allows a key,
-    the rest belongs to the callers.
-    """
-
-    burst: int = 40
-    seconds: float = 1.0
-    sent: int = 0
-
-    def __call__(self) -> None:
-        self.sent += 1
-        if self.sent > self.burst:
-            time.sleep(self.seconds)
-
-
 def path_of(company: Company) -> str:
     return f"/hooks/{company.endpoint_id}/calcom"
 
@@ -161,7 +145,7 @@ def align(
     path = path_of(company)
     alignment = Alignment(url=public_url.rstrip("/") + path)
     try:
-        api = Subscriptions(client=client_for(company), pace=pace or Pace())
+        api = Subscriptions(client=client_for(company), pace=(pace or Pace()).wait)
         of_owner = api.listed(OWNER)  # first: it proves that the key is good for this
         wanted = None if remove else _wanted(company, alignment, dry_run=dry_run)
         work = _Work(company=company, api=api, path=path, wanted=wanted, dry_run=dry_run, alignment=alignment)

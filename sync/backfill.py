@@ -24,6 +24,7 @@ from django.utils import timezone
 
 from booking import database_errors, gone, mirror
 from booking.calcom.errors import CalcomMisconfigured
+from booking.pace import Pace
 from calls.models import Call
 from customers.models import Company
 from sync import backfill_rows, links
@@ -37,7 +38,6 @@ from sync.lost_appointments import (
     Skip,
 )
 from sync.lost_calls import LostCall, chunks, lost_calls, read_calls
-from sync.pace import Pace
 from sync.remote_bookings import RemoteBookings, paced_client
 from sync.standing_appointments import Standing, StandingAppointments, best_by_call
 from sync.turn import Busy, LostTurn, NoTurn, Turn
@@ -49,8 +49,6 @@ ASKED_AT_ONCE = 60
 LEASE = dt.timedelta(minutes=5)
 RENEWED_AFTER = dt.timedelta(seconds=30)
 
-# Cal.com's limit of 120 a minute counts by key, and bookings by phone use the same one.
-PER_MINUTE = 60
 AT_ONCE = 20
 
 Progress = Callable[[int, int], None]
@@ -109,7 +107,7 @@ def backfill(
     try:
         turn.take()
         run.link()
-        run.rebuild(pace or Pace(per_minute=PER_MINUTE, at_once=AT_ONCE))
+        run.rebuild(pace or Pace(at_once=AT_ONCE))
     except Busy as busy:
         report.stopped = str(busy)
     except LostTurn:

@@ -24,7 +24,7 @@ from booking.calcom.messages import EVENT_TYPE_NOT_FOUND
 from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, Service, SyncFailure
-from booking.webhook_subscriptions import Pace
+from booking.pace import Pace
 from customers.models import Company
 
 GONE = "The event type is gone at Cal.com: point the service at another, or switch it off."
@@ -97,7 +97,7 @@ def sync_services(
     """
     synced = Synced()
     try:
-        api = EventTypes(client=client_for(company), pace=pace or Pace())
+        api = EventTypes(client=client_for(company), pace=(pace or Pace()).wait)
         work = _Work(company=company, api=api, now=now, dry_run=dry_run, synced=synced)
         work.on_services()
         work.on_event_types_without_service()

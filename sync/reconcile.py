@@ -28,6 +28,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
+from booking.pace import PER_MINUTE, Pace
 from calls.models import Call
 from customers.models import Company
 from sync import closing, converge, healing, links
@@ -37,7 +38,6 @@ from sync.converge import Converged, Kinship, Match
 from sync.healing import Permission, Repair
 from sync.lost_calls import lost_calls
 from sync.models import ReconciliationRun
-from sync.pace import Pace
 from sync.pages import bookings_in, compared
 from sync.reconcile_report import Report, Tickets, shown_by
 from sync.remote_bookings import paced_client
@@ -51,8 +51,7 @@ FUTURE = timedelta(days=400)
 FULL_EVERY = timedelta(hours=23)
 # A full sweep of so few pages costs nothing worth saving.
 FEW_REQUESTS = 8
-# Cal.com allows 120 a minute and key; callers come first.
-PER_MINUTE_SHARED, PER_MINUTE_OWN = 60, 110
+PER_MINUTE_OWN = 110  # with a key that no caller waits for
 AT_ONCE = 30  # what an hour usually brings need not wait
 MOST_LINKED = 300
 
@@ -120,7 +119,7 @@ class _Run:
         self.tickets = Tickets(company, self.report, dry_run=dry_run)
         self.permission = Permission(company, now=now)
         self.own_key = bool(company.calcom_reconcile_api_key)
-        per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE_SHARED
+        per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.looked_at: set[str] = set()
         self.would_end: set[int] = set()

@@ -25,8 +25,8 @@ from booking.calcom.errors import (
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.lookup import LONGEST_CHAIN
+from booking.pace import Pace
 from customers.models import Company
-from sync.pace import Pace
 
 # One request and its repeats, of which one may wait out a blocked key.
 PATIENCE_SECONDS = 180.0

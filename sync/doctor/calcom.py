@@ -19,7 +19,8 @@ from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import Service
-from booking.webhook_subscriptions import Alignment, Outcome, Pace, Step, Verb, align
+from booking.pace import Pace
+from booking.webhook_subscriptions import Alignment, Outcome, Step, Verb, align
 from customers.masking import mask_text
 from customers.models import Branch, Company, Customer
 from sync.doctor import event_types
@@ -34,7 +35,7 @@ _AWAY_REMEDY = "Run this again when Cal.com answers; see status.cal.com, and the
 
 
 def look(company: Company) -> Iterator[Finding]:
-    pace = Pace()  # the key's rate limit is shared with the bookings of callers
+    pace = Pace()
     if company.calcom_reconcile_api_key:
         own = CalcomClient(base_url=company.calcom_base_url, api_key=company.calcom_reconcile_api_key)
         yield _key(own, RECONCILE_KEY, pace)[0]
@@ -53,7 +54,7 @@ def look(company: Company) -> Iterator[Finding]:
 
 def _key(client: CalcomClient, check: str, pace: Pace) -> tuple[Finding, str | None]:
     """And the time zone of the key's owner: None if the key did not work."""
-    pace()
+    pace.wait()
     try:
         zone = client.ask(
             "/me",
@@ -109,7 +110,7 @@ def _event_types(company: Company, client: CalcomClient, pace: Pace) -> Iterator
         yield failed(EVENT_TYPE, "The company has no active service: nothing can be booked.", remedy)
     shared = _shared_addresses(company)
     for event_type_id, using in sorted(of_event_type.items()):
-        pace()
+        pace.wait()
         answer = _event_type(client, event_type_id)
         for service in using:
             if isinstance(answer, Finding):

@@ -18,9 +18,9 @@ from django.utils import timezone
 
 django.setup()
 
+from booking.pace import Pace  # noqa: E402
 from customers.models import Company  # noqa: E402 - models need Django set up
 from sync import reconcile  # noqa: E402
-from sync.pace import Pace  # noqa: E402
 from sync.turn import NoTurn  # noqa: E402
 
 

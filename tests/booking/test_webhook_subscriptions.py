@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from booking.calcom.objects import Unreadable
 from booking.calcom.subscriptions import TRIGGERS, Place, Subscription, read_subscription
-from booking.webhook_subscriptions import Pace, Verb, Wanted, differences, plan
+from booking.webhook_subscriptions import Verb, Wanted, differences, plan
 
 PATH = "/hooks/0f1e2d3c-0000-4000-8000-000000000001/calcom"
 URL = f"https://bookings.example.org{PATH}"
@@ -158,14 +156,3 @@ def test_what_is_no_subscription_cannot_be_read(shown):
 )
 def test_each_kind_of_place_has_its_path(place, path):
     assert place.path == path
-
-
-def test_after_the_first_requests_the_others_are_spread():
-    pace = Pace(burst=2, seconds=0.5)
-    began = time.monotonic()
-    pace()
-    pace()
-    assert time.monotonic() - began < 0.45
-    pace()
-    pace()
-    assert time.monotonic() - began >= 1

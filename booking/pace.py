@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import time
 
+# Cal.com's limit of 120 a minute counts by key, and callers book with the same one: half of it is theirs.
+PER_MINUTE = 60
+AT_ONCE = 40
+
 
 class Pace:
-    """Keeps whatever waits for it to so many a minute: a few at once, then evenly. For one thread."""
+    """Keeps whatever waits for it to so many a minute: `at_once` without a pause, then evenly. For one
+    thread.
+    """
 
-    def __init__(self, *, per_minute: float, at_once: int = 10) -> None:
+    def __init__(self, *, per_minute: float = PER_MINUTE, at_once: int = AT_ONCE) -> None:
         self._interval = 60.0 / per_minute
         self._head_start = at_once * self._interval
         self._next = time.monotonic() - self._head_start
