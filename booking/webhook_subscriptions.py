@@ -23,13 +23,12 @@ from booking.calcom.subscriptions import OWNER, TRIGGERS, Place, Subscription, S
 from booking.connection import client_for
 from booking.models import Service
 from booking.pace import Pace
+from booking.upkeep import GONE, Outcome, in_words
 from customers.models import Company
 
-# "Not found": gone. "Not yours": Cal.com says so of a team's event type (400 in older versions).
-GONE = 404
+NOT_FOUND = 404
+# "Not yours": Cal.com says so of a team's event type (400 in older versions).
 NOT_A_PERSONS = (400, 403)
-
-GONE_EVENT_TYPE = "The event type is gone at Cal.com: point the service at another, or switch it off."
 
 logger = structlog.get_logger(__name__)
 
@@ -40,13 +39,6 @@ class Verb(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     LOOK = "look"
-
-
-class Outcome(StrEnum):
-    KEPT = "kept"
-    DONE = "done"
-    PLANNED = "planned"
-    LEFT = "left"
 
 
 @dataclass(frozen=True)
@@ -153,7 +145,7 @@ def align(
             work.on_event_type(event_type_id, services=services)
         work.on_owner(of_owner)
     except CalcomError as error:
-        alignment.failed = _in_words(error, company)
+        alignment.failed = in_words(error, company)
     return alignment
 
 
@@ -174,11 +166,11 @@ class _Work:
         except CalcomMisconfigured as error:
             if error.status == 401:
                 raise
-            is_gone = error.status == GONE and not ROUTE_UNKNOWN.match(error.message)
+            is_gone = error.status == NOT_FOUND and not ROUTE_UNKNOWN.match(error.message)
             if not services or (is_gone and wanted is None):
                 return  # nothing of ours is delivered from there
             self.uncovered |= wanted is not None and not is_gone
-            problem = GONE_EVENT_TYPE if is_gone else _in_words(error, self.company)
+            problem = GONE if is_gone else in_words(error, self.company)
             self.alignment.steps.append(
                 Step(event_type_id, services, Verb.LOOK, Outcome.LEFT, problem=problem)
             )
@@ -240,15 +232,15 @@ class _Work:
         except OutcomeUnknown as error:
             still = plan(self.api.listed(place), path=self.path, wanted=wanted)
             if action.identity in {each.identity for each in still}:
-                return f"{_in_words(error, self.company)} It was not done so far: run this again.", []
+                return f"{in_words(error, self.company)} It was not done so far: run this again.", []
             # More than this may have happened: a 409 tells of one that somebody else made just now.
             return "", [each for each in still if each.verb is not Verb.KEEP]
         except (CalcomMisconfigured, CalcomRefused) as error:
             if error.status == 401:
                 raise
-            if action.verb is Verb.DELETE and error.status == GONE:
+            if action.verb is Verb.DELETE and error.status == NOT_FOUND:
                 return "", []
-            return _in_words(error, self.company), []
+            return in_words(error, self.company), []
         return "", []
 
     def _apply(self, action: Action, place: Place, wanted: Wanted | None) -> None:
@@ -324,11 +316,3 @@ def _store_secret(company: Company, secret: str) -> str:
             row.save(update_fields=["calcom_webhook_secret", "updated_at"])
     company.calcom_webhook_secret = row.calcom_webhook_secret
     return row.calcom_webhook_secret
-
-
-def _in_words(error: CalcomError, company: Company) -> str:
-    said = error.message
-    for secret in (company.calcom_api_key, *company.calcom_webhook_secrets):
-        if secret:
-            said = said.replace(secret, "…")
-    return f"{said} (HTTP {error.status})" if error.status else said

@@ -25,9 +25,9 @@ from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, Service, SyncFailure
 from booking.pace import Pace
+from booking.upkeep import GONE, Outcome, in_words
 from customers.models import Company
 
-GONE = "The event type is gone at Cal.com: point the service at another, or switch it off."
 # On a ticket of ours: it is closed here too, when its cause is gone.
 VANISHED, UNFIT = "vanished", "unfit"
 
@@ -40,13 +40,6 @@ class Verb(StrEnum):
     UPDATE = "update"
     FLAG = "flag"  # it cannot be booked any more
     LOOK = "look"
-
-
-class Outcome(StrEnum):
-    KEPT = "kept"
-    DONE = "done"
-    PLANNED = "planned"
-    LEFT = "left"
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ def sync_services(
             if synced.count(Outcome.DONE):
                 availability.forget(company.pk)
     except CalcomError as error:
-        synced.failed = _in_words(error, company)
+        synced.failed = in_words(error, company)
     return synced
 
 
@@ -179,7 +172,7 @@ class _Work:
             if is_gone:
                 self._flag(service)
             else:
-                self._note(service, Verb.LOOK, Outcome.LEFT, problem=_in_words(error, self.company))
+                self._note(service, Verb.LOOK, Outcome.LEFT, problem=in_words(error, self.company))
 
     def _flag(self, service: Service) -> None:
         if service.is_active:
@@ -305,11 +298,3 @@ class _Work:
 
 def _subject(event_type_id: int) -> str:
     return f"{failures.EVENT_TYPE}{event_type_id}"
-
-
-def _in_words(error: CalcomError, company: Company) -> str:
-    said = error.message
-    for secret in (company.calcom_api_key, *company.calcom_webhook_secrets):
-        if secret:
-            said = said.replace(secret, "…")
-    return f"{said} (HTTP {error.status})" if error.status else said

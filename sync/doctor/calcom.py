@@ -20,7 +20,8 @@ from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import Service
 from booking.pace import Pace
-from booking.webhook_subscriptions import Alignment, Outcome, Step, Verb, align
+from booking.upkeep import Outcome
+from booking.webhook_subscriptions import Alignment, Step, Verb, align
 from customers.masking import mask_text
 from customers.models import Branch, Company, Customer
 from sync.doctor import event_types

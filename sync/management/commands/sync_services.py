@@ -6,10 +6,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from booking.upkeep import Outcome
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
-from sync.event_type_sync import Outcome, Synced, Verb, sync_services
+from sync.event_type_sync import Synced, Verb, sync_services
 from sync.management.table import table
 
 HEADER = ("company", "event type", "service", "action", "outcome", "what")

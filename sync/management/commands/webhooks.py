@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from booking.webhook_subscriptions import Alignment, Outcome, align
+from booking.upkeep import Outcome
+from booking.webhook_subscriptions import Alignment, align
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, counted
