@@ -36,8 +36,6 @@ from booking.models import (
 from calls.models import Call
 from customers.models import Company
 
-LONGEST_CHAIN = 10
-
 
 class Kinship(StrEnum):
     """What a booking is to us."""
@@ -89,7 +87,7 @@ def find_out(*, company: Company, booking: Booking, client: CalcomClient, deadli
     booking, moved_from = lookup.end_of_chain(booking, client=client, deadline=deadline)
     former = [uid for uid in moved_from if uid != booking.uid]
     appointment = _appointment_of(company, [booking.uid, *former], number=booking.id)
-    while appointment is None and origin and origin not in former and len(former) < LONGEST_CHAIN:
+    while appointment is None and origin and origin not in former and len(former) < lookup.LONGEST_CHAIN:
         # A move whose earlier steps were never told to us.
         former.append(origin)
         appointment = _appointment_of(company, [origin])

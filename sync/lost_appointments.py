@@ -31,7 +31,7 @@ from sync.backfill_rows import NewAppointment
 from sync.long_lists import any_of, read_by_index
 from sync.lost_calls import KnownCustomer, LostCall
 from sync.remote_bookings import Found, RemoteBookings
-from sync.standing_appointments import NEAR, Standing, StandingAppointments
+from sync.standing_appointments import Standing, StandingAppointments
 
 # As we write them.
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
@@ -166,7 +166,9 @@ class LostAppointments:
         ends = {found.booking.uid: found for each in shown if (found := remote.get(each.uid)) is not None}
         active = [found for found in ends.values() if found.booking.is_active]
         if len(active) > 1:
-            then = [f for f in active if abs(f.booking.start - details.starts_at) <= NEAR]
+            then = [
+                f for f in active if abs(f.booking.start - details.starts_at) <= idempotency.NEAR_DUPLICATE
+            ]
             active = then if len(then) == 1 else active
         if len(active) == 1:
             return active[0]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import QuerySet
 
+from booking.idempotency import NEAR_DUPLICATE
 from booking.models import LIVE_STATUSES, Appointment, FormerUid
 from calls.models import Call
 from customers.models import Company
@@ -17,9 +18,6 @@ from sync.long_lists import any_of
 from sync.lost_calls import LostCall
 
 Status = Appointment.Status
-
-# As near as two requests for one appointment lie.
-NEAR = timedelta(minutes=5)
 
 
 @dataclass(slots=True)
@@ -119,8 +117,8 @@ class StandingAppointments:
         rows = Appointment.objects.filter(
             any_of(Appointment, "customer", {customer_id for customer_id, _ in wanted}),
             company=company,
-            starts_at__gte=min(starts) - NEAR,
-            starts_at__lte=max(starts) + NEAR,
+            starts_at__gte=min(starts) - NEAR_DUPLICATE,
+            starts_at__lte=max(starts) + NEAR_DUPLICATE,
         ).exclude(status__in=(*NOT_BOOKED, Status.CANCELLED))
         for _, standing in _standing(rows):
             if standing.customer_id is not None:
@@ -140,7 +138,7 @@ class StandingAppointments:
         candidates = [
             standing
             for standing in self._by_customer[call.customer.pk]
-            if abs(standing.starts_at - details.starts_at) <= NEAR
+            if abs(standing.starts_at - details.starts_at) <= NEAR_DUPLICATE
             and standing.owner_id in (None, call.pk)
             # Where both name a booking, and not the same, they are two.
             and not (details.uid and standing.uid and details.uid != standing.uid)
