@@ -41,7 +41,7 @@ class Conversation:
         """
         ours = call_record.our_number(self.call) or first_number(self.branch)
         region = phone_numbers.region_of(ours) if ours else None
-        return region or {"de": "DE"}.get(self.company.language, "US")
+        return region or self.company.region
 
     @property
     def context(self) -> dict[str, Any]:

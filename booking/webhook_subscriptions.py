@@ -90,10 +90,6 @@ class Alignment:
         return sum(step.outcome is outcome for step in self.steps)
 
 
-def path_of(company: Company) -> str:
-    return f"/hooks/{company.endpoint_id}/calcom"
-
-
 def plan(present: Sequence[Subscription], *, path: str, wanted: Wanted | None) -> list[Action]:
     """What makes the subscriptions of one place the wanted one (None: none of ours). `path` tells ours."""
     ours = [each for each in present if _is_ours(each, path=path)]
@@ -134,7 +130,7 @@ def align(
 
     A company without a webhook secret is given one, unless this is a dry run, which changes nothing anywhere.
     """
-    path = path_of(company)
+    path = f"{company.hooks_path}/calcom"
     alignment = Alignment(url=public_url.rstrip("/") + path)
     try:
         api = Subscriptions(client=client_for(company), pace=(pace or Pace()).wait)

@@ -278,7 +278,7 @@ class LostAppointments:
         details = call.details
         name = (details.name if details else "") or clean_text(attendee.name, limit=200)
         email = (details.email if details else "") or clean_text(attendee.email, limit=254).lower()
-        region = phone_numbers.region_of(call_record.our_number(row) or "") or _home_region(self.company)
+        region = phone_numbers.region_of(call_record.our_number(row) or "") or self.company.region
         said = details.phone if details else ""
         phone = (
             phone_numbers.normalise(said, region=region)
@@ -336,10 +336,6 @@ class _Facts:
             return start in self._live.get((customer.pk, service_id), ())
         live = Appointment.objects.filter(customer=customer.pk, service=service_id, starts_at=start)
         return live.filter(status__in=LIVE_STATUSES).exists()
-
-
-def _home_region(company: Company) -> str:
-    return "DE" if company.language == Company.Language.GERMAN else "US"
 
 
 def _whose(owner_id: int | None) -> Reason:

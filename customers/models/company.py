@@ -4,6 +4,7 @@ import uuid
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -121,6 +122,21 @@ class Company(models.Model):
     def zone_at(self, branch: Branch | None) -> ZoneInfo:
         """The zone at one of its branches, which need not have one of its own."""
         return branch.zone if branch and branch.timezone else self.zone
+
+    @property
+    def region(self) -> str:
+        """Whose spelling of phone numbers is meant where no number of ours tells: an ISO 3166 country."""
+        return "DE" if self.language == self.Language.GERMAN else "US"
+
+    @property
+    def hooks_path(self) -> str:
+        """What the path of every address begins with at which Retell and Cal.com reach it."""
+        return f"/hooks/{self.endpoint_id}"
+
+    @property
+    def hooks_url(self) -> str:
+        """The beginning of those addresses; without a host where PUBLIC_URL does not say it."""
+        return f"{settings.PUBLIC_URL.rstrip('/')}{self.hooks_path}"
 
     @property
     def retell_keys(self) -> list[str]:

@@ -76,7 +76,7 @@ def look(company: Company) -> Iterator[Finding]:
         yield finding
         if finding.remedy or not settings.PUBLIC_URL:
             return
-        ours = Ours(f"{settings.PUBLIC_URL.rstrip('/')}/hooks/{company.endpoint_id}")
+        ours = Ours(company.hooks_url)
         yield from _all(api, company, ours)
 
 

@@ -17,7 +17,6 @@ from django.utils import timezone
 from booking.calcom import signature
 from booking.calcom.deadline import Deadline
 from booking.calcom.transport import CutOff, NotSent, exchange
-from booking.webhook_subscriptions import path_of
 from calls.deliveries import delivery_key
 from calls.models import WebhookEvent
 from customers.models import Company
@@ -71,7 +70,7 @@ def _round_trip(company: Company) -> Finding:
     try:
         answer = exchange(
             method="POST",
-            url=settings.PUBLIC_URL.rstrip("/") + path_of(company),
+            url=f"{company.hooks_url}/calcom",
             headers={
                 "Content-Type": "application/json",
                 "User-Agent": "slotkeeper-doctor",

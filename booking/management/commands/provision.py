@@ -5,8 +5,6 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from booking.provisioning import InvalidFile, provision
 from customers.ops_command import CLEAN, CannotWork, OpsCommand
 
@@ -31,17 +29,13 @@ class Command(OpsCommand):
             raise CannotWork(str(error)) from None
         if not companies and options["company"]:
             raise CannotWork(f"The file has no company {options['company']!r}.")
-        base = settings.PUBLIC_URL.rstrip("/")
         return {
             "created": changes.created,
             "updated": changes.updated,
             "unchanged": changes.unchanged,
             "ignored": changes.ignored,
             "not_in_file": changes.not_in_file,
-            "companies": [
-                {"slug": company.slug, "endpoint": f"{base}/hooks/{company.endpoint_id}"}
-                for company in companies
-            ],
+            "companies": [{"slug": company.slug, "endpoint": company.hooks_url} for company in companies],
         }, CLEAN
 
     def show(self, report: dict[str, Any]) -> None:

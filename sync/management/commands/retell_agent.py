@@ -147,7 +147,7 @@ def _setup(company: Company, branch: Branch, numbers: list[str], *, language: st
         language=language,
         locale="de-DE" if language == "de" else _ENGLISH.get(region or "", "en-US"),
         timezone=branch.zone.key,
-        hooks_url=f"{settings.PUBLIC_URL.rstrip('/')}/hooks/{company.endpoint_id}",
+        hooks_url=company.hooks_url,
         answer_budget_seconds=settings.ANSWER_BUDGET_SECONDS,
         # Not the company's slug: another installation with the same may use this Retell account too.
         marker=f"{str(company.endpoint_id)[:8]}/{branch.slug}",

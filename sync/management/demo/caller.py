@@ -13,7 +13,6 @@ import requests
 from calls.retell import signature
 from customers.models import Company
 from sync import demo_tenant
-from sync.management.demo.system import hook_of
 
 # Longer than any answer budget that makes sense on the phone.
 SECONDS_TO_ANSWER = 30.0
@@ -91,7 +90,7 @@ class Caller:
             with requests.Session() as session:
                 session.trust_env = False
                 response = session.post(
-                    f"{self.url}{hook_of(self.company)}{function}",
+                    f"{self.url}{self.company.hooks_path}/retell/functions/{function}",
                     data=body,
                     headers=headers,
                     timeout=SECONDS_TO_ANSWER,

@@ -32,10 +32,6 @@ class RunningSystem:
     found_at: datetime = field(default_factory=timezone.now)
 
 
-def hook_of(company: Company) -> str:
-    return f"/hooks/{company.endpoint_id}/retell/functions/"
-
-
 def find(*, slug: str, url: str | None = None) -> RunningSystem:
     """The system that this machine's settings lead to. Raises NotRunning.
 
