@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from urllib.parse import urljoin
 
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Length
@@ -40,7 +38,6 @@ def is_set(secret: str, header: Any) -> Column:
 def _webhook_addresses(company: Company) -> SafeString | str:
     if company._state.adding:  # noqa: SLF001
         return EMPTY
-    base = urljoin(settings.PUBLIC_URL or "/", f"/hooks/{company.endpoint_id}/")
     names = (
         ("Retell events", "retell/events"),
         ("Retell inbound call", "retell/inbound"),
@@ -48,7 +45,9 @@ def _webhook_addresses(company: Company) -> SafeString | str:
         ("Cal.com", "calcom"),
     )
     return format_html_join(
-        "\n", "<div>{}: <code>{}</code></div>", ((name, base + path) for name, path in names)
+        "\n",
+        "<div>{}: <code>{}</code></div>",
+        ((name, f"{company.hooks_url}/{path}") for name, path in names),
     )
 
 

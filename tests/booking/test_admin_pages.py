@@ -345,6 +345,13 @@ def test_a_company_made_in_the_admin_gets_an_address_and_its_secrets(ops):
     assert str(company.endpoint_id) in ops.get(url(Company, "change", company.pk)).content.decode()
 
 
+def test_the_addresses_to_enter_are_those_below_our_public_one(ops, settings):
+    settings.PUBLIC_URL = "https://salons.example.org/slots"
+    company = make.CompanyFactory()
+    shown = ops.get(url(Company, "change", company.pk)).content.decode()
+    assert f"<code>https://salons.example.org/slots/hooks/{company.endpoint_id}/calcom</code>" in shown
+
+
 def test_a_company_keeps_its_slug(ops):
     company = make.CompanyFactory(slug="salon-mitte")
     ops.post(url(Company, "change", company.pk), company_form(company, slug="other"))
