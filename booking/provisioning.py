@@ -24,9 +24,7 @@ from calls.retell.payloads import read_identifier
 from customers import phone_numbers
 from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
-from customers.identify import is_attendee_domain
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
-from customers.opening_hours import InvalidHours, read_hours
 
 M = TypeVar("M", bound=models.Model)
 
@@ -115,13 +113,10 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
         **{f"calcom_{name}": _secret(calcom.get(name), f"{place}.calcom.{name}") for name in CALCOM_SECRETS},
         **{f"retell_{name}": _secret(retell.get(name), f"{place}.retell.{name}") for name in RETELL_SECRETS},
         **{name: _typed(entry, name, kind, place) for name, kind in COMPANY_FIELDS.items()},
-        "opening_hours": _hours(entry.get("opening_hours"), f"{place}.opening_hours"),
+        "opening_hours": entry.get("opening_hours"),
     }
     if "endpoint_id" in entry:
         values["endpoint_id"] = _uuid(entry["endpoint_id"], f"{place}.endpoint_id")
-    domain = values["attendee_email_domain"]
-    if domain and not is_attendee_domain(domain):
-        raise InvalidFile(f"{place}.attendee_email_domain: {domain!r} is no domain for e-mail addresses.")
     slug = _required(entry, "slug", place)
     company = _make(Company, {"slug": slug}, values, place, changes)
     for number, described in enumerate(_list(entry, "branches", place)):
@@ -200,8 +195,8 @@ def _make(
     try:
         row.full_clean(exclude=row.get_deferred_fields())
     except ValidationError as error:
-        problems = "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
-        raise InvalidFile(f"{place}: {problems}") from None
+        problems = (f"{place}.{name}: {' '.join(said)}" for name, said in error.message_dict.items())
+        raise InvalidFile("; ".join(problems)) from None
     row.save()
     (changes.created if is_new else changes.updated).append(f"{model._meta.model_name} {row}")  # noqa: SLF001
     return row
@@ -241,15 +236,6 @@ def _whole_number(entry: Mapping[str, Any], name: str, place: str) -> int:
         return int(value)
     if type(value) is not int:
         raise InvalidFile(f"{place}.{name}: {value!r} is not {KINDS[int]}.")
-    return value
-
-
-def _hours(value: Any, place: str) -> Any:
-    if value is not None:
-        try:
-            read_hours(value)
-        except InvalidHours as error:
-            raise InvalidFile(f"{place}: {error}") from None
     return value
 
 

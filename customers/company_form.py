@@ -13,9 +13,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import CannotDecrypt
-from customers.identify import is_attendee_domain
 from customers.models import Branch, Company
-from customers.opening_hours import InvalidHours, read_hours
 
 # The secrets that can be rotated: while senders are moved to the new one, the previous one is accepted too.
 ROTATED = {
@@ -82,19 +80,8 @@ class CompanyForm(forms.ModelForm):
         )
         widgets = {"timezone": _zones()}
 
-    def clean_attendee_email_domain(self) -> str:
-        domain: str = self.cleaned_data["attendee_email_domain"]
-        if domain and not is_attendee_domain(domain):
-            raise forms.ValidationError(_("This is not a domain such as callers.example.org."))
-        return domain
-
-    def clean_opening_hours(self) -> dict[str, Any]:
-        given = self.cleaned_data.get("opening_hours") or {}
-        try:
-            read_hours(given)
-        except InvalidHours as error:
-            raise forms.ValidationError(str(error)) from None
-        return given
+    def clean_opening_hours(self) -> Any:
+        return self.cleaned_data["opening_hours"] or {}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

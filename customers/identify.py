@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import Q
 
 from customers import statements
@@ -63,15 +61,6 @@ def customer_by_address(*, company: Company, email: str, name: str) -> Customer:
             if ours or not customer.name or not name or same_person(customer.name, name):
                 return customer
     return Customer.objects.create(company=company, name=name, email=email)
-
-
-def is_attendee_domain(domain: str) -> bool:
-    """Whether the addresses that `attendee_identity` would make up in it are such."""
-    try:
-        validate_email(f"c1@{domain}")
-    except ValidationError:
-        return False
-    return True
 
 
 def _made_up_address(company: Company, email: str) -> int | None:

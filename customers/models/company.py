@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import EncryptedTextField
+from customers.opening_hours import InvalidHours, read_hours
 
 
 def validate_timezone(name: str) -> None:
@@ -114,6 +117,21 @@ class Company(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Raises ValidationError, by field."""
+        wrong: dict[str, Any] = {}
+        if self.attendee_email_domain:
+            try:
+                validate_email(f"c1@{self.attendee_email_domain}")  # as `customers.identify` makes them up
+            except ValidationError:
+                wrong["attendee_email_domain"] = _("This is not a domain such as callers.example.org.")
+        try:
+            read_hours(self.opening_hours)
+        except InvalidHours as error:
+            wrong["opening_hours"] = str(error)
+        if wrong:
+            raise ValidationError(wrong)
 
     @property
     def zone(self) -> ZoneInfo:
