@@ -231,16 +231,15 @@ class _Changing(Sending):
                 with waiting_at_most(self.deadline.remaining):
                     row = change_outcome.settle(self.attempt, seen, told=code, now=timezone.now())
             except DatabaseError as error:
-                # It is done there and stays so. The claimed row tells, and the completer will save it.
                 logger.error("change.not_stored", attempt=str(self.attempt.uuid), error=type(error).__name__)
                 if database_errors.is_away(error):
                     drop_dead_connections()
-                if last_try:
-                    return self._checking()
-                time.sleep(min(0.25, self.deadline.remaining))
+                if not last_try:
+                    time.sleep(min(database_errors.RETRY_PAUSE_SECONDS, self.deadline.remaining))
             else:
                 return self.change.outcome(code, appointment=row)
-        raise AssertionError("unreachable")
+        # It is done there and stays so. The claimed row tells, and the completer will save it.
+        return self._checking()
 
     def _no_time_left(self) -> Outcome:
         if self.repeated:

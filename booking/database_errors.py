@@ -6,6 +6,8 @@ from django.db import DatabaseError, InterfaceError, InternalError, OperationalE
 
 # A standby that was not promoted yet, or a primary that was demoted while we talked to it.
 READ_ONLY = "25006"
+# After which what was refused is stored once more, with a caller on the line.
+RETRY_PAUSE_SECONDS = 0.25
 
 
 def is_away(error: Exception) -> bool:

@@ -48,8 +48,6 @@ from booking.outcomes import Code
 from booking.ownership import Asked, Judgement, Layer, Verdict
 from customers.database import drop_dead_connections, waiting_at_most
 
-RETRY_PAUSE_SECONDS = 0.25
-
 logger = structlog.get_logger(__name__)
 
 
@@ -184,7 +182,7 @@ def _store(
                     return refused
             logger.error("booking.not_stored", attempt=str(attempt.uuid), error=type(failure).__name__)
             if not last_try:
-                time.sleep(min(RETRY_PAUSE_SECONDS, deadline.remaining))
+                time.sleep(min(database_errors.RETRY_PAUSE_SECONDS, deadline.remaining))
         else:
             _after_settling(attempt, appointment)
             return Settlement(Result.SETTLED, appointment)
