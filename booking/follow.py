@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, transaction
 
-from booking import failures, idempotency, mirror
+from booking import failures, mirror
 from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, FormerUid, SyncFailure
 
@@ -96,7 +96,7 @@ def follow(
             "calcom_sync_status": Appointment.SyncStatus.SYNCED,
             "calcom_updated_at": booking.updated_at or booking.created_at or row.calcom_updated_at,
         }
-        key = _key_at(row, booking.start)
+        key = mirror.key_at(row, booking.start)
         if key != row.idempotency_key:
             stored["idempotency_key"] = key
         _write(row, stored, now=now)
@@ -190,16 +190,3 @@ def twin_of(row: Appointment, key: str | None) -> Appointment | None:
         return None
     rows = Appointment.objects.filter(idempotency_key=key, status__in=LIVE_STATUSES).exclude(pk=row.pk)
     return rows.first()
-
-
-def _key_at(row: Appointment, starts_at: datetime) -> str | None:
-    return row.idempotency_key if starts_at == row.starts_at else key_of(row, starts_at)
-
-
-def key_of(row: Appointment, starts_at: datetime) -> str | None:
-    """The idempotency key an appointment has at a time; None for what nobody here intended."""
-    if row.source == Appointment.Source.CALCOM or not (row.customer_id and row.service_id):
-        return None
-    return idempotency.booking_key(
-        customer_id=row.customer_id, service_id=row.service_id, starts_at=starts_at, source=row.source
-    )

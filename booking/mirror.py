@@ -104,8 +104,18 @@ def settle_created(
 
 
 def key_at(appointment: Appointment, starts_at: datetime) -> str | None:
-    if starts_at == appointment.starts_at or not (appointment.customer_id and appointment.service_id):
+    """The idempotency key it has, or will have at another time."""
+    if starts_at == appointment.starts_at:
         return appointment.idempotency_key
+    return key_of(appointment, starts_at)
+
+
+def key_of(appointment: Appointment, starts_at: datetime) -> str | None:
+    """The idempotency key an appointment has at a time; None for what nobody here intended."""
+    if appointment.source == Appointment.Source.CALCOM:
+        return None
+    if not (appointment.customer_id and appointment.service_id):
+        return None
     return idempotency.booking_key(
         customer_id=appointment.customer_id,
         service_id=appointment.service_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 
-from booking import failures, follow
+from booking import failures, follow, mirror
 from booking.models import LIVE_STATUSES, OPEN_STATUSES, Appointment, SyncFailure
 
 Type = SyncFailure.Type
@@ -36,7 +36,7 @@ def settle_twins(*, company_id: int | None = None) -> int:
 
 
 def _settle(row: Appointment) -> None:
-    key = follow.key_of(row, row.starts_at)
+    key = mirror.key_of(row, row.starts_at)
     twin = follow.twin_of(row, key)
     if twin is not None:
         failures.open_failure(
