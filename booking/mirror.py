@@ -22,7 +22,8 @@ from calls.models import Call
 from customers import statements
 from customers.statements import Change
 
-# Cal.com's words → ours, for a booking that was just made. `accepted` is as good as it gets there.
+# Each of Cal.com's words (`booking.calcom.objects.STATUSES`) → ours, for a booking that was just made.
+# `accepted` is as good as it gets there.
 STATUS = {
     "accepted": Appointment.Status.SCHEDULED,
     "pending": Appointment.Status.REQUESTED,
@@ -55,7 +56,7 @@ def settle_created(
     """
     appointment = attempt.appointment
     stored: dict[str, Any] = {
-        "status": STATUS.get(booking.status, Appointment.Status.SCHEDULED),
+        "status": STATUS[booking.status],
         "starts_at": booking.start,
         "ends_at": booking.end,
         "idempotency_key": key_at(appointment, booking.start),
