@@ -59,7 +59,7 @@ PAUSES = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=30), ti
 LONGEST_PAUSE = timedelta(minutes=10)
 
 # Whoever was told one of these does not count on an appointment.
-NOES = frozenset({*map(str, REFUSALS), str(Code.UNAVAILABLE)})
+NOES = REFUSALS | {Code.UNAVAILABLE}
 
 logger = structlog.get_logger(__name__)
 

@@ -40,8 +40,6 @@ _PROVEN = Select(
         status__in=PROVEN_STATUSES,
     ).only("pk")
 )
-_REFUSALS = frozenset(map(str, REFUSALS))
-_SUCCESSES = frozenset(map(str, SUCCESSES))
 
 
 def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | None:
@@ -50,7 +48,7 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
         stands = before.code == Code.CALLBACK_NOTED and _is_still_noted(before)
     elif before.name not in CHANGES:
         return None
-    elif before.code in _REFUSALS:
+    elif before.code in REFUSALS:
         stands = (
             now - before.answered_at < REFUSAL_STANDS_FOR
             # It was told what is there instead: the same words mean that now.
@@ -59,7 +57,7 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
             and not _got_something_since(before)
         )
     else:
-        stands = before.code in _SUCCESSES and _promise_stands(before)
+        stands = before.code in SUCCESSES and _promise_stands(before)
     return {**before.answer, "replayed": True} if stands else None
 
 
