@@ -33,6 +33,7 @@ from booking import (
     failures,
     follow,
     gone,
+    known_uids,
     lookup,
     settle,
 )
@@ -210,7 +211,7 @@ def settle_shown(
         attempt.state == State.SUCCEEDED
         and booking.is_active
         # It may have been settled with just this booking while its appointment was looked for.
-        and not settle.is_known(booking.uid, company_id=attempt.company_id)
+        and not known_uids.is_known(booking.uid, company_id=attempt.company_id)
     ):
         settle.report_twin(attempt, booking, other_uid=attempt.appointment.calcom_booking_uid)
     return _state_of(attempt)
@@ -387,7 +388,7 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetim
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     left_in = State.REFUSED
     for booking in found:
-        if not booking.is_active or settle.is_known(booking.uid, company_id=attempt.company_id):
+        if not booking.is_active or known_uids.is_known(booking.uid, company_id=attempt.company_id):
             continue  # a repeat has adopted it since, and said so
         if booking.metadata.get("attempt_id") == str(attempt.uuid):
             logger.error("booking.refused_and_made", attempt=str(attempt.uuid), uid=booking.uid)

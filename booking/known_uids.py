@@ -22,3 +22,8 @@ def holders(uids: Iterable[str]) -> list[Holder]:
     once = FormerUid.objects.order_by().filter(uid__in=uids)
     rows = now.values_list("pk", "company").union(once.values_list("appointment", "appointment__company"))
     return [Holder(*row) for row in rows]
+
+
+def is_known(uid: str, *, company_id: int) -> bool:
+    """Whether an appointment of the company is, or was, this booking."""
+    return any(each.company == company_id for each in holders([uid]))

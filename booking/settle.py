@@ -252,11 +252,6 @@ def report_twin(attempt: BookingAttempt, booking: Booking, *, other_uid: str | N
     )
 
 
-def is_known(uid: str, *, company_id: int) -> bool:
-    """Whether an appointment of the company is, or was, this booking."""
-    return any(each.company == company_id for each in known_uids.holders([uid]))
-
-
 def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
     remembered = idempotency.remembered(
         attempt.idempotency_key, company_id=attempt.company_id, appointment_id=appointment.pk
