@@ -300,7 +300,9 @@ def ids_of_key(attempt: BookingAttempt) -> set[str]:
     ours. (A family that has one number has one key; what was made for one of them is not the other's.)
     """
     made = BookingAttempt.objects.filter(
-        company_id=attempt.company_id, idempotency_key=attempt.idempotency_key, kind="create"
+        company_id=attempt.company_id,
+        idempotency_key=attempt.idempotency_key,
+        kind=BookingAttempt.Kind.CREATE,
     )
     name = _attendee_name(attempt.request)
     return {

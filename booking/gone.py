@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from booking import failures, twins, unmet_wishes
 from booking.models import (
+    CHANGE_KINDS,
     OPEN_STATES,
     OPEN_STATUSES,
     PROVEN_STATUSES,
@@ -116,7 +117,7 @@ def _accepted_again(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[Sy
     about_event_types = open_rows.filter(subject__startswith=failures.EVENT_TYPE)
     # That one can be cancelled says nothing of whether one can be booked.
     about_booking = about_event_types
-    for kind in unmet_wishes.CHANGES:
+    for kind in CHANGE_KINDS:
         about_booking = about_booking.exclude(subject__endswith=failures.of_change(kind))
     books_it = Service.objects.annotate(about=_about_event_type("calcom_event_type_id")).filter(
         company=OuterRef("company"), is_active=True, about=OuterRef("subject")
@@ -132,7 +133,7 @@ def _accepted_again(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[Sy
         (about_booking.filter(~Exists(books_it)), "No service books this event type any more."),
         *(
             (about_event_types.filter(Exists(made(kind, change=kind))), "Such changes go through again.")
-            for kind in unmet_wishes.CHANGES
+            for kind in CHANGE_KINDS
         ),
     )
 
@@ -157,9 +158,7 @@ def _perhaps_no_longer_needed() -> QuerySet[CallbackRequest]:
     )
     of_the_call = BookingAttempt.objects.filter(call=OuterRef("call"))
     booked_otherwise = of_the_call.filter(Exists(at_that_time), kind=BookingAttempt.Kind.CREATE)
-    changed = of_the_call.filter(
-        kind__in=unmet_wishes.CHANGES, appointment__updated_at__gte=OuterRef("created_at")
-    )
+    changed = of_the_call.filter(kind__in=CHANGE_KINDS, appointment__updated_at__gte=OuterRef("created_at"))
     kinds = CallbackRequest.Kind
     return CallbackRequest.objects.filter(
         Q(kind=kinds.NOT_BOOKED) & (Exists(booked) | Exists(booked_otherwise))

@@ -13,6 +13,7 @@ from django.db.models import F
 
 from booking import catalogue, change_outcome
 from booking.models import (
+    CHANGE_KINDS,
     PROVEN_STATUSES,
     Appointment,
     BookingAttempt,
@@ -28,7 +29,6 @@ State = BookingAttempt.State
 _BOOK = ("book_appointment", "collect_appointment_data")
 # Who was told one of these was called back, or waits for it.
 _LEFT_OPEN = ("", str(Code.UNAVAILABLE), str(Code.CHECKING))
-CHANGES = (BookingAttempt.Kind.CANCEL, BookingAttempt.Kind.RESCHEDULE)
 _CAME_TO_NOTHING = (State.REFUSED, State.NOT_SENT, State.ABSENT, State.COMPENSATED)
 
 
@@ -103,13 +103,13 @@ def _calls_whose_changes_were_made(calls: Iterable[int]) -> set[int]:
     """Those whose moves and cancellations that did not work have all been made since."""
     failed = list(
         BookingAttempt.objects.filter(
-            call__in=calls, kind__in=CHANGES, state__in=_CAME_TO_NOTHING, told__in=_LEFT_OPEN
+            call__in=calls, kind__in=CHANGE_KINDS, state__in=_CAME_TO_NOTHING, told__in=_LEFT_OPEN
         ).select_related("appointment")
     )
     made = defaultdict(list)
     for attempt in BookingAttempt.objects.filter(
         appointment__in={change.appointment_id for change in failed},
-        kind__in=CHANGES,
+        kind__in=CHANGE_KINDS,
         state=State.SUCCEEDED,
     ).only("appointment", "kind"):
         made[attempt.appointment_id].append(attempt)

@@ -99,3 +99,6 @@ class BookingAttempt(models.Model):
 
 
 OPEN_STATES = (BookingAttempt.State.CLAIMED, BookingAttempt.State.UNKNOWN)
+
+# What is done to a booking that stands already.
+CHANGE_KINDS = (BookingAttempt.Kind.CANCEL, BookingAttempt.Kind.RESCHEDULE)
