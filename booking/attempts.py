@@ -28,7 +28,7 @@ from calls.models import Call
 from customers import statements
 from customers.models import Customer
 from customers.names import same_person
-from customers.statements import Change, Given, Select
+from customers.statements import Given, Select, Update
 
 State = BookingAttempt.State
 
@@ -219,9 +219,9 @@ def finishing(
     now: datetime,
     from_states: tuple[BookingAttempt.State, ...] = OPEN_STATES,
     **fields: Any,
-) -> Change:
+) -> Update:
     """What moves an attempt to a final state, if it still is in one of `from_states`."""
-    return Change(
+    return Update(
         BookingAttempt,
         {"id": attempt.pk, "state": from_states},
         {

@@ -20,7 +20,7 @@ from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, 
 from calls.models import Call
 from customers.masking import mask_text
 from customers.models import Company
-from customers.statements import Change
+from customers.statements import Update
 
 Type = SyncFailure.Type
 Status = SyncFailure.Status
@@ -104,7 +104,7 @@ def close_failures(
 
 def closing(
     *, company_id: int, subjects: Collection[str], note: str, but: Collection[SyncFailure.Type] = ()
-) -> Change:
+) -> Update:
     """What closes them."""
     where: dict[str, Any] = {
         "company": company_id,
@@ -114,7 +114,7 @@ def closing(
     if but:
         where["failure_type"] = tuple(each for each in Type if each not in but)
     values = {"status": Status.RESOLVED, "resolved_at": timezone.now(), "resolution_notes": note}
-    return Change(SyncFailure, where, values)
+    return Update(SyncFailure, where, values)
 
 
 def resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:

@@ -20,7 +20,7 @@ from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, FormerUid
 from calls.models import Call
 from customers import statements
-from customers.statements import Change
+from customers.statements import Update
 
 # Each of Cal.com's words (`booking.calcom.objects.STATUSES`) → ours, for a booking that was just made.
 # `accepted` is as good as it gets there.
@@ -77,7 +77,7 @@ def settle_created(
             from_states=ADOPTABLE,
             **attempt_fields,
         ),
-        Change(
+        Update(
             Appointment,
             {"id": appointment.pk, "status": (Appointment.Status.PENDING, Appointment.Status.FAILED)},
             stored,
@@ -131,8 +131,8 @@ def link_call(appointment: Appointment, *, now: datetime) -> None:
         change.make()
 
 
-def _linking(appointment: Appointment, stored: Mapping[str, Any], *, now: datetime) -> list[Change]:
-    """The same as a change: none without a call. `stored` is what the appointment is about to become."""
+def _linking(appointment: Appointment, stored: Mapping[str, Any], *, now: datetime) -> list[Update]:
+    """The same to be made: nothing without a call. `stored` is what the appointment is about to become."""
     if appointment.call_id is None:
         return []
     values = {
@@ -143,7 +143,7 @@ def _linking(appointment: Appointment, stored: Mapping[str, Any], *, now: dateti
         "booking_details": _details_of(appointment, stored),
         "updated_at": now,
     }
-    return [Change(Call, {"id": appointment.call_id}, values)]
+    return [Update(Call, {"id": appointment.call_id}, values)]
 
 
 def confirm_call(call: Call, *, now: datetime) -> None:

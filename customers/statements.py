@@ -244,7 +244,7 @@ def rows(sql: str, parameters: list[Any]) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Change:
+class Update:
     """An update that may be made: of the rows whose fields equal those of `where` (a tuple: one of them)."""
 
     model: type[Model]
@@ -291,10 +291,10 @@ _Shape = tuple[type[Model], tuple[tuple[str, int], ...], tuple[str, ...]]
 
 def update(model: type[Model], where: dict[str, Any], /, *, may_be_lost: bool = False, **values: Any) -> int:
     """Make one change, and say how many rows it was of."""
-    return Change(model, where, values).make(may_be_lost=may_be_lost)
+    return Update(model, where, values).make(may_be_lost=may_be_lost)
 
 
-def update_all_or_none(deciding: Sequence[Change], following: Sequence[Change]) -> bool:
+def update_all_or_none(deciding: Sequence[Update], following: Sequence[Update]) -> bool:
     """Make all of these changes, if there is a row for each of the deciding ones; otherwise none, and False.
     Each is of another table. The rows that decide are locked first, in the order given.
     """

@@ -354,13 +354,13 @@ def test_of_several_changes_all_are_made_or_none(missing):
     appointment = attempt.appointment
     call = factories.CallFactory(company=attempt.company)
     deciding = [
-        statements.Change(BookingAttempt, {"id": 0 if missing == 0 else attempt.pk}, {"told": "yes"}),
-        statements.Change(Appointment, {"id": 0 if missing == 1 else appointment.pk}, {"notes": "new"}),
+        statements.Update(BookingAttempt, {"id": 0 if missing == 0 else attempt.pk}, {"told": "yes"}),
+        statements.Update(Appointment, {"id": 0 if missing == 1 else appointment.pk}, {"notes": "new"}),
     ]
     following = [
-        statements.Change(Company, {"slug": ()}, {"name": "Nobody"}),
-        statements.Change(SyncFailure, {"company": attempt.company, "subject": ("a", "b")}, {"subject": "c"}),
-        statements.Change(Call, {"id": call.pk}, {"appointment_made": True}),
+        statements.Update(Company, {"slug": ()}, {"name": "Nobody"}),
+        statements.Update(SyncFailure, {"company": attempt.company, "subject": ("a", "b")}, {"subject": "c"}),
+        statements.Update(Call, {"id": call.pk}, {"appointment_made": True}),
     ]
 
     assert statements.update_all_or_none(deciding, following) == (missing is None)
@@ -374,8 +374,8 @@ def test_of_several_changes_all_are_made_or_none(missing):
 
 def test_a_deciding_change_of_none_decides_against_the_others():
     call = factories.CallFactory()
-    nobody = statements.Change(Company, {"slug": ()}, {"name": "Nobody"})
-    made = statements.Change(Call, {"id": call.pk}, {"appointment_made": True})
+    nobody = statements.Update(Company, {"slug": ()}, {"name": "Nobody"})
+    made = statements.Update(Call, {"id": call.pk}, {"appointment_made": True})
     assert not statements.update_all_or_none([nobody], [made])
     call.refresh_from_db()
     assert not call.appointment_made
@@ -385,8 +385,8 @@ def test_a_change_that_is_refused_takes_the_others_back():
     attempt = factories.BookingAttemptFactory()
     factories.AppointmentFactory(company=attempt.company, calcom_booking_uid="bk_1")
     deciding = [
-        statements.Change(BookingAttempt, {"id": attempt.pk}, {"told": "yes"}),
-        statements.Change(Appointment, {"id": attempt.appointment_id}, {"calcom_booking_uid": "bk_1"}),
+        statements.Update(BookingAttempt, {"id": attempt.pk}, {"told": "yes"}),
+        statements.Update(Appointment, {"id": attempt.appointment_id}, {"calcom_booking_uid": "bk_1"}),
     ]
     with pytest.raises(IntegrityError):
         statements.update_all_or_none(deciding, [])
@@ -426,12 +426,12 @@ def test_changes_wait_for_whoever_holds_a_row_and_see_what_became_of_it(table, s
 
     made = statements.update_all_or_none(
         [
-            statements.Change(BookingAttempt, {"id": attempt.pk, "told": ""}, {"looks": 7}),
-            statements.Change(
+            statements.Update(BookingAttempt, {"id": attempt.pk, "told": ""}, {"looks": 7}),
+            statements.Update(
                 Appointment, {"id": attempt.appointment_id, "notes": ""}, {"metadata": {"a": 1}}
             ),
         ],
-        [statements.Change(Call, {"id": call.pk}, {"summary": "new"})],
+        [statements.Update(Call, {"id": call.pk}, {"summary": "new"})],
     )
 
     holder.join()
