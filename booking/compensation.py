@@ -82,7 +82,6 @@ def _earlier_attempts(attempt: BookingAttempt) -> set[str]:
 def _is_cancelled(uid: str, *, client: CalcomClient, deadline: Deadline) -> bool:
     try:
         return not client.get_booking(uid, deadline=deadline).is_active
-    except (
-        CalcomError
-    ):  # also "not found": what was there a moment ago may only be hidden by a lagging replica
+    except CalcomError:
+        # Also "not found": what was there a moment ago may only be hidden by a lagging replica.
         return False

@@ -152,7 +152,6 @@ CHANGES = frozenset(
     {"book_appointment", "collect_appointment_data", "reschedule_appointment", "cancel_appointment"}
 )
 
-
 # A repeat of these is a replay where it has the same answer. (What is free is never the same answer.)
 READS = frozenset({"list_services", "list_appointments"})
 

@@ -14,9 +14,8 @@ from datetime import UTC, datetime, timedelta
 from django.utils.crypto import salted_hmac
 
 VALID_FOR = timedelta(minutes=30)
-SIGNATURE_CHARACTERS = (
-    16  # 64 bits, valid for half an hour: more would only be harder for a language model to copy
-)
+# 64 bits, valid for half an hour: more would only be harder for a language model to copy.
+SIGNATURE_CHARACTERS = 16
 _LONGEST = 80
 
 

@@ -42,9 +42,8 @@ class Reason(StrEnum):
 
     NOT_AT_CALCOM = "not_at_calcom"
     CANCELLED_AT_CALCOM = "cancelled_at_calcom"
-    NOT_IDENTIFIABLE = (
-        "booking_not_identifiable"  # no uid is known, and no booking of that day is this call's
-    )
+    # No uid is known, and no booking of that day is this call's.
+    NOT_IDENTIFIABLE = "booking_not_identifiable"
     SEVERAL = "several_bookings_of_this_call"
     OF_ANOTHER_CALL = "booking_belongs_to_another_call"
     OF_ANOTHER_CUSTOMER = "booking_belongs_to_another_customer"
