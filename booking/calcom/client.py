@@ -54,6 +54,8 @@ READ_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 TIMED_OUT = (408, 425)  # a proxy gave up waiting, or would not wait: the request may have gone on behind it
 BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
+# With nobody on the phone a question may wait until a key that was blocked is let in again.
+PATIENT_SECONDS = 150.0
 
 T = TypeVar("T")
 

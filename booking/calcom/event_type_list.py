@@ -9,13 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from booking.calcom.client import EVENT_TYPES, CalcomClient
+from booking.calcom.client import EVENT_TYPES, PATIENT_SECONDS, CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomMisconfigured
 from booking.calcom.objects import EventType, Unreadable, read_event_type
 
-# Nobody is on the phone: a question may wait until a key that was blocked for its rate is let in again.
-ASK_SECONDS = 150.0
 NO_ACCESS = (403, 404)
 
 
@@ -32,7 +30,7 @@ class EventTypes:
     def one(self, event_type_id: int) -> EventType:
         """As it is, with its hidden fields, which no listing shows."""
         self.pace()
-        return self.client.event_type(event_type_id, deadline=Deadline.after(ASK_SECONDS))
+        return self.client.event_type(event_type_id, deadline=Deadline.after(PATIENT_SECONDS))
 
     def personal(self) -> list[EventType]:
         """Those of the key's owner, hidden ones included; a team's are not among them."""
@@ -52,7 +50,7 @@ class EventTypes:
         self.pace()
         try:
             return self.client.ask(
-                "/teams", version=EVENT_TYPES, read=_ids_in, deadline=Deadline.after(ASK_SECONDS)
+                "/teams", version=EVENT_TYPES, read=_ids_in, deadline=Deadline.after(PATIENT_SECONDS)
             )
         except CalcomMisconfigured as error:
             if error.status not in NO_ACCESS:
@@ -62,7 +60,7 @@ class EventTypes:
     def _listed(self, path: str) -> list[EventType]:
         self.pace()
         return self.client.ask(
-            path, version=EVENT_TYPES, read=_event_types_in, deadline=Deadline.after(ASK_SECONDS)
+            path, version=EVENT_TYPES, read=_event_types_in, deadline=Deadline.after(PATIENT_SECONDS)
         )
 
 

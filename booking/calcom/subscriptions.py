@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from booking.calcom.client import BOOKINGS, EVENT_TYPES, CalcomClient
+from booking.calcom.client import BOOKINGS, PATIENT_SECONDS, CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomUnavailable
 from booking.calcom.objects import Unreadable
@@ -31,8 +31,6 @@ TRIGGERS = (
 
 PAGE = 250
 MAX_PAGES = 40
-# Nobody is on the phone: a question may wait until a key that was blocked for its rate is let in again.
-ASK_SECONDS = 150.0
 CHANGE_SECONDS = 20.0
 
 
@@ -85,7 +83,7 @@ class Subscriptions:
                 params={"take": str(PAGE), "skip": str(page * PAGE)},
                 version=BOOKINGS,
                 read=_subscriptions_in,
-                deadline=Deadline.after(ASK_SECONDS),
+                deadline=Deadline.after(PATIENT_SECONDS),
             )
             found.update((each.id, each) for each in page_of_them)
             if len(page_of_them) < PAGE:
@@ -109,12 +107,7 @@ class Subscriptions:
     def team_of(self, event_type_id: int) -> int | None:
         """The team whose event type it is; None if it is a person's."""
         self.pace()
-        return self.client.ask(
-            f"/event-types/{event_type_id}",
-            version=EVENT_TYPES,
-            read=_team_in,
-            deadline=Deadline.after(ASK_SECONDS),
-        )
+        return self.client.event_type(event_type_id, deadline=Deadline.after(PATIENT_SECONDS)).team_id
 
     def _change(self, method: str, path: str, body: Any, *, read: Callable[[Any], T]) -> T:
         self.pace()
@@ -155,10 +148,3 @@ def _subscriptions_in(body: dict[str, Any]) -> list[Subscription]:
     if not isinstance(body["data"], list):
         raise Unreadable("not a list of subscriptions")
     return [read_subscription(each) for each in body["data"]]
-
-
-def _team_in(body: dict[str, Any]) -> int | None:
-    if not isinstance(body["data"], dict):
-        raise Unreadable("an event type is an object")
-    team = body["data"].get("teamId")
-    return team if isinstance(team, int) and not isinstance(team, bool) else None
