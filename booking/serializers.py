@@ -139,7 +139,9 @@ class PhoneField(SpokenField):
         return number
 
 
-class AddressField(SpokenField):
+class EmailAddressField(SpokenField):
+    """Becomes lower case."""
+
     def to_internal_value(self, data: Any) -> Any:
         address = super().to_internal_value(data).lower()
         try:
@@ -187,7 +189,7 @@ class BookAppointmentSerializer(ArgumentsSerializer):
     slot_id = SlotIdField(help_text="Instead of start: the id of an offered slot.")
     customer_name = PersonNameField(limit=LONGEST_NAME)
     customer_phone = PhoneField(help_text="Defaults to the caller's number.")
-    customer_email = AddressField(limit=254)
+    customer_email = EmailAddressField(limit=254)
     notes = SpokenField(limit=LONGEST_NOTES)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import structlog
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
@@ -11,6 +12,8 @@ from customers.company_secrets import without_secrets
 from customers.models import Company
 from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
 from sync.turn import Busy
+
+logger = structlog.get_logger(__name__)
 
 
 @shared_task(name="sync.tasks.work_deliveries")
@@ -38,7 +41,7 @@ def reconcile_company(*, company_id: int) -> None:
     try:
         reconcile.reconcile(company)
     except Busy:
-        reconcile.logger.info("reconcile.busy", company=company.slug)
+        logger.info("reconcile.busy", company=company.slug)
 
 
 @shared_task(name="sync.tasks.sync_services_of_all")
@@ -53,7 +56,7 @@ def sync_services(*, company_id: int) -> None:
     company = Company.objects.get(pk=company_id)
     synced = event_type_sync.sync_services(company, now=timezone.now())
     if synced.failed:
-        event_type_sync.logger.warning("services.not_synced", company=company.slug, why=synced.failed)
+        logger.warning("services.not_synced", company=company.slug, why=synced.failed)
 
 
 @shared_task(name="sync.tasks.audit_all")

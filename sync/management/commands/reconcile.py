@@ -6,6 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import structlog
 from django.db import DatabaseError, InterfaceError
 
 from booking import database_errors
@@ -16,6 +17,8 @@ from sync import reconcile
 from sync.turn import Busy
 
 WAIT_SECONDS = 60
+
+logger = structlog.get_logger(__name__)
 
 
 class Command(OpsCommand):
@@ -50,9 +53,9 @@ class Command(OpsCommand):
                 )
             except Busy as busy:
                 report["companies"][company.slug] = {"outcome": "failed", "error": str(busy)}
-            except Exception as error:  # noqa: BLE001 - logged
+            except Exception as error:
                 # One company's trouble is not the others'.
-                reconcile.logger.exception("reconcile.failed", company=company.slug)
+                logger.exception("reconcile.failed", company=company.slug)
                 why = _describe(error)
                 report["companies"][company.slug] = {"outcome": "failed", "error": why}
             else:
