@@ -63,14 +63,20 @@ def calcom_link(uid_column: str, header: Any = "Cal.com") -> Column:
     return named(column, path=f"{uid_column}_at_calcom", header=header)
 
 
+_Status, _Sync, _State = Appointment.Status, Appointment.SyncStatus, BookingAttempt.State
 appointment_status = badge(
-    "status", _("status"), good=("scheduled", "confirmed", "completed"), bad=("failed", "no_show")
+    "status",
+    _("status"),
+    good=(_Status.SCHEDULED, _Status.CONFIRMED, _Status.COMPLETED),
+    bad=(_Status.FAILED, _Status.NO_SHOW),
 )
-appointment_sync = badge("calcom_sync_status", _("sync"), good=("synced",), bad=("failed",))
-attempt_state = badge("state", _("state"), good=("succeeded",), bad=("unknown", "abandoned"))
+appointment_sync = badge("calcom_sync_status", _("sync"), good=(_Sync.SYNCED,), bad=(_Sync.FAILED,))
+attempt_state = badge("state", _("state"), good=(_State.SUCCEEDED,), bad=(_State.UNKNOWN, _State.ABSENT))
 starts = local_time("starts_at", _("starts"))
 attempted = local_time("created_at", _("intended"), seconds=True)
-callback_status = badge("status", _("status"), good=("done",), bad=("open",))
+callback_status = badge(
+    "status", _("status"), good=(CallbackRequest.Status.DONE,), bad=(CallbackRequest.Status.OPEN,)
+)
 
 
 # What booking.event_types reads from Cal.com.

@@ -50,7 +50,7 @@ duration: Column = admin.display(description=_("duration"))(_duration)
 appointment_link: Column = admin.display(description=_("appointment"))(_appointment_link)
 asked = local_time("created_at", _("asked"), seconds=True)
 code = badge("code", _("answer code"), good=GOOD_CODES, bad=BAD_CODES)
-call_status = badge("status", _("status"), good=("ended",), bad=("error",))
+call_status = badge("status", _("status"), good=(Call.Status.ENDED,), bad=(Call.Status.ERROR,))
 
 
 @admin.register(Call)

@@ -19,7 +19,12 @@ from customers.record_admin import PageLink, ReadOnlyAdmin
 from sync import replay, roles
 from sync.replay import Selection
 
-event_status = badge("status", _("status"), good=("processed",), bad=("failed", "dead"))
+event_status = badge(
+    "status",
+    _("status"),
+    good=(WebhookEvent.Status.PROCESSED,),
+    bad=(WebhookEvent.Status.FAILED, WebhookEvent.Status.DEAD),
+)
 ACTION = "replay_selected"
 
 

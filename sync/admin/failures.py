@@ -38,7 +38,7 @@ from sync.admin.triage_pages import LABELS, TriagePages
 from sync.both_sides import Line, Seen
 from sync.triage_rules import IN_BULK, PERMISSION, Verb
 
-failure_status = badge("status", _("status"), good=("resolved",), bad=("pending", "manual_review"))
+failure_status = badge("status", _("status"), good=(SyncFailure.Status.RESOLVED,), bad=OPEN_STATUSES)
 failure_type = badge("failure_type", _("type"))
 detected = local_time("detected_at", _("detected"))
 

@@ -10,6 +10,8 @@ from customers.admin_filters import CompanyFilter, since_filter
 from customers.record_admin import ReadOnlyAdmin
 from sync.models import AuditEntry, Lease, ReconciliationRun
 
+Outcome = ReconciliationRun.Outcome
+
 started = local_time("started_at", _("started"), seconds=True)
 done_at = local_time("created_at", _("time"), seconds=True)
 
@@ -20,7 +22,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
         started,
         link_to("company", _("company")),
         "scope",
-        badge("outcome", _("outcome"), good=("complete",), bad=("partial", "failed")),
+        badge("outcome", _("outcome"), good=(Outcome.COMPLETE,), bad=(Outcome.PARTIAL, Outcome.FAILED)),
         "seen",
         "healed",
         "opened",

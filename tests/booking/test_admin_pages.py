@@ -592,6 +592,16 @@ def test_an_appointment_is_found_by_what_a_person_has_in_hand(ops, term):
     assert found_by(ops, Appointment, term) == {wanted.pk}
 
 
+@pytest.mark.parametrize(
+    ("state", "tone"),
+    [("succeeded", "good"), ("unknown", "bad"), ("absent", "bad"), ("refused", "plain")],
+)
+def test_the_state_of_an_attempt_has_its_colour(ops, state, tone):
+    make.BookingAttemptFactory(state=state)
+    shown = ops.get(url(BookingAttempt, "changelist")).content.decode()
+    assert f'<span class="badge {tone}" title="{BookingAttempt.State(state).label}">' in shown
+
+
 def test_each_record_is_found_by_its_own_id_and_by_its_call(ops):
     failure = make.SyncFailureFactory()
     attempt = make.BookingAttemptFactory(appointment=failure.appointment)
