@@ -43,8 +43,6 @@ from customers.names import same_person
 Kind = BookingAttempt.Kind
 State = BookingAttempt.State
 
-LONGEST_REASON = 500
-
 logger = structlog.get_logger(__name__)
 
 
@@ -81,7 +79,7 @@ def cancel(
         call=call,
         appointment=appointment,
         kind=Kind.CANCEL,
-        reason=reason[:LONGEST_REASON] or "Cancelled by phone.",
+        reason=reason or "Cancelled by phone.",
         now=now,
     )
     return _change(change, deadline=deadline)
