@@ -1,20 +1,12 @@
-"""The OpenAPI document of `/api/schema/`: what the phone agent may send and what it is answered.
+"""What the phone agent may send and what it is answered, in the OpenAPI document of `/api/schema/`.
 
-drf-spectacular describes a view by its serializers. Here one view answers many functions, each with arguments
-of its own, and takes two forms of body, so the functions are described in full below, out of the same tables
-the view works from: FUNCTIONS, the serializers, Code. Retell's webhooks are described by what is read of
-them, and so is Cal.com's. The probes are plain Django views.
-
-Named in SPECTACULAR_SETTINGS: `without_function_view` before, `add_paths` after drf-spectacular's own work.
+One view answers many functions, each with arguments of its own, and takes two forms of body, so the functions
+are described in full below, out of the same tables the view works from: FUNCTIONS, the serializers, Code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
-
-from django.urls import Resolver404, resolve
 
 from booking.functions import FUNCTIONS
 from booking.models import PROVEN_STATUSES, Appointment
@@ -31,8 +23,16 @@ from booking.serializers import (
     RescheduleAppointmentSerializer,
 )
 from calls.retell.dynamic_variables import NOBODY
-
-Json = dict[str, Any]
+from calls.schema import (
+    SIGNED,
+    SIGNED_PARAMETERS,
+    Json,
+    added,
+    json_response,
+    reference,
+    refusals,
+    webhook,
+)
 
 ARGUMENTS: dict[str, type[ArgumentsSerializer]] = {
     "list_services": ListServicesSerializer,
@@ -54,8 +54,6 @@ SUMMARIES = {
     "cancel_appointment": "Cancel an appointment of the caller's",
     "request_callback": "Note that somebody has to call back",
 }
-SIGNED = "retellSignature"
-SIGNED_BY_CALCOM = "calcomSignature"
 
 DESCRIPTION = """\
 Once the signature holds, a function answers 200 with a sentence to say, whatever happened: `code` tells what.
@@ -73,34 +71,20 @@ true.
 """
 
 
-def without_function_view(endpoints: Sequence[tuple[str, str, str, Any]], **_options: Any) -> list[Any]:
-    """Take out the hooks, with the one address that stands for all functions; `add_paths` names each."""
-    return [endpoint for endpoint in endpoints if not endpoint[0].startswith("/hooks/")]
-
-
-def add_paths(result: Json, generator: Any, request: Any, public: bool) -> Json:
-    """Add the functions, and of the probes those that exist in this set-up."""
+def add_functions(result: Json, generator: Any, request: Any, public: bool) -> Json:
+    """Add the functions, and what is told before a call is answered."""
     del generator, request, public
-    paths = result.setdefault("paths", {})
-    for name in FUNCTIONS:
-        paths[f"/hooks/{{endpoint_id}}/retell/functions/{name}"] = {"post": _function(name)}
-    for path, webhook in WEBHOOKS.items():
-        if _exists(path.format(endpoint_id=UUID(int=0))):
-            paths[path] = {"post": webhook}
-    for path, description in PROBES.items():
-        if _exists(path):
-            paths[path] = {"get": description}
-    components = result.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_schemas())
-    components.setdefault("securitySchemes", {}).update(SECURITY_SCHEMES)
-    return result
+    functions = {
+        f"/hooks/{{endpoint_id}}/retell/functions/{name}": {"post": _function(name)} for name in FUNCTIONS
+    }
+    return added(result, paths={**functions, **PATHS}, schemas=_schemas(), security={})
 
 
 def _function(name: str) -> Json:
-    arguments = _reference(_arguments_name(name))
+    arguments = reference(_arguments_name(name))
     envelope = {
         "allOf": [
-            _reference("RetellEnvelope"),
+            reference("RetellEnvelope"),
             {"type": "object", "properties": {"args": arguments}},
         ]
     }
@@ -126,47 +110,10 @@ def _function(name: str) -> Json:
             "content": {"application/json": {"schema": {"anyOf": [envelope, arguments]}}},
         },
         "responses": {
-            "200": _json_response("What to say, and what it means.", "FunctionAnswer"),
-            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
-            **_refusals(),
+            "200": json_response("What to say, and what it means.", "FunctionAnswer"),
+            "400": json_response("The body is not JSON, or it broke off.", "Error"),
+            **refusals(),
         },
-    }
-
-
-def _webhook(
-    operation_id: str,
-    *,
-    summary: str,
-    description: str,
-    body: str,
-    responses: Json,
-    signed: str = SIGNED,
-) -> Json:
-    return {
-        "operationId": operation_id,
-        "summary": summary,
-        "description": description,
-        "tags": ["webhooks"],
-        "security": [{signed: []}],
-        "parameters": SIGNED_PARAMETERS if signed == SIGNED else SIGNED_BY_CALCOM_PARAMETERS,
-        "requestBody": {
-            "required": True,
-            "description": "1 MiB at most.",
-            "content": {"application/json": {"schema": _reference(body)}},
-        },
-        "responses": {**responses, **_refusals()},
-    }
-
-
-def _refusals() -> Json:
-    return {
-        "401": {
-            **_json_response("The signature is missing, wrong, or too old.", "Error"),
-            "headers": {"WWW-Authenticate": {"schema": {"type": "string"}}},
-        },
-        "404": _json_response("No company has this endpoint.", "Error"),
-        "413": _json_response("The body is larger than 1 MiB.", "Error"),
-        "503": _json_response("The database is away; nothing was taken.", "Error"),
     }
 
 
@@ -198,54 +145,6 @@ def _described(text: Any) -> Json:
     return {"description": str(text)} if text else {}
 
 
-def _exists(path: str) -> bool:
-    try:
-        resolve(path)
-    except Resolver404:
-        return False
-    return True
-
-
-def _reference(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _json_response(description: str, schema: str) -> Json:
-    return {"description": description, "content": {"application/json": {"schema": _reference(schema)}}}
-
-
-def _text_response(description: str) -> Json:
-    return {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
-
-
-ENDPOINT: Json = {
-    "name": "endpoint_id",
-    "in": "path",
-    "required": True,
-    "description": "The company's endpoint, as `provision` prints it.",
-    "schema": {"type": "string", "format": "uuid"},
-}
-SIGNED_PARAMETERS: list[Json] = [
-    ENDPOINT,
-    {
-        "name": "X-Retell-Signature",
-        "in": "header",
-        "required": True,
-        "description": "`v=<unix milliseconds>,d=<hex>`: HMAC-SHA256 with the company's Retell key "
-        "over the raw body followed by the milliseconds. At most five minutes old.",
-        "schema": {"type": "string", "pattern": "^v=[0-9]+,d=[0-9a-f]{64}$"},
-    },
-]
-SIGNED_BY_CALCOM_PARAMETERS: list[Json] = [
-    ENDPOINT,
-    {
-        "name": "X-Cal-Signature-256",
-        "in": "header",
-        "required": True,
-        "description": "HMAC-SHA256 with the company's webhook secret over the raw body, in hex.",
-        "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-    },
-]
 INSTANT = {"type": "string", "format": "date-time", "description": "With the branch's offset."}
 SPOKEN = {"type": "string", "description": "As people say it, in the company's language."}
 APPOINTMENT: Json = {
@@ -270,15 +169,15 @@ SCHEMAS: Json = {
                 "description": "In the company's language.",
             },
             "replayed": {"type": "boolean", "description": "The same answer as to the same request before."},
-            "appointment": {"oneOf": [_reference("Appointment"), {"type": "null"}]},
+            "appointment": {"oneOf": [reference("Appointment"), {"type": "null"}]},
             "alternatives": {
                 "type": "array",
-                "items": _reference("Slot"),
+                "items": reference("Slot"),
                 "description": "With slot_taken, too_soon and ambiguous: times to choose from instead.",
             },
             "slots": {
                 "type": "array",
-                "items": _reference("Slot"),
+                "items": reference("Slot"),
                 "description": "Of check_availability.",
             },
             "more": {
@@ -288,13 +187,13 @@ SCHEMAS: Json = {
             },
             "appointments": {
                 "type": "array",
-                "items": _reference("ListedAppointment"),
+                "items": reference("ListedAppointment"),
                 "description": "Of list_appointments, the next ones; and where it has to be asked which is "
                 "meant.",
             },
             "services": {
                 "type": "array",
-                "items": _reference("Service"),
+                "items": reference("Service"),
                 "description": "Of list_services, and where it has to be asked which service is meant.",
             },
             "errors": {
@@ -346,51 +245,9 @@ SCHEMAS: Json = {
         "required": ["call", "args"],
         "properties": {
             "name": {"type": "string"},
-            "call": _reference("RetellCall"),
+            "call": reference("RetellCall"),
             "args": {"type": "object"},
         },
-    },
-    "RetellCall": {
-        "type": "object",
-        "description": "Retell's call object; only what is read of it is named here.",
-        "required": ["call_id"],
-        "properties": {
-            "call_id": {"type": "string"},
-            "call_type": {"type": "string", "examples": ["phone_call", "web_call"]},
-            "agent_id": {"type": "string"},
-            "direction": {"type": "string", "examples": ["inbound", "outbound"]},
-            "from_number": {"type": "string", "description": "As signalled; may be withheld."},
-            "to_number": {"type": "string", "description": "The called number names the branch."},
-            "start_timestamp": {"type": "integer", "description": "Unix milliseconds."},
-            "transcript_with_tool_calls": {"type": "array", "items": {"type": "object"}},
-        },
-        "additionalProperties": True,
-    },
-    "RetellEvent": {
-        "type": "object",
-        "required": ["event"],
-        "properties": {
-            "event": {
-                "type": "string",
-                "examples": ["call_started", "call_ended", "call_analyzed"],
-                "description": "Of any other kind it is stored and nothing is done.",
-            },
-            "call": _reference("RetellCall"),
-        },
-        "additionalProperties": True,
-    },
-    "CalcomEvent": {
-        "type": "object",
-        "description": "Cal.com's delivery; only what is read of every one is named here.",
-        "properties": {
-            "triggerEvent": {
-                "type": "string",
-                "examples": ["BOOKING_CREATED", "BOOKING_RESCHEDULED", "BOOKING_CANCELLED"],
-                "description": "Of any other kind it is stored and nothing is done.",
-            },
-            "payload": {"type": "object"},
-        },
-        "additionalProperties": True,
     },
     "RetellInbound": {
         "type": "object",
@@ -416,7 +273,7 @@ SCHEMAS: Json = {
             "call_inbound": {
                 "type": "object",
                 "required": ["dynamic_variables"],
-                "properties": {"dynamic_variables": _reference("DynamicVariables")},
+                "properties": {"dynamic_variables": reference("DynamicVariables")},
             },
         },
     },
@@ -449,96 +306,21 @@ SCHEMAS: Json = {
             "local_time": {"type": "string", "description": "The branch's time of day, as people say it."},
         },
     },
-    "Error": {
-        "type": "object",
-        "required": ["detail"],
-        "properties": {"detail": {"type": "string"}},
-    },
-    "Readiness": {
-        "type": "object",
-        "required": ["ready", "checks"],
-        "properties": {
-            "ready": {"type": "boolean"},
-            "checks": {
-                "type": "object",
-                "additionalProperties": {"type": "string"},
-                "description": "Name of the check → “ok”, or what is the matter.",
+}
+PATHS: Json = {
+    "/hooks/{endpoint_id}/retell/inbound": {
+        "post": webhook(
+            "retell_inbound",
+            summary="Who is calling, before the agent answers",
+            description="Answered within two seconds. If the database is too slow for that, or away, the "
+            "answer tells of an unknown caller and nothing else, and the signature has not been looked at.",
+            body="RetellInbound",
+            security=SIGNED,
+            parameters=SIGNED_PARAMETERS,
+            responses={
+                "200": json_response("The agent's dynamic variables for this call.", "RetellInboundAnswer"),
+                "400": json_response("The body broke off.", "Error"),
             },
-        },
-    },
-}
-SECURITY_SCHEMES: Json = {
-    SIGNED: {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-Retell-Signature",
-        "description": "https://docs.retellai.com/features/secure-webhook",
-    },
-    SIGNED_BY_CALCOM: {"type": "apiKey", "in": "header", "name": "X-Cal-Signature-256"},
-    "metricsToken": {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN"},
-}
-WEBHOOKS: Json = {
-    "/hooks/{endpoint_id}/retell/events": _webhook(
-        "retell_event",
-        summary="What becomes of calls",
-        description="Stored once and worked later, in any order; a repeat is answered like the first.",
-        body="RetellEvent",
-        responses={
-            "200": {"description": "Stored, now or before."},
-            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
-        },
-    ),
-    "/hooks/{endpoint_id}/retell/inbound": _webhook(
-        "retell_inbound",
-        summary="Who is calling, before the agent answers",
-        description="Answered within two seconds. If the database is too slow for that, or away, the answer "
-        "tells of an unknown caller and nothing else, and the signature has not been looked at.",
-        body="RetellInbound",
-        responses={
-            "200": _json_response("The agent's dynamic variables for this call.", "RetellInboundAnswer"),
-            "400": _json_response("The body broke off.", "Error"),
-        },
-    ),
-    "/hooks/{endpoint_id}/calcom": _webhook(
-        "calcom_event",
-        summary="What becomes of bookings",
-        description="Stored once and worked later, in any order; a repeat is answered like the first. What "
-        "is true is asked at Cal.com.",
-        body="CalcomEvent",
-        signed=SIGNED_BY_CALCOM,
-        responses={
-            "200": {"description": "Stored, now or before."},
-            "400": _json_response("The body is not JSON, or it broke off.", "Error"),
-        },
-    ),
-}
-PROBES: Json = {
-    "/healthz": {
-        "operationId": "healthz",
-        "summary": "Alive: this process answers",
-        "tags": ["operation"],
-        "security": [],
-        "responses": {"200": _text_response("ok")},
-    },
-    "/readyz": {
-        "operationId": "readyz",
-        "summary": "Ready: database, cache, broker and Beat",
-        "tags": ["operation"],
-        "security": [],
-        "responses": {
-            "200": _json_response("Ready.", "Readiness"),
-            "503": _json_response("Not ready; the checks say why.", "Readiness"),
-        },
-    },
-    "/metrics": {
-        "operationId": "metrics",
-        "summary": "Figures for Prometheus",
-        "tags": ["operation"],
-        "security": [{"metricsToken": []}],
-        "responses": {
-            "200": _text_response("Prometheus text format."),
-            "401": {"description": "The token is missing or wrong."},
-            "404": {"description": "No METRICS_TOKEN is set, so there are no metrics."},
-        },
+        )
     },
 }

@@ -306,10 +306,12 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "COMPONENT_SPLIT_REQUEST": True,
     "OAS_VERSION": "3.1.1",
-    "PREPROCESSING_HOOKS": ["booking.schema.without_function_view"],
+    "PREPROCESSING_HOOKS": ["calls.schema.without_hooks"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "booking.schema.add_paths",
+        "booking.schema.add_functions",
+        "calls.schema.add_events",
+        "sync.schema.add_probes",
     ],
 }
 
