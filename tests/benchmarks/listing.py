@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import http.server
-import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -19,6 +17,7 @@ import orjson
 from booking.calcom.client import PAGE
 from booking.calcom.simulator.payloads import booking_json, pagination
 from booking.calcom.simulator.server import Simulator
+from tests.servers.loopback import LoopbackServer
 
 EVENT_TYPE = 101
 STEP = dt.timedelta(minutes=5)
@@ -83,26 +82,15 @@ def _one_booking() -> str:
     return orjson.dumps(shown).decode()
 
 
-class ListingServer:
+class ListingServer(LoopbackServer):
     """Answers GET /v2/bookings with these pages, and with none when asked what changed. Use it with `with`;
     `asked` has the query of every request.
     """
 
     def __init__(self, pages: Sequence[bytes]) -> None:
         self.asked: list[dict[str, str]] = []
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(pages, self.asked))
-        self._server.daemon_threads = True
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v2"
-
-    def __enter__(self) -> ListingServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(pages, self.asked))
+        self.base_url = f"{self.origin}/v2"
 
 
 def _handler(pages: Sequence[bytes], asked: list[dict[str, str]]) -> type[http.server.BaseHTTPRequestHandler]:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers.loopback import LoopbackServer
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Received:
     at: float
 
 
-class WebhookSink:
+class WebhookSink(LoopbackServer):
     """A receiver of webhooks on the loopback that keeps what it got, with `time.monotonic()` of arrival."""
 
     def __init__(self, *, status: int = 200) -> None:
@@ -35,21 +35,5 @@ class WebhookSink:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
-
-    def __enter__(self) -> WebhookSink:
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
+        self.url = f"{self.origin}/hook"

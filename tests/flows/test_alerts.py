@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from booking.models import SyncFailure
 from config.celery import app
 from tests.flows.phone import at
+from tests.servers.loopback import LoopbackServer
 from tests.waiting import wait_until
 
 
@@ -29,11 +29,8 @@ def received():
         def log_message(self, *args):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield texts, f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
+    with LoopbackServer(Chat) as chat:
+        yield texts, f"{chat.origin}/"
 
 
 @pytest.fixture

@@ -6,13 +6,12 @@ import datetime as dt
 import io
 import json
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -33,6 +32,7 @@ from sync.doctor.finding import Finding, Verdict
 from sync.models import BEAT_LEASE, Lease, ReconciliationRun
 from tests.factories import BranchFactory, CustomerFactory, WebhookEventFactory
 from tests.flows.conftest import make_salon
+from tests.servers.loopback import LoopbackServer
 from tests.servers.retell_agents_api import RetellWorkspace
 
 KEY = "key_salon_0123456789"
@@ -54,7 +54,7 @@ class Ran:
 @pytest.fixture
 def retell(settings: Any) -> Iterator[RetellWorkspace]:
     with RetellWorkspace(key=KEY) as workspace:
-        settings.RETELL_BASE_URL = workspace.base_url
+        settings.RETELL_BASE_URL = workspace.origin
         yield workspace
 
 
@@ -152,10 +152,8 @@ def answering(status: int = 200, *, seconds_off: float = 0, body: Any = None) ->
         def log_message(self, *arguments: Any) -> None:
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with LoopbackServer(Handler) as server:
+        yield server.origin
 
 
 # --- The command
@@ -197,7 +195,7 @@ def test_what_could_not_be_checked_makes_the_status_2(healthy, calcom):
 
 
 def test_as_a_process_it_prints_one_json_object_and_ends(healthy, run_manage, live_server, retell):
-    away = {"PUBLIC_URL": live_server.url, "RETELL_BASE_URL": retell.base_url}
+    away = {"PUBLIC_URL": live_server.url, "RETELL_BASE_URL": retell.origin}
     done = run_manage("doctor", "--json", env=away)
     report = json.loads(done.stdout)
     failed = [each["check"] for each in report["installation"] if each["verdict"] == "failed"]

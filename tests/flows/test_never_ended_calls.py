@@ -29,7 +29,7 @@ START_MS, END_MS = 1794841445120, 1794841582600
 @pytest.fixture
 def retell(settings: Any) -> Iterator[RetellApi]:
     with RetellApi() as api:
-        settings.RETELL_BASE_URL = api.base_url
+        settings.RETELL_BASE_URL = api.origin
         yield api
 
 
@@ -183,7 +183,7 @@ def test_an_answer_that_does_not_come_is_waited_for_only_so_long(retell, trouble
         retell.trickle(pause=0.05)
     began = time.monotonic()
     with (
-        RetellClient(base_url=retell.base_url, api_key="key_1", answer_seconds=0.5) as client,
+        RetellClient(base_url=retell.origin, api_key="key_1", answer_seconds=0.5) as client,
         pytest.raises(Unavailable),
     ):
         client.get_call("call_1abc")
@@ -311,7 +311,7 @@ def test_a_call_that_never_ended_and_booked_nothing_is_not_made_a_booking(left_o
 
 def test_the_client_tells_apart_what_it_could_not_learn(retell):
     retell.keys.add("key_1")
-    with RetellClient(base_url=retell.base_url, api_key="key_1") as client:
+    with RetellClient(base_url=retell.origin, api_key="key_1") as client:
         with pytest.raises(NotFound):
             client.get_call("call_1abc")
         retell.answer_with(302)
@@ -320,7 +320,7 @@ def test_the_client_tells_apart_what_it_could_not_learn(retell):
     # The key went to no other address.
     assert [call_id for _key, call_id in retell.asked] == ["call_1abc", "call_1abc"]
     retell.recover()
-    with RetellClient(base_url=retell.base_url, api_key="key_secret_2") as client:
+    with RetellClient(base_url=retell.origin, api_key="key_secret_2") as client:
         with pytest.raises(Unauthorized) as refused:
             client.get_call("call_1abc")
         assert "key_secret_2" not in str(refused.value)

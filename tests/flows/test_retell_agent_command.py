@@ -50,7 +50,7 @@ def retell() -> Iterator[RetellWorkspace]:
 @pytest.fixture
 def branch(retell: RetellWorkspace, settings: Any) -> Branch:
     settings.PUBLIC_URL = PUBLIC_URL
-    settings.RETELL_BASE_URL = retell.base_url
+    settings.RETELL_BASE_URL = retell.origin
     company = CompanyFactory(
         slug="salon", name="Salon Mitte", retell_api_key=KEY, calcom_api_key="cal_secret_1"
     )

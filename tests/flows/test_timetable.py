@@ -51,7 +51,7 @@ def retell() -> Iterator[RetellApi]:
 
 @pytest.fixture
 def worker_settings(retell: RetellApi) -> dict[str, str]:
-    return {"RETELL_BASE_URL": retell.base_url, "WEBHOOK_BODY_DAYS": "10"}
+    return {"RETELL_BASE_URL": retell.origin, "WEBHOOK_BODY_DAYS": "10"}
 
 
 @pytest.fixture

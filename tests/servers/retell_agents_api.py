@@ -18,12 +18,12 @@ import itertools
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.servers.loopback import LoopbackServer
 
 Json = dict[str, Any]
 
@@ -39,9 +39,7 @@ class Refusal(Exception):
         self.status = status
 
 
-class RetellWorkspace:
-    """Start it with `with`."""
-
+class RetellWorkspace(LoopbackServer):
     def __init__(self, *, key: str, page_size: int = 2) -> None:
         self.key = key
         self.page_size = page_size
@@ -53,22 +51,7 @@ class RetellWorkspace:
         self._lost: set[str] = set()
         self._failing: set[str] = set()
         self._refusals: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> RetellWorkspace:
-        threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="retell-agents-api", daemon=True
-        ).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
     # what a test prepares
 

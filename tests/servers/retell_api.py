@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any
+
+from tests.servers.loopback import LoopbackServer
 
 # As documented for get-call, in place of a 404.
 NOT_FOUND = 422, {"status": "error", "message": "Cannot find requested asset under given api key."}
@@ -31,8 +33,8 @@ class _Trouble:
     pause: float = 0.0
 
 
-class RetellApi:
-    """Start it with `with`. Companies are told apart by their keys; every key finds every call."""
+class RetellApi(LoopbackServer):
+    """Companies are told apart by their keys; every key finds every call."""
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
@@ -41,24 +43,13 @@ class RetellApi:
         self.not_found = NOT_FOUND
         self._trouble: _Trouble | None = None
         self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        # A request that hangs must not keep the test from ending.
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> RetellApi:
-        threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="retell-api", daemon=True
-        ).start()
-        return self
+        super().__init__(_handler(self))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.recover()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
 
     def answer_with(self, status: int, body: Any = "") -> None:
         self._trouble = _Trouble(status=status, body=body if isinstance(body, str) else json.dumps(body))
@@ -112,7 +103,7 @@ def _handler(api: RetellApi) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             if status in (301, 302, 307, 308):
-                self.send_header("Location", f"{api.base_url}{_PATH}elsewhere")
+                self.send_header("Location", f"{api.origin}{_PATH}elsewhere")
             self.end_headers()
             self.wfile.write(content)
 
