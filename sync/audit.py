@@ -12,12 +12,29 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Count, Exists, F, Model, OuterRef, Q, QuerySet
 
-from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
+from booking.models import (
+    LIVE_STATUSES,
+    OPEN_STATES,
+    PROVEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    SyncFailure,
+)
 from calls.models import Call
 from customers.models import Company
 from sync import links
 
+Type = SyncFailure.Type
+
 NAMED = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """`wrong`: a company's rows that must not be, at a moment. `failure_type`: of the ticket about them."""
+
+    wrong: Callable[[Company, datetime], QuerySet[Model]]
+    failure_type: SyncFailure.Type
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,7 @@ def audit(*, company: Company, now: datetime) -> list[Finding]:
     """Everything that is wrong with this company's rows; empty when nothing is."""
     findings = []
     for name, check in CHECKS.items():
-        rows = check(company, now)
+        rows = check.wrong(company, now)
         count = rows.count()
         if count:
             ids = tuple(rows.order_by("pk").values_list("pk", flat=True)[:NAMED])
@@ -101,15 +118,15 @@ def _rows_across_companies(company: Company, now: datetime) -> QuerySet[Appointm
     )
 
 
-CHECKS: dict[str, Callable[[Company, datetime], QuerySet[Model]]] = {
-    "confirmed_call_without_appointment": _confirmed_calls_without_appointment,
-    "call_flags_disagree": _calls_whose_flags_disagree,
-    "call_points_at_nothing": _calls_pointing_at_nothing,
-    "appointment_without_backlink": _appointments_without_backlink,
-    "appointment_without_call": _appointments_without_call,
-    "live_appointment_without_uid": _live_without_uid,
-    "duplicate_idempotency_key": _duplicate_keys,
-    "duplicate_calcom_uid": _duplicate_uids,
-    "attempt_unknown_for_too_long": _unknown_for_too_long,
-    "row_of_another_company": _rows_across_companies,
+CHECKS = {
+    "confirmed_call_without_appointment": Check(_confirmed_calls_without_appointment, Type.CALL_DESYNC),
+    "call_flags_disagree": Check(_calls_whose_flags_disagree, Type.CALL_DESYNC),
+    "call_points_at_nothing": Check(_calls_pointing_at_nothing, Type.CALL_DESYNC),
+    "appointment_without_backlink": Check(_appointments_without_backlink, Type.CALL_DESYNC),
+    "appointment_without_call": Check(_appointments_without_call, Type.CALL_DESYNC),
+    "live_appointment_without_uid": Check(_live_without_uid, Type.ORPHANED_LOCAL),
+    "duplicate_idempotency_key": Check(_duplicate_keys, Type.DUPLICATE_BOOKING),
+    "duplicate_calcom_uid": Check(_duplicate_uids, Type.DUPLICATE_BOOKING),
+    "attempt_unknown_for_too_long": Check(_unknown_for_too_long, Type.NETWORK_TIMEOUT),
+    "row_of_another_company": Check(_rows_across_companies, Type.SCHEMA_ERROR),
 }

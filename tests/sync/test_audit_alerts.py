@@ -6,16 +6,11 @@ from django.utils import timezone
 from booking.models import SyncFailure
 from calls.models import Call
 from config.celery import app
-from sync.audit import CHECKS
-from sync.audit_alerts import TYPES, audit_and_alert
+from sync.audit_alerts import audit_and_alert
 from sync.tasks import audit_all
 from tests.factories import CallFactory
 
 pytestmark = pytest.mark.django_db
-
-
-def test_every_check_has_its_type_of_ticket():
-    assert set(TYPES) == set(CHECKS)
 
 
 def test_a_finding_is_one_ticket_that_closes_itself():
