@@ -1,7 +1,6 @@
 from django.urls import re_path
 
-from booking.inbound import InboundCallView
-from booking.views import FunctionView
+from booking.views import FunctionView, InboundCallView
 from calls.urls import ENDPOINT
 
 urlpatterns = [

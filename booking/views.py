@@ -1,8 +1,4 @@
-"""The door the phone agent knocks at. Translate in, make one call, translate out.
-
-After the signature holds, every answer is HTTP 200 with a sentence: anything else makes Retell send the
-request again, and leaves the caller with silence.
-"""
+"""The doors the phone agent knocks at. Translate in, make one call, translate out."""
 
 from __future__ import annotations
 
@@ -16,28 +12,36 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpResponse
 from django.utils import timezone
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from booking import replays, replies
+from booking import inbound, replays, replies, time_limit
 from booking.calcom.deadline import Deadline
 from booking.conversation import Conversation
 from booking.functions import CHANGES, FUNCTIONS, READS
 from booking.outcomes import Code
 from calls import call_record, function_calls
-from calls.authentication import RetellSignature
+from calls.authentication import RetellSignature, read_body
 from calls.hook_view import HookView, parsed
 from calls.models import Call, FunctionCall
-from calls.retell.payloads import FunctionRequest, read_function_request
+from calls.retell.dynamic_variables import NOBODY
+from calls.retell.payloads import FunctionRequest, read_function_request, read_inbound_call
 from customers.models import Company
 
 # What it takes to write the answer down and send it.
 ANSWERING_SECONDS = 0.3
+# Of the two in which Retell is told who calls: the rest is for the server and the way there.
+INBOUND_SECONDS = 1.5
 
 logger = structlog.get_logger(__name__)
 
 
 class FunctionView(HookView):
-    """`POST /hooks/<endpoint_id>/retell/functions/<name>`"""
+    """`POST /hooks/<endpoint_id>/retell/functions/<name>`
+
+    After the signature holds, every answer is HTTP 200 with a sentence: anything else makes Retell send the
+    request again, and leaves the caller with silence.
+    """
 
     authentication_classes = (RetellSignature,)
 
@@ -127,3 +131,45 @@ def _refusal(
     if errors:
         answer["errors"] = errors
     return answer
+
+
+class InboundCallView(HookView):
+    """`POST /hooks/<endpoint_id>/retell/inbound`
+
+    Retell asks while the caller hears it ringing, waits ten seconds, asks three times more, and then lets the
+    agent answer without anything, or drops the call where no agent is set. So unless the signature is seen to
+    be wrong, the answer is 200, and soon. Data is in it only if the signature was seen to be right.
+    """
+
+    authentication_classes = (RetellSignature,)
+
+    def perform_authentication(self, request: Request) -> None:
+        """Not yet: it asks the database, which is done under the time limit."""
+
+    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
+        body = read_body(request)
+        try:
+            variables = time_limit.within(
+                INBOUND_SECONDS,
+                lambda: _variables(company=request.auth, body=body),  # type: ignore[arg-type]
+            )
+        except APIException:
+            raise  # the signature does not hold, nobody has this endpoint, or it is no JSON
+        except (TimeoutError, DatabaseError) as error:
+            logger.warning("inbound.answered_without_data", error=type(error).__name__)
+            variables = dict(NOBODY)
+        except Exception:
+            logger.exception("inbound.failed")
+            variables = dict(NOBODY)
+        structlog.contextvars.bind_contextvars(
+            caller_known=variables["caller_known"],
+            with_data="company_name" in variables,
+        )
+        return HttpResponse(
+            orjson.dumps({"call_inbound": {"dynamic_variables": variables}}), content_type="application/json"
+        )
+
+
+def _variables(*, company: Company, body: bytes) -> dict[str, str]:
+    call = read_inbound_call(parsed(body))
+    return inbound.variables_for(company=company, call=call, now=timezone.now())

@@ -1,8 +1,8 @@
-"""Lenient, typed reading of what Retell sends when an agent calls a function.
+"""Lenient, typed reading of what Retell sends before a call is answered, and when an agent calls a function.
 
-Two forms exist. Normal: `{"name": …, "call": {…}, "args": {…}}`. Arguments only: the arguments are the whole
-body, and the call is named by the header `X-Retell-Call-Id`, which the operator sets to `{{call_id}}` on the
-tool. `args` tells them apart.
+A function request has two forms. Normal: `{"name": …, "call": {…}, "args": {…}}`. Arguments only: the
+arguments are the whole body, and the call is named by the header `X-Retell-Call-Id`, which the operator sets
+to `{{call_id}}` on the tool. `args` tells them apart.
 
 What the language model wrote (`args`) is never believed about which call it is: models invent call ids, or
 pass the example out of a prompt. Only `call.call_id` and the header, which Retell itself fills, are. Nothing
@@ -74,6 +74,27 @@ def read_function_request(payload: object, *, path_name: str, call_id_header: st
         start_timestamp=read_milliseconds(call.get("start_timestamp")),
         tool_call_id=_find_tool_call_id(call, name=tool_name or path_name, arguments=arguments),
         arguments=arguments,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboundCall:
+    """Numbers are as signalled; None: not told. What else the SIP headers tell about a caller who withholds
+    the number is not read."""
+
+    from_number: str | None
+    to_number: str | None
+    agent_id: str | None
+
+
+def read_inbound_call(payload: object) -> InboundCall:
+    """Raises nothing."""
+    content = payload.get("call_inbound") if isinstance(payload, dict) else None
+    call: Mapping[str, Any] = content if isinstance(content, dict) else {}
+    return InboundCall(
+        from_number=read_text(call.get("from_number")),
+        to_number=read_text(call.get("to_number")),
+        agent_id=read_identifier(call.get("agent_id")),
     )
 
 

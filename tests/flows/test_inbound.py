@@ -25,6 +25,7 @@ from booking import inbound
 from booking.models import Appointment
 from calls.retell import signature
 from calls.retell.dynamic_variables import NOBODY
+from calls.retell.payloads import read_inbound_call
 from customers.models import Company
 from tests import factories as make
 from tests.contract.test_openapi_schema import check, document  # noqa: F401 - what is described
@@ -110,7 +111,7 @@ def appointment(company: Company, *, starts_at: dt.datetime, **values: Any) -> A
 def told(company: Company, *, now: dt.datetime = MOMENT, **call: Any) -> dict[str, str]:
     """What the agent is told at a fixed moment: a Tuesday in winter, 10 AM in Berlin."""
     return inbound.variables_for(
-        company=company, call=inbound.read_inbound_call(json.loads(request(**call))), now=now
+        company=company, call=read_inbound_call(json.loads(request(**call))), now=now
     )
 
 
