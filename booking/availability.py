@@ -19,7 +19,7 @@ from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.models import Service
 
-SECONDS = 60
+FRESH_SECONDS = 60
 GENERATION_SECONDS = 24 * 60 * 60
 ONE_ASKS_SECONDS = 6
 WAIT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
@@ -124,4 +124,4 @@ def _read(key: str) -> list[datetime] | None:
 
 
 def _write(key: str, slots: list[datetime]) -> None:
-    best_effort_cache.write(key, [int(slot.timestamp()) for slot in slots], SECONDS)
+    best_effort_cache.write(key, [int(slot.timestamp()) for slot in slots], FRESH_SECONDS)

@@ -34,13 +34,14 @@ class InvalidSlotId(ValueError):
 
 
 def make(*, company_id: int, service_id: int, starts_at: datetime, now: datetime) -> str:
+    """The id of a slot that is offered `now`. Both instants are aware."""
     expires = int((now + VALID_FOR).timestamp())
     parts = f"{service_id:x}-{int(starts_at.timestamp()):x}-{expires:x}"
     return f"{parts}-{_sign(parts, company_id)}"
 
 
 def read(text: str, *, company_id: int, now: datetime) -> OfferedSlot:
-    """Raises InvalidSlotId."""
+    """The slot, its start in UTC. Raises InvalidSlotId."""
     parts, _, signature = text.strip().lower().rpartition("-")
     if len(text) > _LONGEST or not text.isascii():
         raise InvalidSlotId

@@ -126,6 +126,7 @@ class Line:
 
 
 def compare(appointment: Appointment | None, booking: Booking | None, *, now: datetime) -> list[Line]:
+    """Line by line what each side says. Only where both are there can they differ."""
     differs: tuple[str, ...] = ()
     if appointment is not None and booking is not None:
         differs = follow.differences(appointment, booking, now=now)

@@ -67,6 +67,7 @@ def record(
     details: dict[str, Any],
     now: datetime,
 ) -> None:
+    """Write down that the machine has made it: in the transaction of the repair, where it has one."""
     AuditEntry.objects.create(
         company=company,
         action=f"{PREFIX}{repair}",

@@ -97,6 +97,7 @@ def check_beat() -> None:
         raise NotReady(f"last heartbeat {int(-age.total_seconds())} s in the future: a clock was wrong")
 
 
+# Each raises NotReady, or what its driver raises where nothing answers at all.
 CHECKS: dict[str, Callable[[], None]] = {
     "database": check_database,
     "cache": check_cache,

@@ -67,6 +67,7 @@ def pointing_at_nothing(company: Company) -> QuerySet[Call]:
 
 
 def mend(appointment: Appointment, *, now: datetime) -> None:
+    """Have the appointment and its call point at each other. It is one of `to_mend`."""
     if appointment.call is None:
         pointing = Call.objects.filter(company=appointment.company_id, appointment=appointment)
         appointment.call = pointing.order_by("-pk").first()

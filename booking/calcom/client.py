@@ -72,6 +72,7 @@ def json_in(content: bytes) -> Any:
 
 
 def json_of(response: requests.Response) -> Any:
+    """The body of an answer: an object with `data` in it. Raises Unreadable."""
     try:
         body = json_in(response.content)
     except ValueError:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment by which something must be answered. Monotonic: a clock that is set does not move it."""
+    """A moment by which something must be answered. `at` is one of `time.monotonic()`: a clock that is set
+    does not move it.
+    """
 
     at: float
 

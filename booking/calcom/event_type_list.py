@@ -37,7 +37,7 @@ class EventTypes:
         return self._listed("/event-types")
 
     def of_team(self, team_id: int) -> list[EventType]:
-        """None where the key has no access to this team."""
+        """Empty where the key has no access to this team."""
         try:
             return self._listed(f"/teams/{team_id}/event-types")
         except CalcomMisconfigured as error:
@@ -46,7 +46,7 @@ class EventTypes:
             return []
 
     def teams(self) -> list[int]:
-        """The teams of the key's owner; none where the key has no access to teams, or the server has none."""
+        """The ids of the owner's teams; empty where the key has no access to them, or the server has none."""
         self.pace()
         try:
             return self.client.ask(

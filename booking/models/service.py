@@ -12,9 +12,9 @@ from customers.models import Branch, Company
 class Service(models.Model):
     """What can be booked: one event type at Cal.com.
 
-    The fields below `learned_event_type_id` are not set by hand: `booking.event_types` reads them from
-    Cal.com the first time the service is used, and again when the event type id was changed. They decide
-    which repetitions are harmless at Cal.com and which make a second booking.
+    `learned_event_type_id` and the fields below it are not set by hand: they are read from Cal.com the first
+    time the service is used and when its event type id was changed (`booking.event_types`), and every day
+    (`sync_services`). They decide which repetitions are harmless at Cal.com and which make a second booking.
     """
 
     class Scheduling(models.TextChoices):
