@@ -201,9 +201,12 @@ def give_way(tries: int) -> None:
 
 def still_open(attempts: QuerySet[BookingAttempt]) -> QuerySet[BookingAttempt]:
     """Those of which nobody knows yet how they end, with what it takes to find out."""
-    return attempts.filter(state__in=OPEN_STATES).select_related(
-        "appointment__service", "appointment__customer", "company", "call"
-    )
+    return with_all_it_takes(attempts.filter(state__in=OPEN_STATES))
+
+
+def with_all_it_takes(attempts: QuerySet[BookingAttempt]) -> QuerySet[BookingAttempt]:
+    """With all that settling one of them reads."""
+    return attempts.select_related("appointment__service", "appointment__customer", "company", "call")
 
 
 def finish(attempt: BookingAttempt, **how: Any) -> bool:

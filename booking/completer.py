@@ -240,9 +240,7 @@ def _due(now: datetime, company_id: int | None) -> list[tuple[int, int]]:
 
 
 def _settle_by_id(attempt_id: int, *, now: datetime | None) -> BookingAttempt.State:
-    attempt = BookingAttempt.objects.select_related(
-        "appointment__service", "appointment__customer", "company", "call"
-    ).get(pk=attempt_id)
+    attempt = attempts.with_all_it_takes(BookingAttempt.objects.all()).get(pk=attempt_id)
     deadline = Deadline.after(SECONDS_EACH)
     if attempt.state == State.REFUSED:
         return _look_once_more(attempt, deadline=deadline, now=now or timezone.now())

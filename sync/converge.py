@@ -20,7 +20,7 @@ from enum import StrEnum
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from booking import availability, completer, failures, follow, imports, known_uids, lookup
+from booking import attempts, availability, completer, failures, follow, imports, known_uids, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
@@ -172,11 +172,9 @@ def attempt_of(company: Company, booking: Booking) -> BookingAttempt | None:
     attempt_id = booking.metadata.get("attempt_id")
     if not attempt_id:
         return None
-    attempts = BookingAttempt.objects.select_related(
-        "appointment__service", "appointment__customer", "company", "call"
-    )
+    creates = BookingAttempt.objects.filter(company=company, kind=BookingAttempt.Kind.CREATE)
     try:
-        return attempts.filter(company=company, uuid=attempt_id, kind=BookingAttempt.Kind.CREATE).first()
+        return attempts.with_all_it_takes(creates).filter(uuid=attempt_id).first()
     except ValidationError:  # not a UUID
         return None
 
