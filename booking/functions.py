@@ -185,8 +185,14 @@ def _which_service(found: catalogue.Found, asked: Mapping[str, Any]) -> Outcome:
     if found.person_unknown:
         return Outcome(Code.UNKNOWN_SERVICE, reason="person", extra={"services": services})
     if len(found.services) < 2:
-        reason = "service" if asked["service"] else "service_needed"
-        return Outcome(Code.UNKNOWN_SERVICE, reason=reason, extra={"services": services})
+        if services and not asked["service"] and not asked.get("slot_id"):
+            return Outcome(
+                Code.INVALID_REQUEST,
+                reason="service_needed",
+                errors={"service": "required"},
+                extra={"services": services},
+            )
+        return Outcome(Code.UNKNOWN_SERVICE, reason="service", extra={"services": services})
     reason = "which_person" if len(catalogue.things(services)) == 1 else "service"
     return Outcome(Code.AMBIGUOUS, reason=reason, extra={"services": services})
 

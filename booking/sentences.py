@@ -89,10 +89,10 @@ def for_outcome(outcome: Outcome, speaker: Speaker) -> str:
         return _("I'm still checking whether that worked. One moment, please.")
     if outcome.code is Code.UNAVAILABLE:
         return _unavailable(outcome)
-    if outcome.code is Code.INVALID_REQUEST:
-        return _asking_again(outcome.reason)
     if outcome.code is Code.UNKNOWN_SERVICE:
         return _unknown_service(outcome, speaker)
+    if outcome.code is Code.INVALID_REQUEST:
+        return _asking_again(outcome, speaker)
     if outcome.code is Code.AMBIGUOUS:
         return _ambiguous(outcome, speaker)
     if outcome.code is Code.NOT_ALLOWED:
@@ -246,7 +246,11 @@ def _unavailable(outcome: Outcome) -> str:
     return _("I could not book that just now. Please try again later.")
 
 
-def _asking_again(reason: str) -> str:
+def _asking_again(outcome: Outcome, speaker: Speaker) -> str:
+    if outcome.reason == "service_needed":
+        return _("What would you like? You can book %(services)s with us.") % {
+            "services": speaker.names(outcome.extra["services"])
+        }
     sentences = {
         "start_unreadable": _("I did not understand the date and time. When would you like to come?"),
         "start_no_time": _("What time would suit you?"),
@@ -268,7 +272,7 @@ def _asking_again(reason: str) -> str:
         "customer_phone_unreadable": _("I did not get the phone number right. Could you repeat it?"),
         "customer_email_unreadable": _("I did not get the e-mail address right. Could you repeat it?"),
     }
-    return sentences.get(reason) or _("I did not understand that. Could you say it again?")
+    return sentences.get(outcome.reason) or _("I did not understand that. Could you say it again?")
 
 
 def _ambiguous(outcome: Outcome, speaker: Speaker) -> str:
@@ -309,10 +313,6 @@ def _unknown_service(outcome: Outcome, speaker: Speaker) -> str:
             return _("You cannot choose anybody in particular for that. Shall I look anyway?")
         return _("I can't find anybody by that name for that. You can book it with %(persons)s.") % {
             "persons": persons
-        }
-    if outcome.reason == "service_needed":
-        return _("What would you like? You can book %(services)s with us.") % {
-            "services": speaker.names(offered)
         }
     return _("I don't know that service. You can book %(services)s with us.") % {
         "services": speaker.names(offered)
