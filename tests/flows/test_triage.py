@@ -19,7 +19,7 @@ from customers.models import Company
 from sync import triage, triage_rules
 from sync.models import AuditEntry
 from sync.triage_rules import MovedOn, NotLegal, Verb
-from tests.factories import AppointmentFactory, BookingAttemptFactory
+from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -160,8 +160,22 @@ def test_what_is_snoozed_stays_open_until_then(calcom, salon, look, press):
     assert press(triage.snooze, look(ask=False), until=until).rows == 1
     failure = SyncFailure.objects.get()
     assert (failure.snoozed_until, failure.is_open) == (until, True)
+    for days in (60, -1):
+        with pytest.raises(NotLegal):
+            press(triage.snooze, look(ask=False), until=timezone.now() + dt.timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    "verb", [triage.assign, triage.snooze, triage.review, triage.resolve, triage.try_again]
+)
+def test_nothing_is_done_to_what_is_resolved(salon, look, press, verb):
+    failure = ticket(salon, uid="gone")
+    SyncFailure.objects.update(status="resolved", resolution_notes="Dealt with.")
+    before, shown = snapshot(), look(failure, ask=False)
+    options = {"until": timezone.now() + dt.timedelta(hours=4)} if verb is triage.snooze else {}
     with pytest.raises(NotLegal):
-        press(triage.snooze, look(ask=False), until=timezone.now() + dt.timedelta(days=60))
+        press(verb, shown, **options)
+    assert snapshot() == before
 
 
 @pytest.mark.parametrize("verb", [triage.assign, triage.review, triage.resolve, triage.try_again])
@@ -536,6 +550,38 @@ def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
     assert (row.calcom_booking_uid, row.status) == (booking.uid, "scheduled")
     assert Call.objects.get().appointment == row
     verdict()
+
+
+def test_an_appointment_that_another_call_is_given_in_this_moment_is_not_linked(
+    calcom, salon, phone, look, press, meanwhile
+):
+    phone().book(at(10))
+    call, other = Call.objects.get(), CallFactory(company=salon)
+    Call.objects.update(appointment=None)
+    Appointment.objects.update(call=None)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    case, row = look(), Appointment.objects.get()
+    meanwhile(lambda: Appointment.objects.update(call=other))
+    assert not press(triage.link, case, appointment_id=row.pk).is_success
+    call.refresh_from_db()
+    row.refresh_from_db()
+    assert (call.appointment, row.call) == (None, other)
+    assert SyncFailure.objects.get().is_open
+
+
+def test_an_appointment_that_is_given_a_booking_in_this_moment_is_not_linked_to_another(
+    calcom, salon, phone, look, press, meanwhile
+):
+    phone().book(at(10))
+    BookingAttempt.objects.all().delete()
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    ticket(salon, uid=calcom.bookings[0].uid)
+    case, row = look(), Appointment.objects.get()
+    meanwhile(lambda: Appointment.objects.update(calcom_booking_uid="another"))
+    assert not press(triage.link, case, appointment_id=row.pk).is_success
+    row.refresh_from_db()
+    assert row.calcom_booking_uid == "another"
+    assert SyncFailure.objects.get().is_open
 
 
 def test_an_appointment_of_another_company_cannot_be_chosen(calcom, salon, phone, look, press):
