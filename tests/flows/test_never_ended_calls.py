@@ -205,8 +205,10 @@ def test_a_company_without_a_key_or_with_a_wrong_one_does_not_stop_the_others(le
     report = sweep()
     assert status_of(good) == "ended"
     assert report.companies_left_out == 3
-    # One refusal is enough to know.
-    assert [key for key, _call in retell.asked].count(wrong.retell_api_key) == 1
+    # One refusal is enough to know, and without a key nothing is asked.
+    assert sorted(key for key, _call in retell.asked) == sorted(
+        (good.company.retell_api_key, wrong.retell_api_key)
+    )
     assert {status_of(call) for call in (without, unreadable, *of_wrong)} == {"ongoing"}
 
 
@@ -242,11 +244,25 @@ def test_a_run_asks_about_so_many_calls_and_the_next_one_goes_on(left_open, rete
     assert len(set(retell.asked)) == many
 
 
+def test_calls_that_have_ended_take_no_room_from_those_that_have_not(left_open, retell):
+    company = make.CompanyFactory()
+    for _ in range(never_ended.MOST_CALLS_PER_COMPANY):
+        left_open(company=company, hours=5, status="ended")
+    call = left_open(company=company)
+    retell.calls[call.retell_call_id] = told(call, **ENDED)
+    assert sweep().ended == 1
+    assert status_of(call) == "ended"
+
+
 def test_a_run_that_has_used_up_its_time_begins_no_further_question(left_open, retell):
-    left_open()
+    company = make.CompanyFactory()
+    for _ in range(40):
+        left_open(company=company)
     assert sweep(run_seconds=-1).asked == 0
     assert not retell.asked
-    assert sweep().asked == 1
+    asked = sweep(run_seconds=0.02).asked
+    assert asked < 40
+    assert sweep().asked == 40 - asked
 
 
 def test_two_runs_at_once_ask_about_each_call_once(left_open, retell):
