@@ -20,7 +20,6 @@ from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from customers.company_secrets import without_secrets
-from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
 from sync import converge
 from sync.converge import Match
@@ -64,8 +63,6 @@ def look(failure: SyncFailure, *, attempt: BookingAttempt | None, deadline: Dead
         if booking is None:
             return Remote(Seen.NOT_THERE)
         match = converge.find_out(company=failure.company, booking=booking, client=client, deadline=deadline)
-    except CannotDecrypt:
-        return Remote(Seen.NOT_ASKED, why="This company's key for Cal.com cannot be opened.")
     except CalcomError as error:
         return Remote(Seen.NOT_ASKED, why=mask_text(error.message))
     return Remote(Seen.SHOWN, match=match)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from booking import failures
@@ -21,6 +21,7 @@ from sync.models import AuditEntry
 from sync.triage_rules import MovedOn, NotLegal, Verb
 from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory
 from tests.flows.conftest import make_salon
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
 from tests.flows.state import open_failures
 from tests.waiting import wait_until
@@ -213,17 +214,92 @@ def test_of_two_people_who_press_at_once_one_is_told(calcom, salon, phone, look,
     assert len(calcom.requests("cancel")) == 1
 
 
-def test_a_reason_is_kept_without_numbers_of_people(salon, look, person):
+@pytest.mark.parametrize("verb", [triage.resolve, triage.try_again])
+def test_a_reason_is_kept_without_numbers_of_people(salon, look, person, verb):
     ticket(salon, uid="gone")
-    case = look(ask=False)
-    triage.resolve(
+    case = look()
+    verb(
         failure=case.failure,
         expected=triage_rules.version_of(case.failure),
         user=person,
         reason="Rang +49 151 12345678.",
     )
-    assert "12345678" not in AuditEntry.objects.get().reason
+    kept = list(AuditEntry.objects.values_list("reason", flat=True))
+    assert kept == ["Rang ***78."] * len(kept)
     assert "12345678" not in SyncFailure.objects.get().resolution_notes
+
+
+@pytest.mark.parametrize(
+    ("key", "subject"),
+    [
+        ("calcom_api_key", failures.ACCESS),
+        ("calcom_reconcile_api_key", failures.RECONCILE_ACCESS),
+    ],
+)
+def test_a_key_that_nobody_can_open_is_told_as_such(salon, look, press, key, subject):
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE companies SET {key} = 'enc1:nonsense'")
+    ticket(salon, Type.CONFIG_ERROR, subject=subject)
+    done = press(triage.try_again, look())
+    assert (done.is_success, done.rows) == (False, 0)
+    assert "cannot be opened" in done.said
+    assert actions() == ["triage.try_again", "triage.try_again.not_done"]
+    assert SyncFailure.objects.get().is_open
+
+
+def is_certain(calcom, salon):
+    Call.objects.update(appointment=None, booking_details=None)
+    call = Call.objects.get()
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    return triage.try_again, {}
+
+
+def is_chosen(calcom, salon):
+    Call.objects.update(appointment=None)
+    Appointment.objects.update(call=None)
+    call = Call.objects.get()
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    return triage.link, {"appointment_id": Appointment.objects.get().pk}
+
+
+def is_followed(calcom, salon):
+    calcom.web_cancel(calcom.bookings[0].uid, silent=True)
+    ticket(salon, Type.STATUS_MISMATCH, uid=calcom.bookings[0].uid)
+    return triage.try_again, {}
+
+
+def has_vanished(calcom, salon):
+    row = Appointment.objects.get()
+    calcom.erase(row.calcom_booking_uid)
+    ticket(salon, Type.ORPHANED_LOCAL, uid=row.calcom_booking_uid, appointment=row)
+    return triage.end_here, {}
+
+
+def is_gone(calcom, salon):
+    ticket(salon, uid="gone")
+    return triage.try_again, {}
+
+
+def is_cancelled_there(calcom, salon):
+    claim = {"attempt_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "company": salon.slug}
+    ticket(salon, uid=calcom.web_book("open", start=at(15), metadata=claim).uid)
+    return triage.cancel_at_calcom, {"message": "Sorry."}
+
+
+@pytest.mark.parametrize(
+    "begin", [is_certain, is_chosen, is_followed, has_vanished, is_gone, is_cancelled_there]
+)
+def test_what_cannot_be_written_down_is_not_done_here(calcom, salon, phone, look, press, begin):
+    phone().book(at(10))
+    verb, options = begin(calcom, salon)
+    shown = look()
+    before = [list(model.objects.order_by("pk").values()) for model in (Appointment, Call)]
+    with refusals() as refused:
+        refused.add("audit_entries", "INSERT", when="NEW.action LIKE '%.done'", text="refused")
+        with pytest.raises(DatabaseError):
+            press(verb, shown, **options)
+    assert [list(model.objects.order_by("pk").values()) for model in (Appointment, Call)] == before
+    assert SyncFailure.objects.get().is_open
 
 
 # --- Try again
