@@ -19,7 +19,7 @@ from customers.models import Company
 from sync import triage, triage_rules
 from sync.models import AuditEntry
 from sync.triage_rules import MovedOn, NotLegal, Verb
-from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory
+from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
@@ -190,6 +190,21 @@ def test_a_row_that_moved_on_meanwhile_is_left_alone(calcom, salon, look, press,
         press(verb, shown)
     assert snapshot() == before
     assert not calcom.log
+
+
+@pytest.mark.parametrize("changed", ["status", "assigned_to", "snoozed_until"])
+def test_what_a_colleague_did_meanwhile_is_seen_first(salon, look, press, changed):
+    ticket(salon, uid="gone")
+    shown = look(ask=False)
+    values = {
+        "status": "manual_review",
+        "assigned_to": User.objects.create_user("colleague"),
+        "snoozed_until": timezone.now() + dt.timedelta(hours=1),
+    }
+    SyncFailure.objects.update(**{changed: values[changed]})
+    with pytest.raises(MovedOn):
+        press(triage.resolve, shown)
+    assert SyncFailure.objects.get().is_open
 
 
 def test_of_two_people_who_press_at_once_one_is_told(calcom, salon, phone, look, press):
@@ -432,6 +447,53 @@ def test_a_call_whose_appointment_is_certain_is_linked(calcom, salon, phone, loo
     verdict()
 
 
+def test_of_two_appointments_of_one_call_none_is_certain(calcom, salon, phone, look, press):
+    caller = phone()
+    caller.book(at(10))
+    caller.book(at(12))
+    call = Call.objects.get()
+    Call.objects.update(appointment=None, booking_details=None)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    with pytest.raises(NotLegal):
+        press(triage.try_again, look())
+    Appointment.objects.filter(starts_at=at(10)).update(status="cancelled")
+    assert press(triage.try_again, look()).is_success
+    assert Call.objects.get().appointment == Appointment.objects.get(starts_at=at(12))
+
+
+def test_an_appointment_that_vanished_keeps_its_ticket(calcom, vanished, look, press):
+    with pytest.raises(NotLegal):
+        press(triage.try_again, look())
+    assert SyncFailure.objects.get().is_open
+
+
+def test_what_is_being_booked_is_left_to_its_request(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="pending", calcom_booking_uid=None, calcom_booking_id=None)
+    lease = timezone.now() + dt.timedelta(seconds=60)
+    BookingAttempt.objects.update(state="claimed", lease_expires_at=lease)
+    ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    before = snapshot()
+    for verb in (triage.try_again, triage.adopt):
+        with pytest.raises(NotLegal, match="under way"):
+            press(verb, look())
+    assert snapshot() == before
+
+
+def test_a_ticket_about_two_bookings_closes_when_one_of_them_goes(calcom, salon, phone, look, press):
+    uid = phone().book(at(10)).uid
+    ticket(salon, Type.DUPLICATE_BOOKING, uid=uid, appointment=Appointment.objects.get())
+    assert not press(triage.try_again, look()).is_success
+    moved = calcom.web_reschedule(uid, at(12), silent=True)
+    press(triage.adopt, look())
+    assert Appointment.objects.get().calcom_booking_uid == moved.uid
+    assert SyncFailure.objects.get().is_open
+    calcom.web_cancel(moved.uid, silent=True)
+    assert press(triage.try_again, look()).is_success
+    assert SyncFailure.objects.get().status == "resolved"
+
+
 # --- Adopt
 
 
@@ -505,6 +567,20 @@ def test_nothing_of_another_tenant_is_adopted_or_cancelled(calcom, salon, phone,
             press(verb, case, **options)
     assert calcom.bookings[0].is_active
     assert not Appointment.objects.filter(company=other).exists()
+
+
+def test_what_the_same_person_has_under_another_uid_is_not_adopted_beside_it(
+    calcom, salon, phone, look, press
+):
+    phone().book(at(10))
+    BookingAttempt.objects.all().delete()
+    Appointment.objects.update(calcom_booking_uid="another", calcom_booking_id=None)
+    ticket(salon, uid=calcom.bookings[0].uid)
+    done = press(triage.adopt, look())
+    assert (done.is_success, done.rows) == (False, 0)
+    assert "under another uid" in done.said
+    assert Appointment.objects.get().calcom_booking_uid == "another"
+    assert SyncFailure.objects.get().is_open
 
 
 def test_a_booking_that_changed_since_it_was_shown_is_not_adopted(calcom, salon, look, press):
@@ -628,6 +704,33 @@ def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
     verdict()
 
 
+def test_a_lone_booking_may_only_be_what_lost_its_own(calcom, salon, phone, look):
+    phone().book(at(10))
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="absent")
+    ticket(salon, uid=calcom.web_book("open", start=at(10, 30)).uid)
+    assert triage_rules.candidates(look()) == [Appointment.objects.get()]
+    for model, changed in (
+        (BookingAttempt, {"state": "unknown"}),
+        (Appointment, {"status": "cancelled"}),
+        (Appointment, {"service": None}),
+        (Appointment, {"company": CompanyFactory()}),
+        (Appointment, {"starts_at": at(10, days=14), "ends_at": at(11, days=14)}),
+    ):
+        before = model._default_manager.values(*changed).get()
+        model._default_manager.update(**changed)
+        assert triage_rules.candidates(look()) == [], changed
+        model._default_manager.update(**before)
+
+
+def test_an_appointment_that_stands_with_another_booking_is_not_ended(calcom, salon, phone, look):
+    phone().book(at(10))
+    BookingAttempt.objects.all().delete()
+    ticket(salon, Type.ORPHANED_LOCAL, uid="gone", appointment=Appointment.objects.get())
+    assert "another booking" in triage_rules.legal_verbs(look())[Verb.END]
+
+
 def test_an_appointment_that_another_call_is_given_in_this_moment_is_not_linked(
     calcom, salon, phone, look, press, meanwhile
 ):
@@ -666,6 +769,7 @@ def test_an_appointment_of_another_company_cannot_be_chosen(calcom, salon, phone
     foreign = Appointment.objects.get()
     phone().book(at(10))
     call = Call.objects.get(company=salon)
+    Appointment.objects.filter(pk=foreign.pk).update(call=None, starts_at=at(10), ends_at=at(10, 30))
     Call.objects.filter(pk=call.pk).update(appointment=None)
     ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
     done = press(triage.link, look(), appointment_id=foreign.pk)
