@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from booking.models import Appointment, Service
+from calls import function_calls
 from calls.models import Call, FunctionCall
 from calls.retell import signature
 from customers.models import Company, Customer
@@ -479,6 +480,17 @@ def test_what_is_free_is_never_answered_from_an_earlier_answer(calcom, phone, ve
     assert at(0).isoformat() in starts[0]
     assert starts[0] != starts[1] or at(10).isoformat() not in starts[0]
     verdict()
+
+
+def test_of_what_one_request_was_answered_before_the_last_few_are_kept(calcom, phone):
+    caller = phone()
+    many = function_calls.REMEMBERED_ANSWERS + 3
+    for _ in range(many):
+        caller.ask("check_availability", service="haircut", date=at(10).date().isoformat())
+    row = FunctionCall.objects.get()
+    assert (row.repeats, len(row.earlier_answers)) == (many - 1, function_calls.REMEMBERED_ANSWERS)
+    times = [said["at"] for said in row.earlier_answers]
+    assert times == sorted(times)
 
 
 def test_another_call_is_not_answered_from_this_calls_memory(calcom, phone, verdict):

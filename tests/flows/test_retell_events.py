@@ -116,6 +116,24 @@ def test_a_transcript_only_grows(salon, work):
     assert Call.objects.get().transcript == "Agent: Hello. User: Bye."
 
 
+def test_a_transcript_that_grows_in_this_moment_is_not_cut_short(salon, work, meanwhile):
+    tell(salon, about("call_long", "call_started", transcript=""))
+    work()
+    tell(salon, about("call_long", "call_ended", transcript="Agent: Hello."))
+    meanwhile(lambda: Call.objects.update(transcript="Agent: Hello. User: Bye."))
+    work()
+    assert WebhookEvent.objects.filter(status="processed").count() == 2
+    assert Call.objects.get().transcript == "Agent: Hello. User: Bye."
+
+
+def test_how_a_call_ended_is_not_taken_back_by_an_event_that_does_not_say_so(salon, work):
+    tell(salon, about("call_busy", "call_ended", disconnection_reason="dial_busy", transcript=""))
+    work()
+    tell(salon, about("call_busy", "call_analyzed", disconnection_reason="", transcript=""))
+    work()
+    assert Call.objects.get().status == "not_connected"
+
+
 def test_a_call_that_never_connected_is_told_apart(salon, work):
     for number, reason in enumerate(("dial_busy", "user_hangup", "error_llm_websocket_open"), start=1):
         call_id = f"call_{number:032x}"
