@@ -98,10 +98,13 @@ def test_a_url_may_hold_a_password_and_is_read_from_a_file_too(tmp_path):
 
 
 def test_a_secret_given_twice_missing_or_empty_stops_start_up(tmp_path):
-    file = tmp_path / "key"
+    file, good, binary = (tmp_path / name for name in ("empty", "good", "binary"))
     file.write_text("  \n")
+    good.write_text("s3cret")
+    binary.write_bytes(b"\xff\xfe")
     for environ in (
-        {"KEY": "a", "KEY_FILE": str(file)},
+        {"KEY": "a", "KEY_FILE": str(good)},
+        {"KEY_FILE": str(binary)},
         {"KEY_FILE": str(tmp_path / "absent")},
         {"KEY_FILE": str(file)},
         {"KEY_FILE": str(tmp_path)},

@@ -14,6 +14,12 @@ FORWARDED = {
     "HTTP_X_FORWARDED_HOST": "slots.example.org",
 }
 
+EVERYTHING_FORWARDED = {
+    "HTTP_FORWARDED",
+    "HTTP_X_REAL_IP",
+    *(f"HTTP_X_FORWARDED_{what}" for what in ("FOR", "HOST", "PORT", "PROTO", "SSL")),
+}
+
 
 def tell(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
@@ -21,6 +27,7 @@ def tell(request: HttpRequest) -> JsonResponse:
             "address": request.META["REMOTE_ADDR"],
             "is_secure": request.is_secure(),
             "host": request.META.get("HTTP_X_FORWARDED_HOST"),
+            "forwarded": sorted(EVERYTHING_FORWARDED & request.META.keys()),
         }
     )
 
@@ -39,15 +46,17 @@ def ask(*, peer: str, proxies: list[str], **headers: str) -> Any:
     ("peer", "proxies"), [("10.0.0.1", []), ("198.51.100.7", ["10.0.0.0/8"]), ("", ["10.0.0.0/8"])]
 )
 def test_forwarded_headers_of_a_stranger_are_taken_away(peer, proxies):
-    assert ask(peer=peer, proxies=proxies) == {"address": peer, "is_secure": False, "host": None}
+    told = ask(peer=peer, proxies=proxies, **(dict.fromkeys(EVERYTHING_FORWARDED, "x") | FORWARDED))
+    assert told == {"address": peer, "is_secure": False, "host": None, "forwarded": []}
 
 
-@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "[::ffff:10.0.0.1]"])
 def test_a_trusted_proxy_tells_the_client_and_that_it_was_https(peer):
     assert ask(peer=peer, proxies=["10.0.0.0/8"]) == {
         "address": "203.0.113.9",
         "is_secure": True,
         "host": "slots.example.org",
+        "forwarded": sorted(FORWARDED),
     }
 
 

@@ -92,7 +92,11 @@ def test_containers_are_walked_and_fields_are_masked_by_their_names():
     masked = mask_value(
         {
             "call": {"from_number": "+4930123456", "names": ["ann@example.org", 7]},
+            "to_number": "4930123456",
+            "from": "call_0123456789",
+            "+4930123456": "rang",
             "customer_name": "Ann Lee",
+            "Authorization": "anything at all",
             "api_key": "anything at all",
             "phone": 4930123456,
             "count": 4930123456,
@@ -106,7 +110,11 @@ def test_containers_are_walked_and_fields_are_masked_by_their_names():
     )
     assert masked == {
         "call": {"from_number": "***56", "names": ["[email]", 7]},
+        "to_number": "***56",
+        "from": "call_0123456789",
+        "***56": "rang",
         "customer_name": "***",
+        "Authorization": "***",
         "api_key": "***",
         "phone": "***56",
         "count": 4930123456,
