@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from booking import failures
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
@@ -22,6 +23,7 @@ from sync.models import AuditEntry, Lease, ReconciliationRun
 from sync.turn import Busy
 from tests.factories import CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
 from tests.waiting import wait_until
 
@@ -330,6 +332,22 @@ def test_a_dry_run_of_everything_there_is_to_find_changes_nothing(calcom, salon,
     assert {entry.method for entry in calcom.log} == {"GET"}
 
 
+def test_a_dry_run_closes_no_ticket(calcom, salon, phone, run):
+    uid = phone().book(at(10)).uid
+    call, types = Call.objects.get(), SyncFailure.Type
+    for failure_type, about in (
+        (types.CONFIG_ERROR, {"subject": f"{failures.EVENT_TYPE}999"}),
+        (types.CALL_DESYNC, {"subject": f"call:{call.retell_call_id}", "call": call}),
+        (types.STATUS_MISMATCH, {"subject": failures.about_booking(uid), "uid": uid}),
+    ):
+        failures.open_failure(company=salon, failure_type=failure_type, message="A gap.", **about)
+    is_open = {"status__in": ("pending", "manual_review")}
+    run("--dry-run")
+    assert SyncFailure.objects.filter(**is_open).count() == 3
+    run()
+    assert not SyncFailure.objects.filter(**is_open).exists()
+
+
 def test_a_dry_run_that_is_not_let_in_opens_no_ticket(calcom, salon, run):
     calcom.faults.refuse("Invalid API key", status=401, operation="list", times=None)
     status, report = run("--dry-run")
@@ -346,6 +364,14 @@ def test_the_whole_future_of_many_pages_is_read_once_a_day(calcom, salon, run, h
     ReconciliationRun.objects.update(requests=reconcile.FEW_REQUESTS + 1, started_at=began)
     run()
     assert ReconciliationRun.objects.latest("pk").scope == scope
+
+
+def test_what_shows_up_late_with_an_earlier_time_is_read_all_the_same(calcom, salon, run):
+    calcom.web_book("open", start=at(10), silent=True)
+    run()
+    late = calcom.web_book("open", start=at(10, days=500), silent=True)
+    late.updated_at -= dt.timedelta(minutes=9)
+    assert only(run()[1])["healed"] == {"import": 1}
 
 
 def test_a_cursor_that_is_ahead_of_the_clock_leaves_no_hour_unread(calcom, salon, run):
@@ -554,12 +580,39 @@ def test_what_took_place_is_completed_in_one_statement(calcom, salon, phone, run
 def test_the_past_and_vanished_comes_to_an_end(calcom, salon, phone, run):
     phone().book(at(10))
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
-    long_ago = timezone.now() - dt.timedelta(days=9)
-    Appointment.objects.update(
-        starts_at=long_ago, ends_at=long_ago + dt.timedelta(minutes=30), idempotency_key=None
-    )
     run()
+    failure = SyncFailure.objects.get()
+    let_it_pass(days=9)
+    Company.objects.update(heal_follow="off")
+    assert only(run()[1])["healed"] == {}
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    Company.objects.update(heal_follow="on")
+    assert only(run()[1])["healed"] == {"follow": 1}
     assert Appointment.objects.get().status == Status.CANCELLED
+    assert [entry.action for entry in AuditEntry.objects.all()] == ["heal.follow"]
+    failure.refresh_from_db()
+    assert failure.status == "resolved"
+
+
+def let_it_pass(*, days: int) -> None:
+    start = timezone.now() - dt.timedelta(days=days)
+    Appointment.objects.update(
+        starts_at=start, ends_at=start + dt.timedelta(minutes=30), idempotency_key=None
+    )
+
+
+def test_what_cannot_be_written_down_is_not_healed(calcom, salon, phone, run):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    let_it_pass(days=9)
+    phone(from_number="+4915100000002").book(at(11))
+    Call.objects.filter(from_number="+4915100000002").update(appointment=None)
+    with refusals() as refused:
+        refused.add("audit_entries", "INSERT", text="refused")
+        assert run()[0] == 2
+    assert set(Appointment.objects.values_list("status", flat=True)) == {Status.SCHEDULED}
+    assert Call.objects.filter(appointment=None).count() == 1
+    assert only(run()[1])["healed"] == {"follow": 1, "link": 1}
 
 
 def test_adopting_takes_nobody_elses_booking_of_another_tenant(calcom, salon, phone, run):
