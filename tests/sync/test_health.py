@@ -75,6 +75,23 @@ def test_an_unreachable_broker_makes_it_not_ready_and_tells_no_address(client, h
     assert b"hunter2" not in response.content
 
 
+@override_settings(CELERY_BROKER_URL="memory://")
+def test_without_a_broker_it_is_not_ready(client, heartbeat):
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"] == READY | {"broker": "no broker is configured"}
+
+
+def test_a_table_that_is_locked_keeps_nobody_waiting_for_an_answer(client, heartbeat):
+    if connection.vendor == "sqlite":
+        pytest.skip("whoever reads waits for nobody")
+    with closing(psycopg.connect(database_url())) as aside:
+        aside.execute("LOCK TABLE leases IN ACCESS EXCLUSIVE MODE")
+        response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"] == READY | {"beat": "no answer within 2 s"}
+
+
 @override_settings(
     CACHES={
         "default": {
