@@ -4,7 +4,9 @@ import datetime as dt
 
 import pytest
 from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
 
+from sync.models import ReconciliationRun
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +29,49 @@ def test_the_figures_of_every_company_are_read_from_the_tables(client):
     assert f'slotkeeper_attempts_total{{company="{slug}",kind="create",state="refused"}} 1.0' in text
 
 
+def test_what_is_open_and_what_has_ended_are_counted_apart(client):
+    attempt = factories.BookingAttemptFactory(state="unknown")
+    row, company = attempt.appointment, attempt.company
+    factories.BookingAttemptFactory(appointment=row, state="succeeded")
+    for status, subject in (("pending", "booking:a"), ("resolved", "booking:b")):
+        factories.SyncFailureFactory(appointment=row, status=status, subject=subject)
+    for status, count in (("pending", 3), ("resolved", 4)):
+        factories.SyncFailureFactory(
+            appointment=row, status=status, subject=f"audit:check_{status}", error_details={"count": count}
+        )
+    for status in ("received", "processed"):
+        factories.WebhookEventFactory(company=company, status=status)
+    began = timezone.now()
+    for outcome, hours in (("complete", 3), ("partial", 2), ("running", 1)):
+        ReconciliationRun.objects.create(
+            company=company,
+            scope="full",
+            outcome=outcome,
+            started_at=began - dt.timedelta(hours=hours),
+            window_start=began,
+            window_end=began,
+        )
+    families = text_string_to_metric_families(read(client).content.decode())
+    samples = [sample for family in families for sample in family.samples]
+    assert {sample.labels.pop("company") for sample in samples} == {company.slug}
+    figures = {
+        " ".join((sample.name.removeprefix("slotkeeper_"), *sample.labels.values())): sample.value
+        for sample in samples
+    }
+    assert figures == {
+        "open_failures orphaned_calcom pending": 2,
+        "open_attempts create unknown": 1,
+        "attempts_total create succeeded": 1,
+        "appointments retell scheduled": 1,
+        "waiting_deliveries retell received": 1,
+        "deliveries_total call_ended retell processed": 1,
+        "reconciliations_total complete full": 1,
+        "reconciliations_total partial full": 1,
+        "last_complete_reconciliation_timestamp_seconds": (began - dt.timedelta(hours=3)).timestamp(),
+        "audit_findings check_pending": 3,
+    }
+
+
 def test_the_number_of_queries_does_not_grow_with_the_rows(client, django_assert_num_queries):
     factories.BookingAttemptFactory.create_batch(5, state="refused", refused_by="layer_2_call")
     with django_assert_num_queries(14):
@@ -39,7 +84,8 @@ def test_open_and_overdue_callbacks_are_told_apart(client):
     company = overdue.company
     in_time = factories.CallFactory(branch=overdue.branch, customer=overdue.customer)
     factories.CallbackRequestFactory(call=in_time, due_at=now + dt.timedelta(hours=1))
-    factories.CallbackRequestFactory(due_at=now - dt.timedelta(hours=1), status="done")
+    done = factories.CallFactory(branch=overdue.branch, customer=overdue.customer)
+    factories.CallbackRequestFactory(call=done, due_at=now - dt.timedelta(hours=1), status="done")
     text = read(client).content.decode()
     assert f'slotkeeper_open_callbacks{{company="{company.slug}"}} 2.0' in text
     assert f'slotkeeper_overdue_callbacks{{company="{company.slug}"}} 1.0' in text
