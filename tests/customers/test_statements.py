@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import FieldError
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.db.models import Q
 from django.forms.models import model_to_dict
@@ -215,6 +216,12 @@ def test_a_secret_is_stored_encrypted():
         cursor.execute("SELECT retell_api_key FROM companies WHERE id = %s", [company.pk])
         assert "key_clear" not in cursor.fetchone()[0]
     assert Company.objects.get(pk=company.pk).retell_api_key == "key_clear"
+
+
+def test_a_secret_cannot_be_searched_for():
+    """Two encryptions of one text differ: it would never be found."""
+    with pytest.raises(FieldError):
+        Company.objects.filter(retell_api_key="key_clear").exists()
 
 
 def test_a_row_that_is_there_is_left_alone_or_refused():

@@ -18,7 +18,8 @@ from booking.models import Appointment, Service
 from calls import function_calls
 from calls.models import Call, FunctionCall
 from calls.retell import signature
-from customers.models import Company, Customer
+from customers.models import Branch, Company, Customer, RetellAgent
+from tests.factories import BranchFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
 from tests.flows.state import posts
@@ -395,6 +396,32 @@ def test_a_web_call_belongs_to_the_branch_of_its_agent(calcom, phone, verdict):
     assert answer.code == "not_allowed"
     assert posts(calcom) == 1
     verdict()
+
+
+def test_an_agent_of_another_tenant_names_no_branch_here(calcom, phone, salon):
+    other = make_salon(calcom, slug="other", number="+493087654321")
+    RetellAgent.objects.filter(company=salon).delete()
+    assert RetellAgent.objects.filter(company=other, agent_id="agent_1").exists()
+    caller = phone()
+    web = {"call_id": caller.call_id, "call_type": "web_call", "agent_id": "agent_1"}
+    answer = caller.send("list_services", {"name": "list_services", "call": web, "args": {}})
+    assert answer.code == "not_allowed"
+    assert Call.objects.get().branch is None
+
+
+def test_where_neither_number_nor_agent_comes_along_the_only_open_branch_is_meant(calcom, phone, salon):
+    make_salon(calcom, slug="other", number="+493087654321")
+    second = BranchFactory(company=salon, is_active=False)
+
+    def ask() -> tuple[str, Any]:
+        caller = phone()
+        answer = caller.send("list_services", {}, **{"X-Retell-Call-Id": caller.call_id})
+        branch = Call.objects.get(retell_call_id=caller.call_id).branch
+        return answer.code, branch and branch.slug
+
+    assert ask() == ("ok", "mitte")
+    Branch.objects.filter(pk=second.pk).update(is_active=True)
+    assert ask() == ("not_allowed", None)
 
 
 def test_of_an_outbound_call_the_customer_is_the_one_who_was_called(calcom, phone, verdict):

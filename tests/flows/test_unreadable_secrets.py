@@ -5,8 +5,11 @@ trouble: the others are worked as ever, by every command and every task.
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import pytest
+from cryptography.fernet import Fernet
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -14,6 +17,7 @@ from django.urls import reverse
 from booking import completer
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import RefusedDelivery, WebhookEvent
+from customers.models import Company
 from sync import tasks
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
@@ -139,3 +143,10 @@ def test_its_services_can_still_be_changed_in_the_admin(salon, haircut, admin_cl
     assert answer.status_code == 302
     haircut.refresh_from_db()
     assert haircut.spoken_name == "Schnitt"
+
+
+def test_a_secret_that_is_entered_while_all_are_encrypted_anew_is_kept(salon, settings, meanwhile):
+    settings.FIELD_ENCRYPTION_KEY = f"{Fernet.generate_key().decode()},{settings.FIELD_ENCRYPTION_KEY}"
+    meanwhile(lambda: Company.objects.filter(pk=salon.pk).update(calcom_api_key="cal_entered_just_now"))
+    call_command("reencrypt", "--json", stdout=StringIO())
+    assert Company.objects.get(pk=salon.pk).calcom_api_key == "cal_entered_just_now"

@@ -28,6 +28,17 @@ def test_a_finding_is_one_ticket_that_closes_itself():
     assert failure.status == "resolved"
 
 
+def test_what_a_person_has_resolved_stays_so_while_the_finding_is_the_same(admin_user):
+    call = CallFactory(booking_confirmed=True, appointment_made=True)
+    audit_and_alert(company=call.company, now=timezone.now())
+    SyncFailure.objects.update(status="resolved", resolved_by=admin_user, resolved_at=timezone.now())
+    audit_and_alert(company=call.company, now=timezone.now())
+    assert SyncFailure.objects.get().status == "resolved"
+    CallFactory(branch=call.branch, booking_confirmed=True, appointment_made=True)
+    audit_and_alert(company=call.company, now=timezone.now())
+    assert [failure.status for failure in SyncFailure.objects.order_by("pk")] == ["resolved", "manual_review"]
+
+
 def test_beat_audits_every_company_each_hour():
     CallFactory(booking_confirmed=True, appointment_made=True)
     CallFactory(booking_confirmed=True, appointment_made=True)
