@@ -17,7 +17,13 @@ from booking.models import Appointment, FormerUid, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
 from customers.models import Customer
-from tests.factories import AppointmentFactory, BookingAttemptFactory, CompanyFactory, ServiceFactory
+from tests.factories import (
+    AppointmentFactory,
+    BookingAttemptFactory,
+    CompanyFactory,
+    CustomerFactory,
+    ServiceFactory,
+)
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
@@ -59,8 +65,8 @@ def test_a_booking_on_the_web_becomes_an_appointment_with_its_customer(calcom, s
 
 def test_a_web_booking_finds_the_customer_by_number_and_then_by_address(calcom, salon, work):
     anna = Customer.objects.create(company=salon, name="Anna Weber", phone="+4915112345678")
-    bert = Customer.objects.create(company=salon, name="Bert Maier", email="bert@web.test")
     Customer.objects.create(company=CompanyFactory(), name="Bert Maier", email="bert@web.test")
+    bert = Customer.objects.create(company=salon, name="Bert Maier", email="bert@web.test")
     calcom.web_book("open", start=at(9), name="Anna W.", email="new@web.test", phone="+49 151 12345678")
     calcom.web_book("open", start=at(10), name="Bert Maier", email="BERT@web.test")
     calcom.web_book("open", start=at(11), name="Clara Maier", email="bert@web.test")
@@ -75,9 +81,21 @@ def test_an_address_we_made_up_ourselves_leads_back_to_its_customer(calcom, salo
     phone(from_number="anonymous").book(at(9), customer_name="Nina Niemand")
     customer = Customer.objects.get()
     address = Appointment.objects.get().attendee_email
-    calcom.web_book("open", start=at(12), name="Nina Niemand", email=address)
+    calcom.web_book("open", start=at(12), name="Office Booking", email=address)
     work()
     assert {row.customer for row in Appointment.objects.all()} == {customer}
+
+
+def test_an_address_that_only_looks_like_one_of_ours_leads_to_nobody(calcom, salon, work):
+    ours, foreign = CustomerFactory(company=salon), CustomerFactory()
+    domain = salon.attendee_email_domain
+    addresses = (f"c{ours.pk}@elsewhere.example", f"x{ours.pk}@{domain}", f"c{foreign.pk}@{domain}")
+    for hour, address in enumerate(addresses, start=9):
+        calcom.web_book("open", start=at(hour), name="N. N.", email=address)
+    work()
+    customers = {row.customer for row in Appointment.objects.all()}
+    assert len(customers) == 3
+    assert not customers & {ours, foreign}
 
 
 def test_our_own_echo_arrives_before_the_answer_and_makes_no_second_row(

@@ -29,6 +29,7 @@ from booking.models.appointment import LIVE_STATUSES
 from booking.models.sync_failure import OPEN_STATUSES
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
+from tests.factories import CustomerFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import BERLIN, Phone, at
@@ -149,6 +150,14 @@ def test_two_withheld_callers_with_one_address_both_get_an_appointment(calcom, p
     assert (first.code, second.code) == ("booked", "booked")
     assert len(calcom.active_bookings()) == 2
     verdict()
+
+
+def test_an_address_of_ones_own_is_kept_for_all_that_is_booked(calcom, phone):
+    CustomerFactory(email="info@office.example")  # at another company
+    caller = phone(from_number="anonymous")
+    for hour in (9, 11):
+        assert caller.book(at(hour), customer_email="info@office.example").code == "booked"
+    assert {booking.attendee.email for booking in calcom.active_bookings()} == {"info@office.example"}
 
 
 # --- A stranger who says somebody's number

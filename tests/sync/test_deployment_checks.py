@@ -43,6 +43,7 @@ def test_a_safe_production_passes():
         ("config.E003", {"FIELD_ENCRYPTION_KEY": "not a key"}),
         ("config.E003", {"FIELD_ENCRYPTION_KEY": SAFE_KEY + ",ü"}),
         ("config.E004", {"DEBUG": True}),
+        ("config.E004", {"DEBUG": True, "ALLOWED_HOSTS": ["localhost"]}),
         ("config.E004", {"DEBUG": True, "ENVIRONMENT": "development", "ALLOWED_HOSTS": ["*"]}),
         ("config.E005", {"ALLOWED_HOSTS": []}),
         ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org", "*"]}),
