@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.utils import timezone
 
 from booking import (
@@ -230,7 +230,7 @@ class _Changing(Sending):
             try:
                 with waiting_at_most(self.deadline.remaining):
                     row = change_outcome.settle(self.attempt, seen, told=code, now=timezone.now())
-            except DatabaseError as error:
+            except (DatabaseError, InterfaceError) as error:
                 logger.error("change.not_stored", attempt=str(self.attempt.uuid), error=type(error).__name__)
                 if database_errors.is_away(error):
                     drop_dead_connections()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -45,7 +45,7 @@ class HookView(APIView):
     content_negotiation_class = _OnlyJSON
 
     def handle_exception(self, exc: Exception) -> Response:
-        if isinstance(exc, DatabaseError):
+        if isinstance(exc, (DatabaseError, InterfaceError)):
             logger.error("hook.not_taken", exc_info=exc)
             exc = DatabaseAway()
         if isinstance(exc, APIException):
