@@ -260,7 +260,7 @@ def test_a_run_that_has_used_up_its_time_begins_no_further_question(left_open, r
         left_open(company=company)
     assert sweep(run_seconds=-1).asked == 0
     assert not retell.asked
-    asked = sweep(run_seconds=0.02).asked
+    asked = sweep(run_seconds=0.005).asked
     assert asked < 40
     assert sweep().asked == 40 - asked
 
