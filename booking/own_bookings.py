@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import structlog
-from django.db import IntegrityError
+from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
-from booking import attempts, change_outcome, follow, imports, known_uids, lookup
+from booking import attempts, breaker, change_outcome, follow, imports, known_uids, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
+from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
+from booking.connection import client_for
 from booking.intention import Wanted
 from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
@@ -78,6 +80,19 @@ def stands_there(row: Appointment, *, client: CalcomClient, deadline: Deadline) 
     """
     now_here = _followed(row, client=client, deadline=deadline)
     return now_here is not None and now_here.is_live and now_here.starts_at == row.starts_at
+
+
+def hear_of(row: Appointment, *, deadline: Deadline) -> None:
+    """Before a yes is said of what was booked long ago: make it what it has become on the web since. Where
+    Cal.com cannot be asked, what is known here is true.
+    """
+    try:
+        client = client_for(row.company)
+        if breaker.allows(company_id=row.company_id, client=client, deadline=deadline):
+            _followed(row, client=client, deadline=deadline)
+    except (CalcomError, DatabaseError) as error:
+        logger.warning("booking.not_heard_of", appointment=row.pk, error=type(error).__name__)
+    row.refresh_from_db()
 
 
 def unheard_of(wanted: Wanted, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from booking import alternatives, answer_budget, attempts, completer, doubt, not_booked
+from booking import alternatives, answer_budget, attempts, completer, doubt, not_booked, own_bookings
 from booking.calcom.deadline import Deadline
 from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt
@@ -19,6 +19,7 @@ def join(appointment: Appointment, intention: Intention, *, deadline: Deadline) 
     """
     until = deadline.less(answer_budget.reserve())
     tries = 0
+    is_older = appointment.status != Appointment.Status.PENDING
     while appointment.status == Appointment.Status.PENDING:
         if completer.settle_abandoned(_still_open(appointment), deadline=answer_budget.for_a_look(deadline)):
             appointment.refresh_from_db()
@@ -28,15 +29,20 @@ def join(appointment: Appointment, intention: Intention, *, deadline: Deadline) 
         attempts.give_way(tries)
         tries += 1
         appointment.refresh_from_db()
-    return _answer(appointment, intention, deadline=deadline)
+    return _answer(appointment, intention, is_older=is_older, deadline=deadline)
 
 
-def _answer(appointment: Appointment, intention: Intention, *, deadline: Deadline) -> Outcome | None:
+def _answer(
+    appointment: Appointment, intention: Intention, *, is_older: bool, deadline: Deadline
+) -> Outcome | None:
+    """`is_older`: it was booked before this request came, and may have changed on the web since."""
     was_at = appointment.starts_at
     if appointment.status == Appointment.Status.PENDING:
         return not_booked.checking(intention)
     if appointment.is_live and not settle_change(appointment, deadline=deadline):
         return not_booked.checking(intention)
+    if appointment.is_live and is_older:
+        own_bookings.hear_of(appointment, deadline=answer_budget.for_a_look(deadline))
     if appointment.status == Appointment.Status.CANCELLED or appointment.starts_at != was_at:
         return None  # it was cancelled, or moved away: this is another booking
     if doubt.is_one_missing([appointment]):

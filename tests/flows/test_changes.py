@@ -327,6 +327,17 @@ def test_moved_on_the_web_meanwhile_is_told_and_not_undone(calcom, salon, booked
     verdict()
 
 
+def test_moved_away_on_the_web_unheard_it_is_moved_back_by_phone_and_not_only_said_to_be(
+    calcom, salon, booked, verdict
+):
+    away = calcom.web_reschedule(Appointment.objects.get().calcom_booking_uid, at(16), silent=True)
+    answer = move(booked, at(10))
+    assert answer.code == "rescheduled"
+    assert answer.uid != away.uid
+    assert [(each.uid, each.start) for each in calcom.active_bookings()] == [(answer.uid, at(10))]
+    verdict()
+
+
 CHANGES: dict[str, Callable[[Phone], Answer]] = {
     "reschedule": lambda caller: move(caller, at(14)),
     "cancel": cancel,

@@ -109,6 +109,36 @@ def test_the_same_booking_from_another_call_is_already_booked(calcom, phone, ver
     verdict()
 
 
+def test_what_was_cancelled_on_the_web_unheard_is_booked_again_by_another_call(calcom, phone, verdict):
+    first = phone().book(at(10))
+    calcom.web_cancel(first.uid, silent=True)
+    second = phone().book(at(10))
+    assert second.code == "booked"
+    assert second.uid != first.uid
+    assert [booking.uid for booking in calcom.active_bookings()] == [second.uid]
+    verdict()
+
+
+def test_what_was_moved_on_the_web_unheard_is_not_already_booked_where_it_was(calcom, phone, verdict):
+    first = phone().book(at(10))
+    moved = calcom.web_reschedule(first.uid, at(14), silent=True)
+    second = phone().book(at(10))
+    assert second.code == "booked"
+    assert {booking.uid for booking in calcom.active_bookings()} == {moved.uid, second.uid}
+    assert Appointment.objects.get(calcom_booking_uid=moved.uid).starts_at == at(14)
+    verdict()
+
+
+@pytest.mark.parametrize("kind", ["5xx", "reset", "html"])
+def test_what_was_booked_before_is_already_booked_while_calcom_cannot_be_asked(calcom, phone, verdict, kind):
+    first = phone().book(at(10))
+    calcom.faults.outage(kind)
+    second = phone().book(at(10))
+    assert (second.code, second.uid) == ("already_booked", first.uid)
+    calcom.faults.restore()
+    verdict()
+
+
 def test_a_repeat_of_what_was_cancelled_since_is_not_answered_from_memory(calcom, phone, verdict):
     caller = phone()
     first = caller.book(at(10))
