@@ -22,7 +22,7 @@ from booking import idempotency
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused
 from booking.intention import Intention
-from booking.models import LIVE_STATUSES, OPEN_STATES, Appointment, BookingAttempt
+from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
 from booking.request_body import create_request
 from calls.models import Call
 from customers import statements
@@ -300,13 +300,14 @@ def error_fields(error: CalcomError | None) -> dict[str, Any]:
 
 def ids_of_key(attempt: BookingAttempt) -> set[str]:
     """Every attempt ever made under this one's key for the same person: a booking that names one of them is
-    ours. (A family that has one number has one key; what was made for one of them is not the other's.)
+    ours. (A family that has one number has one key; what was made for one of them is not the other's. And
+    what was moved away is another appointment, also where it is moved back unheard.)
     """
     made = BookingAttempt.objects.filter(
         company_id=attempt.company_id,
         idempotency_key=attempt.idempotency_key,
         kind=BookingAttempt.Kind.CREATE,
-    )
+    ).exclude(~Q(appointment=attempt.appointment_id), appointment__status__in=PROVEN_STATUSES)
     name = _attendee_name(attempt.request)
     return {
         str(uuid)

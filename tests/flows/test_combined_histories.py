@@ -519,7 +519,7 @@ def test_ones_own_moved_booking_that_is_handed_back_as_if_it_were_new_is_not_can
     moved = calcom.web_reschedule(first, at(12), by_owner=True).uid
     work()
     calcom.faults.hand_back(moved, remove=["rescheduledFromUid"])
-    assert phone().book(at(10), service="colour").code == "checking"
+    assert phone().book(at(10), service="colour").code == "slot_taken"
     settle_later()
     run()
     assert calcom.booking(moved).is_active

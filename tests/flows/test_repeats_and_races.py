@@ -19,6 +19,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from calls.models import Call, FunctionCall
 from customers.models import Customer
 from tests.flows.at_once import at_once
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import BERLIN, Answer, Phone, at, move
 from tests.flows.state import posts, proven
 from tests.waiting import wait_until
@@ -764,3 +765,34 @@ def test_our_own_writes_to_one_slot_are_made_one_after_the_other(calcom, phone, 
     assert codes(answers) == {"booked": 2}  # two hosts
     assert together == [1, 1]
     verdict()
+
+
+@pytest.fixture
+def moved_away_and_back(calcom, phone, run):
+    """The uid of an appointment of ten o'clock that the web has moved to two, which we heard, and back again,
+    which we did not.
+    """
+    first = phone().book(at(10))
+    away = calcom.web_reschedule(first.uid, at(14), silent=True)
+    run()
+    return calcom.web_reschedule(away.uid, at(10), silent=True).uid
+
+
+def test_what_the_web_moved_back_unheard_is_the_same_appointment_to_another_call(
+    calcom, phone, run, verdict, moved_away_and_back
+):
+    answer = phone().book(at(10))
+    assert (answer.code, answer.uid) == ("already_booked", moved_away_and_back)
+    run()
+    assert [row.calcom_booking_uid for row in proven()] == [moved_away_and_back]
+    verdict()
+
+
+def test_what_the_web_moved_back_unheard_is_not_undone_when_another_call_cannot_be_stored(
+    calcom, phone, moved_away_and_back
+):
+    with refusals() as refusing:
+        refusing.add("appointments", "UPDATE", when="NEW.status = 'scheduled'", text="refused")
+        phone().book(at(10))
+    assert calcom.booking(moved_away_and_back).is_active
+    assert not calcom.requests("cancel")
