@@ -11,7 +11,7 @@ here; "taken" only when nothing of this caller's can be there; everything in bet
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -23,7 +23,6 @@ from booking import (
     attempts,
     breaker,
     database_errors,
-    doubt,
     event_types,
     failures,
     horizon,
@@ -97,12 +96,13 @@ def book_appointment(
             if claim.attempt is not None:
                 return create(claim.attempt, intention, deadline=deadline)
             there = claim.appointment
-        answer = _who_is_asking(there, wish, call)
-        if answer is not None:
-            return answer
+        is_theirs = there.call_id == call.pk or wish.is_callers_number
+        refused = _not_the_same_person(there, wish, is_theirs=is_theirs)
+        if refused is not None:
+            return refused
         outcome = standing.join(there, intention, deadline=deadline)
         if outcome is not None:
-            return outcome
+            return outcome if is_theirs else _without_what_stands(outcome)
         # What stood there was looked for and is proven never to have come about: the way is free.
     return not_booked.checking(intention)
 
@@ -177,23 +177,25 @@ def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
     return not_booked.call_back(intention, reason="The booking could not be stored.")
 
 
-def _who_is_asking(there: Appointment, wish: Wish, call: Call) -> Outcome | None:
-    """Whether this is the same person's booking again; None: it is, and they may hear about it.
+def _not_the_same_person(there: Appointment, wish: Wish, *, is_theirs: bool) -> Outcome | None:
+    """None: it is the same person's booking again.
 
     Another name for the same number, service and time is a second person, who must not become one with the
-    first silently. And what stands is talked about only in the call that made it or to the number it was made
-    under: whoever merely says a number, and a name that goes with it, learns nothing.
+    first silently. And what stands is shown only in the call that made it or to the number it was made under:
+    whoever merely says a number, and a name that goes with it, hears no more than that it stands, and without
+    the name nothing.
     """
-    if there.call_id == call.pk or wish.is_callers_number:
-        if same_person(there.attendee_name, wish.name):
-            return None
+    if is_theirs and not same_person(there.attendee_name, wish.name):
         return Outcome(Code.AMBIGUOUS, reason="second_person", service=wish.service, wanted=wish.starts_at)
-    if is_full_name(wish.name) and same_person(there.attendee_name, wish.name):
-        proven = there.status != Appointment.Status.PENDING and not doubt.is_one_missing([there])
-        code = Code.ALREADY_BOOKED if proven else Code.CHECKING
-        return Outcome(code, service=wish.service, wanted=wish.starts_at)
+    if is_theirs or (is_full_name(wish.name) and same_person(there.attendee_name, wish.name)):
+        return None
     errors = {"customer_phone": "not usable for this booking"}
     return Outcome(Code.INVALID_REQUEST, reason="other_phone", errors=errors)
+
+
+def _without_what_stands(outcome: Outcome) -> Outcome:
+    reason = "" if outcome.code is Code.UNAVAILABLE else outcome.reason
+    return replace(outcome, appointment=None, reason=reason)
 
 
 def _recalled(intention: Intention) -> Appointment | None:

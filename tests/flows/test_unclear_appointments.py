@@ -174,9 +174,16 @@ def test_whoever_asks_for_what_is_missing_is_called_back(calcom, missing, phone,
     assert not calcom.requests("create")[1:], "nothing is booked beside it before a person has decided"
 
 
-def test_a_name_and_a_number_that_are_merely_said_do_not_hear_of_what_is_missing(missing, phone):
-    stranger = phone(from_number="+4915100000001")
-    assert stranger.book(at(10), customer_phone=missing.from_number).code == "checking"
+@pytest.mark.parametrize("from_number", ["+4915100000001", "anonymous"])
+def test_whoever_merely_says_the_number_of_what_is_missing_is_rung_and_hears_nothing_of_it(
+    missing, phone, from_number
+):
+    stranger = phone(from_number=from_number)
+    answer = stranger.book(at(10), customer_phone=missing.from_number)
+    assert answer.code == "unavailable"
+    assert answer.body["say"] == "I could not book that just now. We will call you back."
+    assert answer.body["appointment"] is None
+    assert CallbackRequest.objects.filter(call__retell_call_id=stranger.call_id, status="open").exists()
 
 
 def test_once_it_is_decided_what_is_missing_callers_hear_of_it_again(calcom, missing, phone, admin_user):
