@@ -80,10 +80,12 @@ def book_appointment(
     if horizon.is_too_far(wish.starts_at, now=now):
         return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"start": "too far ahead"})
     not_learned = _learn(service, company=company, deadline=deadline)
+    if service.phone_required and not wish.phone:
+        return _phone_needed()
     try:
         intention = _intention(company=company, branch=branch, call=call, wish=wish)
     except NoContact:
-        return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={"customer_phone": "required"})
+        return _phone_needed()
     if not_learned is not None and attempts.same_booking(intention) is None:
         return _cannot_begin(intention, not_learned)
     for _ in range(2):
@@ -120,6 +122,10 @@ def _learn(service: Service, *, company: Company, deadline: Deadline) -> CalcomE
         breaker.note(error, company_id=company.pk)
         return error
     return None
+
+
+def _phone_needed() -> Outcome:
+    return Outcome(Code.INVALID_REQUEST, reason="phone_needed", errors={"customer_phone": "required"})
 
 
 def _cannot_begin(intention: Intention, error: CalcomError) -> Outcome:

@@ -660,6 +660,20 @@ def test_an_address_that_is_demanded_and_does_not_help_is_a_misconfiguration(
     verdict()
 
 
+def test_a_withheld_number_is_asked_for_where_the_event_type_demands_one(calcom, phone, verdict, salon):
+    demanding = calcom.state.event_type("phone_required").id
+    Service.objects.filter(company=salon, slug="haircut").update(calcom_event_type_id=demanding)
+    withheld = phone(from_number="anonymous")
+    answer = withheld.book(at(10))
+    assert (answer.code, answer.body["errors"]) == ("invalid_request", {"customer_phone": "required"})
+    assert answer.body["say"] == "What phone number can we reach you at?"
+    assert posts(calcom) == 0
+    assert not open_failures(), "nobody has to configure anything"
+    assert withheld.book(at(10), customer_phone="+4915187654321").code == "booked"
+    assert posts(calcom) == 1
+    verdict()
+
+
 # --- An event type of somebody else
 
 
