@@ -56,6 +56,9 @@ def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) 
     except CalcomMisconfigured as error:
         if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
             return None
+        if error.status == 403:
+            # "… does not own event type …": a key may be good for its own, so it is not the key's ticket.
+            raise CalcomMisconfigured(error.message, request_id=error.request_id) from error
         raise
     _require_fitting(service, event_type)
     return event_type

@@ -33,6 +33,29 @@ def test_a_ticket_about_an_event_type_that_nobody_books_any_more_closes(
     assert CallbackRequest.objects.get().status == "open", "the caller still waits"
 
 
+def test_a_ticket_about_an_event_type_that_is_not_ours_outlives_the_booking_of_another(
+    calcom, phone, haircut, settle_later, run
+):
+    """The key is refused for this one event type, and good for all others."""
+    not_ours = calcom.faults.add(
+        "event_type",
+        commit=False,
+        status=403,
+        body=api_body(403, "User with ID=1 does not own event type with ID=999999"),
+        path_contains=str(haircut.calcom_event_type_id),
+        times=None,
+    )
+    assert phone().book(at(10)).code == "unavailable"
+    assert phone().book(at(11), service="colour").code == "booked"
+    settle_later(seconds=1)
+    assert run()[0] == 1
+    assert open_failures().get().subject == f"calcom:event-type:{haircut.calcom_event_type_id}"
+    calcom.faults.remove(not_ours)
+    assert phone().book(at(10)).code == "booked"
+    settle_later(seconds=1)
+    assert not open_failures().exists()
+
+
 def test_what_refuses_to_be_cancelled_and_to_be_booked_are_two_tickets(calcom, booked, phone, settle_later):
     body = api_body(400, "title property is wrong,title should not be empty ")
     calcom.faults.add("cancel", commit=False, status=400, body=body)
