@@ -75,3 +75,14 @@ def test_a_slot_of_one_service_and_the_name_of_another_are_asked_about(calcom, p
     assert "Haarschnitt" in answer.body["say"]
     assert "Färben" in answer.body["say"]
     assert not calcom.active_bookings()
+
+
+def test_what_is_requested_again_is_spoken_of_as_an_appointment(salon, phone, language):
+    """As at the first time; "Sie haben Beratung angefragt" is no German."""
+    first, again = phone().book(at(10), service="advice"), phone().book(at(10), service="advice")
+    assert (first.code, again.code) == ("requested", "already_booked")
+    expected = {
+        "de": "Diesen Termin haben Sie bereits angefragt: Beratung, ",
+        "en": "You have already requested Beratung: ",
+    }
+    assert again.body["say"].startswith(expected[language]), again.body["say"]
