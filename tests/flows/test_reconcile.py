@@ -438,7 +438,9 @@ def test_no_more_is_healed_in_a_day_than_the_company_allows(calcom, salon, run):
     for hour in range(9, 14):
         calcom.web_book("open", start=at(hour))
     assert only(run()[1])["healed"] == {"import": 2}
-    assert only(run()[1])["healed"] == {}
+    for limit in (2, 1):
+        Company.objects.update(heal_daily_limit=limit)
+        assert only(run()[1])["healed"] == {}
     assert Appointment.objects.count() == 2
 
 
