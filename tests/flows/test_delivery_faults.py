@@ -552,3 +552,32 @@ def test_more_than_one_batch_is_forgotten(stored):
     before = timezone.now() - dt.timedelta(days=30)
     assert [deliveries.purge(before=before, limit=2) for _ in range(4)] == [2, 2, 1, 0]
     assert not WebhookEvent.objects.exclude(body="").exists()
+
+
+# --- How often, and how long
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_delivery_that_fails_waits_an_hour_at_most_and_keeps_why_but_not_who():
+    now = timezone.now()
+    WebhookEventFactory(due_at=now)
+    for number in range(1, deliveries.MOST_ATTEMPTS + 1):
+        (event,) = deliveries.take_due(now=now)
+        deliveries.fail(event, now=now, error="No answer for +49 151 12345678.")
+        row = WebhookEvent.objects.get()
+        assert row.error == "No answer for ***78."
+        assert row.status == ("dead" if number == deliveries.MOST_ATTEMPTS else "failed")
+        assert row.due_at - now <= 1.2 * deliveries.LONGEST_PAUSE
+        now = row.due_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_only_looked_at_again_is_never_given_up():
+    now = timezone.now()
+    WebhookEventFactory(due_at=now)
+    for _ in range(deliveries.MOST_ATTEMPTS + 2):
+        (event,) = deliveries.take_due(now=now)
+        deliveries.look_again(event, now=now, after=dt.timedelta(seconds=4), note="Not yet.")
+        now += dt.timedelta(seconds=4)
+    row = WebhookEvent.objects.get()
+    assert (row.status, row.attempts) == ("received", 0)

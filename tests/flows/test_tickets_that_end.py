@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from booking import failures
 from booking.calcom.simulator.faults import api_body
-from booking.models import Appointment, CallbackRequest, Service
+from booking.models import Appointment, CallbackRequest, Service, SyncFailure
 from sync import triage, triage_rules
 from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
@@ -188,3 +188,16 @@ def test_a_ticket_that_comes_back_says_what_it_is_about_now(calcom, booked, phon
     assert "this reschedule" in failure.error_message
     assert failure.call is not None
     assert failure.call.retell_call_id == again.call_id
+
+
+def test_cal_com_is_not_asked_about_tickets_that_are_closed(calcom, salon, run):
+    failures.record_incident(
+        company=salon,
+        failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+        subject=failures.about_booking("gone"),
+        message="A gap.",
+        uid="gone",
+    )
+    run()
+    assert calcom.log
+    assert not [entry for entry in calcom.log if "gone" in entry.path]
