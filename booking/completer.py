@@ -95,9 +95,11 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
         except CalcomUnavailable:
             left_out.add(owner_id)
             report.left += 1
-        except Exception:
+        except Exception as error:
             logger.exception("completer.failed", attempt_id=attempt_id, company_id=owner_id)
             report.left += 1
+            with suppress(DatabaseError):  # the next run says it again
+                _tell_of_failure(attempt_id, error, now=now or timezone.now())
         else:
             report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
             report.absent += state == State.ABSENT
@@ -300,17 +302,29 @@ def _adopt(
 def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime) -> None:
     logger.warning("completer.could_not_ask", attempt=str(attempt.uuid), error=type(error).__name__)
     if now >= give_up_at(attempt):
-        failures.open_failure(
-            company=attempt.company,
-            failure_type=_failure_type(error),
-            subject=_subject(attempt),
-            message=f"What became of this {attempt.kind} at Cal.com cannot be found out: {error.message}",
-            appointment=attempt.appointment,
-            call=attempt.call,
-            details={"attempt": str(attempt.uuid)},
-            is_standing=True,
-        )
+        _report_unknown(attempt, failure_type=_failure_type(error), why=error.message)
     _put_back(attempt, now=now)
+
+
+def _tell_of_failure(attempt_id: int, error: Exception, *, now: datetime) -> None:
+    """What goes wrong on our side each time keeps it unknown just as well."""
+    attempt = attempts.with_all_it_takes(BookingAttempt.objects.all()).get(pk=attempt_id)
+    if attempt.state in OPEN_STATES and now >= give_up_at(attempt):
+        why = f"{type(error).__name__}."
+        _report_unknown(attempt, failure_type=SyncFailure.Type.NETWORK_TIMEOUT, why=why)
+
+
+def _report_unknown(attempt: BookingAttempt, *, failure_type: SyncFailure.Type, why: str) -> None:
+    failures.open_failure(
+        company=attempt.company,
+        failure_type=failure_type,
+        subject=_subject(attempt),
+        message=f"What became of this {attempt.kind} at Cal.com cannot be found out: {why}",
+        appointment=attempt.appointment,
+        call=attempt.call,
+        details={"attempt": str(attempt.uuid)},
+        is_standing=True,
+    )
 
 
 def _subject(attempt: BookingAttempt) -> str:

@@ -189,6 +189,24 @@ def test_an_orphan_that_can_still_not_be_stored_is_cancelled_later_and_the_calle
     verdict()
 
 
+def test_an_attempt_that_cannot_be_settled_for_a_fault_of_ours_is_a_ticket_within_the_hour(
+    calcom, phone, verdict, refusing, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10)).code == "checking"
+    refusing.add("booking_attempts", "UPDATE", text="refused")
+    for minutes in (0, 5, 10):
+        settle_later(seconds=minutes * 60)
+    (failure,) = open_failures()
+    assert (failure.failure_type, failure.occurrences) == ("network_timeout", 2)
+    refusing.drop()
+    settle_later()
+    assert Appointment.objects.get().status == "scheduled"
+    assert not open_failures()
+    verdict()
+
+
 @pytest.mark.parametrize("fault", ["gone", "key"])
 def test_a_change_whose_ticket_cannot_be_written_is_open_until_it_can(
     calcom, phone, refusing, settle_later, fault
