@@ -50,7 +50,9 @@ class TcpProxy:
         self._timers: list[threading.Timer] = []
         self._fatal = b""
         self._away_seconds: float | None = None
-        self.port = 0
+        # Never listens: it keeps the port from being given to somebody else while the proxy is cut.
+        self._reserved = self._bound(port=0)
+        self.port = int(self._reserved.getsockname()[1])
 
     def __enter__(self) -> TcpProxy:
         self._listen()
@@ -62,6 +64,7 @@ class TcpProxy:
         for timer in self._timers:
             timer.cancel()
         self.cut()
+        self._reserved.close()
 
     @property
     def is_cut(self) -> bool:
@@ -99,13 +102,18 @@ class TcpProxy:
             self._listen()
 
     def _listen(self) -> None:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", self.port))
+        listener = self._bound(port=self.port)
         listener.listen(64)
-        self.port = int(listener.getsockname()[1])
         self._listener = listener
         threading.Thread(target=self._accept, args=(listener,), name="tcp-proxy", daemon=True).start()
+
+    @staticmethod
+    def _bound(*, port: int) -> socket.socket:
+        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(("127.0.0.1", port))
+        return bound
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
