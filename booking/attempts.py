@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from booking import idempotency
@@ -303,11 +303,14 @@ def ids_of_key(attempt: BookingAttempt) -> set[str]:
     ours. (A family that has one number has one key; what was made for one of them is not the other's. And
     what was moved away is another appointment, also where it is moved back unheard.)
     """
+    # Not joined: on SQLite a shell may have left an attempt without its appointment.
+    others = Appointment.objects.filter(pk=OuterRef("appointment_id"), status__in=PROVEN_STATUSES)
     made = BookingAttempt.objects.filter(
+        ~Exists(others.exclude(pk=attempt.appointment_id)),
         company_id=attempt.company_id,
         idempotency_key=attempt.idempotency_key,
         kind=BookingAttempt.Kind.CREATE,
-    ).exclude(~Q(appointment=attempt.appointment_id), appointment__status__in=PROVEN_STATUSES)
+    )
     name = _attendee_name(attempt.request)
     return {
         str(uuid)
