@@ -14,11 +14,11 @@ from typing import Any
 from django.db import transaction
 from django.utils.dateparse import parse_datetime
 
-from booking import attempts, availability, failures, follow, lookup
+from booking import attempts, availability, doubt, failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
-from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking.models import Appointment, BookingAttempt
 
 Kind = BookingAttempt.Kind
 
@@ -110,25 +110,9 @@ def give_up(
         if seen is None:
             return
         if seen.booking is None:
-            _report_gone(attempt)
+            doubt.report_missing(attempt.appointment, uid=attempt.target_uid, call=attempt.call)
         else:
             follow.follow(attempt.appointment, booking=seen.booking, former_uids=seen.former_uids, now=now)
-
-
-def _report_gone(attempt: BookingAttempt) -> None:
-    if not Appointment.objects.filter(pk=attempt.appointment_id, status__in=LIVE_STATUSES).exists():
-        return  # it has been ended here meanwhile
-    failures.open_failure(
-        company=attempt.company,
-        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
-        subject=failures.about_booking(attempt.target_uid),
-        message="Cal.com does not know the booking of this appointment any more.",
-        appointment=attempt.appointment,
-        call=attempt.call,
-        uid=attempt.target_uid,
-        details={"attempt": str(attempt.uuid)},
-        needs_person=True,
-    )
 
 
 def _summary(booking: Booking) -> dict[str, Any]:

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 from django.db.models import Exists, OuterRef, Q
 
-from booking.models import OPEN_STATES, OPEN_STATUSES, Appointment, BookingAttempt, SyncFailure
+from booking import failures
+from booking.models import (
+    LIVE_STATUSES,
+    OPEN_STATES,
+    OPEN_STATUSES,
+    Appointment,
+    BookingAttempt,
+    SyncFailure,
+)
+from calls.models import Call
 
 # Why somebody whose appointment is missing is called back.
 MISSING = "They have an appointment here whose booking Cal.com does not know."
@@ -24,6 +33,26 @@ def is_one_missing(appointments: Iterable[Appointment]) -> bool:
     """Whether one of them is missing at Cal.com, and a person has not decided yet what is to become of it."""
     ids = [row.pk for row in appointments]
     return bool(ids) and Appointment.objects.filter(_is_missing(), pk__in=ids).exists()
+
+
+def report_missing(appointment: Appointment, *, uid: str, call: Call | None) -> None:
+    """Cal.com was asked for its booking, and does not know it: a ticket, if it has not been ended here
+    meanwhile.
+    """
+    if not Appointment.objects.filter(pk=appointment.pk, status__in=LIVE_STATUSES).exists():
+        return
+    failures.open_failure(
+        company=appointment.company,
+        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+        subject=failures.about_booking(uid),
+        message="Cal.com does not know the booking of this appointment any more.",
+        appointment=appointment,
+        call=call,
+        uid=uid,
+        details={"status": appointment.status},
+        needs_person=True,
+        is_standing=True,
+    )
 
 
 def _is_missing() -> Exists:

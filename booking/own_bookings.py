@@ -8,13 +8,13 @@ under the number they are calling from, and in their name; whoever merely says a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
-from booking import attempts, breaker, change_outcome, follow, imports, known_uids, lookup
+from booking import attempts, breaker, change_outcome, doubt, follow, imports, known_uids, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
@@ -25,6 +25,9 @@ from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
 from calls.models import Call
 from customers.names import same_person
+
+# What was just made, a replica of Cal.com's may not know yet.
+LAG = timedelta(minutes=1)
 
 logger = structlog.get_logger(__name__)
 
@@ -83,13 +86,15 @@ def stands_there(row: Appointment, *, client: CalcomClient, deadline: Deadline) 
 
 
 def hear_of(row: Appointment, *, deadline: Deadline) -> None:
-    """Before a yes is said of what was booked long ago: make it what it has become on the web since. Where
-    Cal.com cannot be asked, what is known here is true.
+    """Before a yes is said of what was booked long ago: make it what it has become on the web since, or a
+    ticket if Cal.com does not know it. Where Cal.com cannot be asked, what is known here is true.
     """
     try:
         client = client_for(row.company)
-        if breaker.allows(company_id=row.company_id, client=client, deadline=deadline):
-            _followed(row, client=client, deadline=deadline)
+        if not breaker.allows(company_id=row.company_id, client=client, deadline=deadline):
+            return
+        if _followed(row, client=client, deadline=deadline) is None and row.updated_at < timezone.now() - LAG:
+            doubt.report_missing(row, uid=row.calcom_booking_uid or "", call=row.call)
     except (CalcomError, DatabaseError) as error:
         logger.warning("booking.not_heard_of", appointment=row.pk, error=type(error).__name__)
     row.refresh_from_db()

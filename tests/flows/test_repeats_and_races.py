@@ -21,7 +21,7 @@ from customers.models import Customer
 from tests.flows.at_once import at_once
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import BERLIN, Answer, Phone, at, move
-from tests.flows.state import posts, proven
+from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
 SECOND_CALLER = "+4915187654321"
@@ -128,6 +128,18 @@ def test_what_was_moved_on_the_web_unheard_is_not_already_booked_where_it_was(ca
     assert {booking.uid for booking in calcom.active_bookings()} == {moved.uid, second.uid}
     assert Appointment.objects.get(calcom_booking_uid=moved.uid).starts_at == at(14)
     verdict()
+
+
+@pytest.mark.parametrize(("minutes", "code"), [(2, "unavailable"), (0, "already_booked")])
+def test_what_calcom_has_lost_unheard_is_not_already_booked_and_a_ticket(calcom, phone, minutes, code):
+    """What was just booked a replica of Cal.com's may not know yet."""
+    first = phone().book(at(10))
+    Appointment.objects.update(updated_at=timezone.now() - dt.timedelta(minutes=minutes))
+    calcom.erase(first.uid)
+    assert phone().book(at(10)).code == code
+    lost = code == "unavailable"
+    assert [failure.failure_type for failure in open_failures()] == ["orphaned_local"] * lost
+    assert CallbackRequest.objects.filter(status="open").count() == int(lost)
 
 
 @pytest.mark.parametrize("kind", ["5xx", "reset", "html"])
