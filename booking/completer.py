@@ -51,6 +51,7 @@ from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import REFUSALS, Code
 from booking.settle import Result
+from customers.company_secrets import without_secrets
 
 State = BookingAttempt.State
 
@@ -308,7 +309,9 @@ def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime
 
 def _tell_of_failure(attempt_id: int, error: Exception, *, now: datetime) -> None:
     """What goes wrong on our side each time keeps it unknown just as well."""
-    attempt = attempts.with_all_it_takes(BookingAttempt.objects.all()).get(pk=attempt_id)
+    # It may be the company's key that cannot be opened.
+    rows = without_secrets(BookingAttempt.objects.all(), paths=("company", "appointment", "call"))
+    attempt = rows.get(pk=attempt_id)
     if attempt.state in OPEN_STATES and now >= give_up_at(attempt):
         why = f"{type(error).__name__}."
         _report_unknown(attempt, failure_type=SyncFailure.Type.NETWORK_TIMEOUT, why=why)

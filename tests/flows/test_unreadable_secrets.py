@@ -4,6 +4,7 @@ trouble: the others are worked as ever, by every command and every task.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from io import StringIO
 
@@ -13,6 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from booking import completer
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
@@ -21,6 +23,7 @@ from customers.models import Company
 from sync import tasks
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
+from tests.flows.state import open_failures
 from tests.flows.test_promises import deliver
 
 SECRET = "whsec_salon"
@@ -68,9 +71,12 @@ def test_the_others_are_settled(salon, other, calcom, phone, settings):
         caller = phone(company=company, to_number=company.branches.get().phone_numbers.get().number)
         assert caller.book(at(hour)).code == "checking"
     lose_the_key_of(other)
-    completer.settle_unknown()
+    for minutes in (0, 10):
+        completer.settle_unknown(now=timezone.now() + dt.timedelta(minutes=minutes))
     assert BookingAttempt.objects.get(company__slug="salon").state == "succeeded"
     assert BookingAttempt.objects.get(company__slug="aaa").state == "unknown"
+    (failure,) = open_failures()
+    assert failure.error_message.endswith("cannot be found out: CannotDecrypt.")
 
 
 def test_the_others_deliveries_are_worked(salon, other, calcom, work):
