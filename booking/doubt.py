@@ -19,6 +19,8 @@ from calls.models import Call
 
 # Why somebody whose appointment is missing is called back.
 MISSING = "They have an appointment here whose booking Cal.com does not know."
+# What the ticket about it says, whoever has found it out.
+NOT_KNOWN_THERE = "Cal.com does not know the booking of this appointment any more."
 
 
 def is_beyond_doubt() -> Q:
@@ -45,7 +47,7 @@ def report_missing(appointment: Appointment, *, uid: str, call: Call | None) -> 
         company=appointment.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_booking(uid),
-        message="Cal.com does not know the booking of this appointment any more.",
+        message=NOT_KNOWN_THERE,
         appointment=appointment,
         call=call,
         uid=uid,

@@ -23,7 +23,7 @@ import structlog
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from booking import attempts, completer, database_errors, failures, follow, gone
+from booking import attempts, completer, database_errors, doubt, failures, follow, gone
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -467,7 +467,7 @@ class _Run:
             self.tickets.open(
                 SyncFailure.Type.ORPHANED_LOCAL,
                 uid=uid,
-                message="Cal.com does not know the booking of this appointment any more.",
+                message=doubt.NOT_KNOWN_THERE,
                 appointment=appointment,
                 details={"status": appointment.status},
             )

@@ -196,6 +196,9 @@ def test_an_attempt_that_cannot_be_settled_for_a_fault_of_ours_is_a_ticket_withi
     calcom.faults.timeout_after_commit()
     assert phone().book(at(10)).code == "checking"
     refusing.add("booking_attempts", "UPDATE", text="refused")
+    with refusals() as no_tickets:
+        no_tickets.add("sync_failures", "INSERT", text="refused")
+        assert settle_later().left == 1, "the others are settled all the same"
     for minutes in (0, 5, 10):
         settle_later(seconds=minutes * 60)
     (failure,) = open_failures()

@@ -152,6 +152,21 @@ def test_what_was_booked_before_is_already_booked_while_calcom_cannot_be_asked(c
     verdict()
 
 
+def test_while_calcom_is_known_to_be_down_it_is_not_asked_about_what_was_booked_before(
+    calcom, phone, verdict
+):
+    first = phone().book(at(10))
+    calcom.faults.outage()
+    for hour in (9, 11, 12, 13, 14):
+        phone(from_number=f"+49151876543{hour:02}").book(at(hour, days=8))
+    calcom.clear_log()
+    second = phone().book(at(10))
+    assert (second.code, second.uid) == ("already_booked", first.uid)
+    assert not calcom.requests("get")
+    calcom.faults.restore()
+    verdict()
+
+
 def test_a_repeat_of_what_was_cancelled_since_is_not_answered_from_memory(calcom, phone, verdict):
     caller = phone()
     first = caller.book(at(10))
