@@ -19,7 +19,6 @@ from booking import (
     answer_budget,
     attempts,
     availability,
-    breaker,
     change_outcome,
     database_errors,
     failures,
@@ -60,20 +59,18 @@ def carry_out(attempt: BookingAttempt, change: Change, *, deadline: Deadline) ->
         client = client_for(change.company)
     except CalcomMisconfigured as error:
         return _misconfigured(attempt, change, error)
-    if not breaker.allows(company_id=change.company.pk, client=client, deadline=deadline):
-        return _not_sent(attempt, change, cause="breaker_open")
-    if change.start is not None and change.appointment.service is not None:
-        lock = attempts.lock_of_slot(
-            change.company.pk, change.appointment.service.calcom_event_type_id, change.start
-        )
-        if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.less(answer_budget.reserve())):
-            return _not_sent(attempt, change, cause="slot_busy")
     return _Changing(attempt=attempt, change=change, client=client, deadline=deadline).run()
 
 
 @dataclass(kw_only=True)
 class _Changing(Sending):
     change: Change
+
+    def _slot_lock(self) -> str | None:
+        change, service = self.change, self.change.appointment.service
+        if change.start is None or service is None:
+            return None
+        return attempts.lock_of_slot(change.company.pk, service.calcom_event_type_id, change.start)
 
     def _post(self, until: Deadline) -> Booking:
         uid = self.attempt.target_uid
@@ -105,18 +102,17 @@ class _Changing(Sending):
                 state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
             )
             return self.change.outcome(Code.ALREADY_BOOKED, appointment=own)
-        with transaction.atomic():
-            failures.record_incident(
-                company=self.change.company,
-                failure_type=SyncFailure.Type.FOREIGN_BOOKING,
-                subject=failures.about_booking(booking.uid),
-                message="Cal.com answered a move with another booking. That one was left alone.",
-                appointment=self.attempt.appointment,
-                call=self.change.call,
-                uid=booking.uid,
-                details={"attempt": str(self.attempt.uuid)},
-            )
-            self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
+        failures.record_incident(
+            company=self.change.company,
+            failure_type=SyncFailure.Type.FOREIGN_BOOKING,
+            subject=failures.about_booking(booking.uid),
+            message="Cal.com answered a move with another booking. That one was left alone.",
+            appointment=self.attempt.appointment,
+            call=self.change.call,
+            uid=booking.uid,
+            details={"attempt": str(self.attempt.uuid)},
+        )
+        self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
         return not_changed.call_back(self.change)
 
     def _after_error(self, error: CalcomError) -> Outcome | None:
@@ -125,7 +121,7 @@ class _Changing(Sending):
         if isinstance(error, CalcomUnavailable):
             if self.repeated:
                 return self._unknown(error)  # the request before this one may have been carried out
-            return _not_sent(self.attempt, self.change, cause=type(error).__name__, error=error)
+            return self._not_sent(cause=type(error).__name__, error=error)
         if self.deadline.less(answer_budget.reserve()).remaining == 0:
             return self._unknown(error)
         try:
@@ -244,7 +240,18 @@ class _Changing(Sending):
     def _no_time_left(self) -> Outcome:
         if self.repeated:
             return self._unknown()
-        return _not_sent(self.attempt, self.change, cause="no_time_left")
+        return self._not_sent(cause="no_time_left")
+
+    def _not_sent(self, *, cause: str, error: CalcomError | None = None) -> Outcome:
+        logger.warning("change.not_sent", attempt=str(self.attempt.uuid), cause=cause)
+        change_outcome.give_up(
+            self.attempt,
+            state=State.NOT_SENT,
+            told=Code.UNAVAILABLE,
+            now=timezone.now(),
+            **{**attempts.error_fields(error), "error_class": cause},
+        )
+        return not_changed.call_back(self.change)
 
     def _checking(self) -> Outcome:
         return self.change.outcome(Code.CHECKING)
@@ -270,20 +277,6 @@ class _Changing(Sending):
             look_again_at=now + attempts.LATER_LOOK,
             **fields,
         )
-
-
-def _not_sent(
-    attempt: BookingAttempt, change: Change, *, cause: str, error: CalcomError | None = None
-) -> Outcome:
-    logger.warning("change.not_sent", attempt=str(attempt.uuid), cause=cause)
-    change_outcome.give_up(
-        attempt,
-        state=State.NOT_SENT,
-        told=Code.UNAVAILABLE,
-        now=timezone.now(),
-        **{**attempts.error_fields(error), "error_class": cause},
-    )
-    return not_changed.call_back(change)
 
 
 def _misconfigured(

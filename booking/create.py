@@ -18,7 +18,6 @@ from booking import (
     answer_budget,
     attempts,
     availability,
-    breaker,
     lookup,
     not_booked,
     own_bookings,
@@ -59,12 +58,7 @@ def create(attempt: BookingAttempt, intention: Intention, *, deadline: Deadline)
         client = client_for(intention.company)
     except CalcomMisconfigured as error:
         return _misconfigured(attempt, intention, error)
-    creation = _Creation(attempt=attempt, intention=intention, client=client, deadline=deadline)
-    if not breaker.allows(company_id=intention.company.pk, client=client, deadline=deadline):
-        return creation.not_sent(cause="breaker_open")
-    if not creation.has_slot():
-        return creation.not_sent(cause="slot_busy")
-    return creation.run()
+    return _Creation(attempt=attempt, intention=intention, client=client, deadline=deadline).run()
 
 
 def _misconfigured(attempt: BookingAttempt, intention: Intention, error: CalcomError) -> Outcome:
@@ -92,15 +86,8 @@ class _Creation(Sending):
     intention: Intention
     may_exist: bool = False  # an earlier request of this attempt may still turn into a booking
 
-    def has_slot(self) -> bool:
-        """Whether no other attempt of ours is writing to the same slot, or comes to its end in time."""
-        if self.attempt.write_lock is not None:
-            return True
-        return attempts.take_write_lock(
-            self.attempt,
-            lock=attempts.slot_lock(self.intention),
-            deadline=self.deadline.less(answer_budget.reserve()),
-        )
+    def _slot_lock(self) -> str | None:
+        return attempts.slot_lock(self.intention) if self.attempt.write_lock is None else None
 
     def _post(self, until: Deadline) -> Booking:
         return self.client.create_booking(self.attempt.request, deadline=until)
@@ -316,7 +303,7 @@ class _Creation(Sending):
         """This request was not sent, or not let in. Whether the attempt is over depends on the ones before
         it.
         """
-        return self._unknown(error) if self.may_exist else self.not_sent(cause=cause, error=error)
+        return self._unknown(error) if self.may_exist else self._not_sent(cause=cause, error=error)
 
     def _misconfigured(self, error: CalcomError) -> Outcome:
         return self._unknown(error) if self.may_exist else _misconfigured(self.attempt, self.intention, error)
@@ -324,7 +311,7 @@ class _Creation(Sending):
     def _refused(self, *, told: Code, error: CalcomError) -> None:
         _release(self.attempt, state=State.REFUSED, told=told, error=error)
 
-    def not_sent(self, *, cause: str, error: CalcomError | None = None) -> Outcome:
+    def _not_sent(self, *, cause: str, error: CalcomError | None = None) -> Outcome:
         logger.warning("booking.not_sent", attempt=str(self.attempt.uuid), cause=cause)
         attempts.release(
             self.attempt,

@@ -37,6 +37,10 @@ class Sending(ABC):
 
     def run(self) -> Outcome:
         """Send, until there is an outcome. Never raises for anything Cal.com does."""
+        if not breaker.allows(company_id=self.attempt.company_id, client=self.client, deadline=self.deadline):
+            return self._not_sent(cause="breaker_open")
+        if not self._has_slot():
+            return self._not_sent(cause="slot_busy")
         while True:
             until = self.deadline.less(answer_budget.reserve())
             if until.remaining < answer_budget.SHORTEST_REQUEST:
@@ -55,6 +59,10 @@ class Sending(ABC):
                 return self._after_answer(booking)
 
     @abstractmethod
+    def _slot_lock(self) -> str | None:
+        """The lock of the slot that is written to; None: none is, or the attempt holds it already."""
+
+    @abstractmethod
     def _post(self, until: Deadline) -> Booking:
         """Raises CalcomError."""
 
@@ -69,8 +77,18 @@ class Sending(ABC):
     def _no_time_left(self) -> Outcome: ...
 
     @abstractmethod
+    def _not_sent(self, *, cause: str, error: CalcomError | None = None) -> Outcome:
+        """The attempt ends, and nothing of it has reached Cal.com."""
+
+    @abstractmethod
     def _checking(self) -> Outcome:
         """What the caller hears while nobody knows how it went."""
+
+    def _has_slot(self) -> bool:
+        """Whether no other attempt of ours is writing to the same slot, or comes to its end in time."""
+        lock = self._slot_lock()
+        until = self.deadline.less(answer_budget.reserve())
+        return lock is None or attempts.take_write_lock(self.attempt, lock=lock, deadline=until)
 
     def _has_waited(self, limit: RateLimited) -> bool:
         """Wait until Cal.com listens again; False if the caller cannot wait so long, or has done so once."""
