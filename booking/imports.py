@@ -41,10 +41,10 @@ def import_booking(
     now: datetime,
     webhook_id: str = "",
     call: Call | None = None,
-    also: Callable[[], None] = lambda: None,
+    also: Callable[[Appointment], None] = lambda _appointment: None,
 ) -> Appointment:
-    """Make its appointment. `call`: the one that booked it. `also` is done in the same transaction. Raises
-    IntegrityError if the booking has got its appointment in this moment.
+    """Make its appointment. `call`: the one that booked it. `also` is given it in the same transaction.
+    Raises IntegrityError if the booking has got its appointment in this moment.
     """
     attendee = booking.attendees[0] if booking.attendees else Attendee(name="", email="", phone="")
     source = Appointment.Source.RETELL if call else Appointment.Source.CALCOM
@@ -85,7 +85,7 @@ def import_booking(
             subjects=[failures.about_booking(booking.uid)],
             note="The booking has its appointment.",
         )
-        also()
+        also(appointment)
     logger.info("appointment.imported", appointment=appointment.pk, uid=booking.uid, company=company.slug)
     return appointment
 

@@ -19,7 +19,7 @@ from calls import deliveries
 from calls.models import WebhookEvent
 from customers.json_values import read_json
 from sync import converge
-from sync.converge import Kinship
+from sync.converge import Converged, Kinship
 
 SECONDS_EACH = 5.0
 AGAIN_AFTER = timedelta(seconds=4)
@@ -55,7 +55,7 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
     match = converge.find_out(company=event.company, booking=booking, client=client, deadline=deadline)
     unassigned = match.kinship is Kinship.UNASSIGNED
 
-    def finish() -> None:
+    def finish(_done: Converged) -> None:
         deliveries.finish(
             event,
             status=Status.IGNORED if unassigned else Status.PROCESSED,

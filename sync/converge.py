@@ -134,11 +134,11 @@ def converge(
     webhook_id: str = "",
     knows_of_absence: bool = True,
     is_newest: bool = False,
-    also: Callable[[], None] = lambda: None,
+    also: Callable[[Converged], None] = lambda _done: None,
 ) -> Converged:
-    """Make our side equal to the booking. `also` is done in the transaction of the effect, where there is
-    one; `knows_of_absence` and `is_newest` are `follow.follow`'s. Raises completer.InFlight, CalcomError, and
-    what the database raises.
+    """Make our side equal to the booking. `also` is told what was done, in the transaction of it where there
+    is one; `knows_of_absence` and `is_newest` are `follow.follow`'s. Raises completer.InFlight, CalcomError,
+    and what the database raises.
     """
     work = _Work(
         match,
@@ -221,7 +221,7 @@ class _Work:
     webhook_id: str
     knows_of_absence: bool
     is_newest: bool
-    also: Callable[[], None]
+    also: Callable[[Converged], None]
 
     def follow(self) -> Converged:
         appointment = self.match.appointment
@@ -235,8 +235,9 @@ class _Work:
                 is_newest=self.is_newest,
                 now=self.now,
             )
-            self.also()
-        return Converged(Kinship.MIRRORED, appointment=followed.appointment, changed=followed.changed)
+            done = Converged(Kinship.MIRRORED, appointment=followed.appointment, changed=followed.changed)
+            self.also(done)
+        return done
 
     def report_twin(self) -> Converged:
         match = self.match
@@ -253,8 +254,9 @@ class _Work:
                 needs_person=True,
                 is_standing=True,
             )
-            self.also()
-        return Converged(Kinship.TWIN, appointment=match.appointment, failure=failure)
+            done = Converged(Kinship.TWIN, appointment=match.appointment, failure=failure)
+            self.also(done)
+        return done
 
     def adopt(self) -> Converged:
         attempt, booking = self.match.attempt, self.match.booking
@@ -277,8 +279,9 @@ class _Work:
                 needs_person=True,
                 is_standing=True,
             )
-        self.also()
-        return Converged(Kinship.OF_ATTEMPT, appointment=appointment, failure=failure)
+        done = Converged(Kinship.OF_ATTEMPT, appointment=appointment, failure=failure)
+        self.also(done)
+        return done
 
     def import_(self) -> Converged:
         match = self.match
@@ -292,7 +295,7 @@ class _Work:
                 now=self.now,
                 webhook_id=self.webhook_id,
                 call=match.call,
-                also=self.also,
+                also=lambda appointment: self.also(Converged(match.kinship, appointment=appointment)),
             )
         except IntegrityError:
             # Another delivery about it may have been faster.
@@ -325,12 +328,14 @@ class _Work:
                     subjects=[failures.about_booking(booking.uid)],
                     note="The booking is cancelled at Cal.com.",
                 )
-            self.also()
-        return Converged(Kinship.UNKNOWN_CLAIM, failure=failure)
+            done = Converged(Kinship.UNKNOWN_CLAIM, failure=failure)
+            self.also(done)
+        return done
 
     def leave(self) -> Converged:
-        self.also()
-        return Converged(self.match.kinship, appointment=self.match.appointment)
+        done = Converged(self.match.kinship, appointment=self.match.appointment)
+        self.also(done)
+        return done
 
 
 def _is_being_seen_to(attempt: BookingAttempt, booking: Booking) -> bool:

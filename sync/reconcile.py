@@ -391,26 +391,35 @@ class _Run:
             self._leave(repair, match, otherwise=otherwise)
             return
         before = shown_by(match)
-        done = self._converge(match)
+
+        def record(done: Converged) -> None:
+            if done.appointment is not None and (done.changed or repair is not Repair.FOLLOW):
+                healing.record(
+                    repair,
+                    company=self.company,
+                    appointment=done.appointment,
+                    uid=match.booking.uid,
+                    details=before,
+                    now=timezone.now(),
+                )
+
+        done = self._converge(match, also=record)
         if repair is Repair.FOLLOW and not done.changed and done.failure is None:
             # A worker that was told of it may have followed meanwhile.
             if not follow.is_mirrored(match.booking, company_id=self.company.pk, now=self.now):
                 self._leave(repair, match, otherwise=otherwise)
         elif done.appointment is not None:
-            healing.record(
-                repair,
-                company=self.company,
-                appointment=done.appointment,
-                uid=match.booking.uid,
-                details=before,
-                now=timezone.now(),
-            )
             self._count(self.report.healed, repair)
         self.tickets.count(done.failure, uid=match.booking.uid)
 
-    def _converge(self, match: Match) -> Converged:
-        deadline = Deadline.after(ASK_SECONDS)
-        return converge.converge(match, client=self.asking.client, deadline=deadline, now=timezone.now())
+    def _converge(self, match: Match, *, also: Callable[[Converged], None] = lambda _done: None) -> Converged:
+        return converge.converge(
+            match,
+            client=self.asking.client,
+            deadline=Deadline.after(ASK_SECONDS),
+            now=timezone.now(),
+            also=also,
+        )
 
     def _leave(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         self._count(self.report.would_heal, repair)

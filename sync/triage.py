@@ -279,7 +279,7 @@ class _Work:
     def client(self) -> CalcomClient:
         return client_for(self.case.failure.company)
 
-    def make_equal(self, match: Match, *, also: Callable[[], None]) -> Converged:
+    def make_equal(self, match: Match, *, also: Callable[[Converged], None]) -> Converged:
         """Our side to the booking, which a person has seen just now, or Cal.com has just answered with: no
         worker is in the middle of something newer.
         """
@@ -357,7 +357,7 @@ class _Work:
     def _converge(self) -> Done:
         match = self.case.remote.match
         assert match is not None  # noqa: S101 - the booking is shown
-        converged = self.make_equal(match, also=lambda: self.record("done"))
+        converged = self.make_equal(match, also=lambda _done: self.record("done"))
         is_new = match.appointment is None
         self.count("appointment", converged.appointment is not None and (is_new or bool(converged.changed)))
         if self._is_gap_gone(match.booking, converged.appointment):
@@ -386,7 +386,7 @@ class _Work:
         if match.kinship is Kinship.OF_ATTEMPT and attempt is not None and attempt.state in mirror.ADOPTABLE:
             appointment = self._settle_shown(attempt, booking)
         elif match.kinship is Kinship.MIRRORED:
-            appointment = self.make_equal(match, also=lambda: self.record("done")).appointment
+            appointment = self.make_equal(match, also=lambda _done: self.record("done")).appointment
         else:
             appointment = self._import()
         if appointment is None:
@@ -423,7 +423,7 @@ class _Work:
                 former_uids=match.former_uids,
                 now=timezone.now(),
                 call=call,
-                also=lambda: self.record("done"),
+                also=lambda _done: self.record("done"),
             )
         except IntegrityError:
             raise NotLegal("The same person has the same thing booked under another uid.") from None
@@ -512,7 +512,7 @@ class _Work:
                 client=client,
                 deadline=Deadline.after(ACT_SECONDS),
             )
-            self.make_equal(fresh, also=close_and_record)
+            self.make_equal(fresh, also=lambda _done: close_and_record())
             self.count("appointment", fresh.appointment is not None)
             return
         # It never had a row of ours, and needs none now.

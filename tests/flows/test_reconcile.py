@@ -617,6 +617,23 @@ def test_what_cannot_be_written_down_is_not_healed(calcom, salon, phone, run):
     assert only(run()[1])["healed"] == {"follow": 1, "link": 1}
 
 
+def test_a_repair_that_cannot_be_written_down_is_a_ticket(calcom, salon, phone, run, verdict):
+    """A calendar that was rewritten overnight without a line of it would be nobody's doing."""
+    phone().book(at(10))
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    calcom.web_book("open", start=at(14))
+    with refusals() as refused:
+        refused.add("audit_entries", "INSERT", text="refused")
+        status, report = run()
+    assert (status, only(report)["healed"]) == (1, {})
+    assert [row.status for row in Appointment.objects.all()] == [Status.SCHEDULED]
+    assert list(SyncFailure.objects.values_list("failure_type", flat=True)) == ["schema_error"] * 2
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"follow": 1, "import": 1})
+    assert set(AuditEntry.objects.values_list("action", flat=True)) == {"heal.follow", "heal.import"}
+    verdict()
+
+
 def test_adopting_takes_nobody_elses_booking_of_another_tenant(calcom, salon, phone, run):
     other = make_salon(calcom, slug="other", number="+493087654321")
     phone().book(at(10))
