@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
+from sync.embedded_server import Address, answers_healthz
 from tests.servers.processes import ROOT
 from tests.waiting import wait_until
 
@@ -219,6 +220,13 @@ def test_the_demo_salon_comes_with_its_simulator_and_keeps_its_keys(start_serve,
     again.wait_until_ready()
     assert again.told["admin_password"] == told["admin_password"]
     assert urlsplit(again.told["webhook_url"]).path == urlsplit(told["webhook_url"]).path
+
+
+@pytest.mark.parametrize("name", ["slots.example.org", ".example.org", "*"])
+def test_a_server_that_answers_to_no_localhost_is_seen_to_be_ready(live_server, settings, name):
+    settings.ALLOWED_HOSTS = [name]
+    where = urlsplit(live_server.url)
+    assert answers_healthz(Address(host=where.hostname, port=where.port))
 
 
 def run_serve(var_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
