@@ -11,7 +11,9 @@ from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
 
+from config import sentry
 from customers import niceness
+from sync import deployment_checks
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -61,6 +63,15 @@ app.conf.beat_schedule = {
         "options": {"expire_seconds": 3600},
     },
 }
+
+
+@signals.beat_init.connect
+@signals.worker_init.connect
+def start_like_a_web_server(**_kwargs: Any) -> None:
+    """Refuse unsafe settings, and report errors: what nobody waits for fails in here."""
+    if why := deployment_checks.refusal():
+        raise SystemExit(why)  # whatever else a receiver raises, Celery logs and goes on
+    sentry.start()
 
 
 @signals.worker_init.connect

@@ -1,6 +1,6 @@
 """What a production deployment must not start with, as Django system checks.
 
-The web server, `manage.py serve` and every other command run them and refuse. Production means
+The web server, Celery, `manage.py serve` and every other command run them and refuse. Production means
 ENVIRONMENT=production, or a DATABASE_URL of a server without DEBUG. No message repeats a secret.
 """
 

@@ -258,9 +258,18 @@ def test_serve_refuses_unsafe_production_settings_with_hints(var_dir):
     assert not (var_dir / "secret_key").exists(), "production must not make a key for itself"
 
 
-def test_the_web_server_refuses_unsafe_production_settings_too(var_dir):
+@pytest.mark.parametrize(
+    "started",
+    [
+        ["-c", "import config.wsgi"],
+        ["-m", "celery", "--app", "config", "worker"],
+        ["-m", "celery", "--app", "config", "beat", "--pidfile="],
+    ],
+    ids=["web", "worker", "beat"],
+)
+def test_whatever_else_is_started_refuses_unsafe_production_settings_too(var_dir, started):
     done = subprocess.run(
-        [sys.executable, "-c", "import config.wsgi"],
+        [sys.executable, *started],
         cwd=ROOT, env=clean_environment(var_dir, ENVIRONMENT="production"), capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
