@@ -95,7 +95,8 @@ class StandingAppointments:
             rows = Appointment.objects.filter(any_of(Appointment, "id", set(former.values())))
             by_pk = {standing.pk: standing for _, standing in _standing(rows)}
             for uid, pk in former.items():
-                self._by_uid.setdefault(uid, by_pk[pk])
+                if pk in by_pk:  # deleted in this moment, or in SQLite's own shell
+                    self._by_uid.setdefault(uid, by_pk[pk])
         if numbers:
             rows = Appointment.objects.filter(
                 any_of(Appointment, "calcom_booking_id", numbers), company=company

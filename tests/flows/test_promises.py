@@ -223,6 +223,20 @@ def test_a_callback_asked_for_again_is_a_replay(phone):
     assert caller.ask("request_callback", reason="Price").body["replayed"]
 
 
+def test_a_dry_run_counts_a_call_whose_moved_appointment_was_deleted_by_hand(
+    salon, calcom, phone, manage_here
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite's own shell deletes what is pointed at")
+    booked = phone().book(at(10))
+    calcom.web_reschedule(booked.uid, at(12), by_owner=True, silent=True)
+    reconcile(salon, full=True)
+    Call.objects.update(booking_details={"uid": booked.uid})
+    delete_the_rows_of(booked.body["appointment"]["id"])
+    assert json.loads(manage_here("backfill", "--json", "--dry-run").stdout)["found"] == 1
+    assert json.loads(manage_here("backfill", "--json").stdout)["created"] == 1
+
+
 def test_late_news_of_the_cancelled_successor_takes_nothing_back(salon, calcom, phone, work, verdict):
     uid = phone().book(at(10)).uid
     successor = calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
