@@ -40,7 +40,7 @@ from sync.lost_calls import lost_calls
 from sync.models import ReconciliationRun
 from sync.pages import bookings_in, compared
 from sync.reconcile_report import Report, Tickets, shown_by
-from sync.remote_bookings import paced_client
+from sync.remote_bookings import has_own_key, paced_client
 from sync.turn import NoTurn, Turn
 
 LEASE = timedelta(minutes=9)
@@ -118,7 +118,7 @@ class _Run:
         )
         self.tickets = Tickets(company, self.report, dry_run=dry_run)
         self.permission = Permission(company, now=now)
-        self.own_key = bool(company.calcom_reconcile_api_key)
+        self.own_key = has_own_key(company)
         per_minute = PER_MINUTE_OWN if self.own_key else PER_MINUTE
         self.pace = Pace(per_minute=per_minute, at_once=AT_ONCE)
         self.looked_at: set[str] = set()

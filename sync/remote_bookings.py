@@ -26,6 +26,7 @@ from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.lookup import LONGEST_CHAIN
 from booking.pace import Pace
+from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 
 # One request and its repeats, of which one may wait out a blocked key.
@@ -103,12 +104,19 @@ class PacedClient(CalcomClient):
 def paced_client(company: Company, *, pace: Pace, before: Callable[[], None]) -> PacedClient:
     """For a long run: with a key of its own, if the company has one. Raises CalcomMisconfigured."""
     client = client_for(company)
-    return PacedClient(
-        base_url=client.base_url,
-        api_key=company.calcom_reconcile_api_key or client.api_key,
-        pace=pace,
-        before=before,
-    )
+    try:
+        own_key = company.calcom_reconcile_api_key
+    except CannotDecrypt:
+        raise CalcomMisconfigured("This company's key for reconciling cannot be opened.") from None
+    return PacedClient(base_url=client.base_url, api_key=own_key or client.api_key, pace=pace, before=before)
+
+
+def has_own_key(company: Company) -> bool:
+    """Whether it has one for long runs, be it one that nobody can open."""
+    try:
+        return bool(company.calcom_reconcile_api_key)
+    except CannotDecrypt:
+        return True
 
 
 @dataclass(slots=True)

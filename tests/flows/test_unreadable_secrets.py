@@ -21,6 +21,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFai
 from calls.models import RefusedDelivery, WebhookEvent
 from customers.models import Company
 from sync import tasks
+from sync.models import ReconciliationRun
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -92,6 +93,21 @@ def test_the_others_deliveries_are_worked(salon, other, calcom, work):
 def lose(column, *, of):
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE companies SET {column} = 'enc1:lost' WHERE slug = %s", [of.slug])
+
+
+@pytest.mark.parametrize("column", ["calcom_api_key", "calcom_reconcile_api_key"])
+def test_the_hourly_run_leaves_a_ticket_about_it_which_closes_itself(salon, calcom, column):
+    Company.objects.filter(pk=salon.pk).update(calcom_reconcile_api_key="cal_test_key")
+    stored = Company.objects.values_list(column, flat=True).get()
+    lose(column, of=salon)
+    for _ in range(2):
+        tasks.reconcile_company(company_id=salon.pk)
+    assert ReconciliationRun.objects.latest("pk").outcome == "failed"
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    Company.objects.filter(pk=salon.pk).update(**{column: stored})
+    tasks.reconcile_company(company_id=salon.pk)
+    assert ReconciliationRun.objects.latest("pk").outcome == "complete"
+    assert not open_failures().exists()
 
 
 @pytest.mark.parametrize("column", ["calcom_webhook_secret", "calcom_reconcile_api_key"])
