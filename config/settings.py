@@ -331,7 +331,7 @@ WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
 # Telling people --------------------------------------------------------------------------------------------
 ALERT_EMAIL = env.text("ALERT_EMAIL")
 ALERT_WEBHOOK_URL = env.url("ALERT_WEBHOOK_URL", default="")
-_mail = urlsplit(env.url("EMAIL_URL", schemes=("smtp", "smtps", "console"), default=""))
+_mail = urlsplit(env.url("EMAIL_URL", schemes=("smtp", "smtps"), default=""))
 EMAIL_BACKEND = (
     "django.core.mail.backends.smtp.EmailBackend"
     if _mail.scheme in ("smtp", "smtps")
