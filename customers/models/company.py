@@ -22,8 +22,12 @@ def validate_timezone(name: str) -> None:
 
 def validate_http_address(address: str) -> None:
     """Django's own check refuses host names without a dot, which are usual between containers."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an IPv6 address in them, a port that cannot be
+        is_address = False
+    if not is_address:
         raise ValidationError(_("%(address)s is not an http(s) address."), params={"address": address})
 
 

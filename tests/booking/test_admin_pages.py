@@ -289,6 +289,15 @@ def test_a_secret_left_empty_stays_and_one_typed_replaces_it(ops):
     )
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[", "https://calcom.example:99999/v2", "ftp://calcom.example", "/v2"]
+)
+def test_what_is_no_address_is_said_to_be_none(ops, address):
+    company = make.CompanyFactory()
+    answer = ops.post(url(Company, "change", company.pk), company_form(company, calcom_base_url=address))
+    assert "is not an http(s) address" in answer.content.decode()
+
+
 def test_a_rotated_secret_keeps_the_present_one_as_the_previous_until_it_is_forgotten(ops):
     company = make.CompanyFactory(calcom_webhook_secret="first")
     address = url(Company, "change", company.pk)
