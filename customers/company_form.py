@@ -2,11 +2,13 @@
 
 A secret is typed into an empty box: left empty, what is stored stays, unread. So the page neither shows a
 secret nor decrypts one, and a company whose secrets cannot be decrypted any more can be given new ones here.
+Nor does one come out by way of another address: a stored key is sent to the one it was stored for.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from django import forms
@@ -20,6 +22,10 @@ ROTATED = {
     "calcom_webhook_secret": "calcom_webhook_secret_previous",
     "retell_api_key": "retell_api_key_previous",
 }
+
+
+# What is sent along with every question to `calcom_base_url`.
+SENT_TO_CALCOM = ("calcom_api_key", "calcom_reconcile_api_key")
 
 
 class SecretInput(forms.PasswordInput):
@@ -85,6 +91,12 @@ class CompanyForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
+        if _host(cleaned.get("calcom_base_url", "")) != _host(self.instance.calcom_base_url):
+            for name in SENT_TO_CALCOM:
+                if self._is_stored(name) and not cleaned.get(f"new_{name}"):
+                    self.add_error(
+                        f"new_{name}", _("What is stored is not sent to another address: enter it anew.")
+                    )
         for name, previous in ROTATED.items():
             if not (cleaned.get(f"new_{name}") and cleaned.get(f"keep_{name}") and self.instance.pk):
                 continue
@@ -99,6 +111,12 @@ class CompanyForm(forms.ModelForm):
                 self.add_error(f"keep_{name}", _("What is stored cannot be decrypted, so it cannot be kept."))
         return cleaned
 
+    def _is_stored(self, name: str) -> bool:
+        try:
+            return bool(getattr(self.instance, name))
+        except CannotDecrypt:
+            return True
+
     def save(self, commit: bool = True) -> Company:
         company: Company = self.instance
         for name in ("calcom_api_key", "calcom_reconcile_api_key", *ROTATED):
@@ -111,6 +129,15 @@ class CompanyForm(forms.ModelForm):
                 setattr(company, previous, present)
         saved: Company = super().save(commit=commit)
         return saved
+
+
+def _host(address: str) -> tuple[str, str]:
+    """With its scheme: a key that went encrypted does not go in the clear."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no address; the model says so
+        return "", ""
+    return parts.scheme, parts.netloc
 
 
 class BranchForm(forms.ModelForm):

@@ -289,6 +289,44 @@ def test_a_secret_left_empty_stays_and_one_typed_replaces_it(ops):
     )
 
 
+@pytest.mark.parametrize("address", ["https://elsewhere.example/v2", "http://calcom.example/v2"])
+def test_a_stored_key_is_not_sent_to_another_address_by_whoever_does_not_know_it(ops, address):
+    company = make.CompanyFactory(
+        calcom_base_url="https://calcom.example/v2",
+        calcom_api_key="cal_old",
+        calcom_reconcile_api_key="cal_second",
+    )
+    page = url(Company, "change", company.pk)
+    refused = ops.post(page, company_form(company, calcom_base_url=address, new_calcom_api_key="cal_new"))
+    assert list(refused.context["errors"]) == [
+        ["What is stored is not sent to another address: enter it anew."]
+    ]
+    company.refresh_from_db()
+    assert (company.calcom_base_url, company.calcom_api_key) == ("https://calcom.example/v2", "cal_old")
+    keys = {"new_calcom_api_key": "cal_new", "new_calcom_reconcile_api_key": "cal_newer"}
+    assert ops.post(page, company_form(company, calcom_base_url=address, **keys)).status_code == 302
+    company.refresh_from_db()
+    assert (company.calcom_base_url, company.calcom_api_key) == (address, "cal_new")
+
+
+def test_a_key_that_nobody_can_open_is_not_taken_along_either(ops):
+    company = make.CompanyFactory(calcom_base_url="https://calcom.example/v2", calcom_api_key="cal_old")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE companies SET calcom_api_key = 'enc1:lost'")
+    page = url(Company, "change", company.pk)
+    elsewhere = company_form(company, calcom_base_url="https://elsewhere.example/v2")
+    assert ops.post(page, elsewhere).status_code == 200
+    assert ops.post(page, {**elsewhere, "new_calcom_api_key": "cal_new"}).status_code == 302
+
+
+def test_the_path_of_the_address_is_corrected_without_the_key(ops):
+    company = make.CompanyFactory(calcom_base_url="https://calcom.example", calcom_api_key="cal_old")
+    corrected = company_form(company, calcom_base_url="https://calcom.example/v2")
+    assert ops.post(url(Company, "change", company.pk), corrected).status_code == 302
+    company.refresh_from_db()
+    assert (company.calcom_base_url, company.calcom_api_key) == ("https://calcom.example/v2", "cal_old")
+
+
 @pytest.mark.parametrize(
     "address", ["http://[", "https://calcom.example:99999/v2", "ftp://calcom.example", "/v2"]
 )
