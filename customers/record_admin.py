@@ -114,9 +114,10 @@ class RecordAdmin(ModelAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """What our filters and links ask for. Django's own also takes every transform of a column, and fails
-        where it is given a year that no calendar has.
+        where it is given a year that no calendar has, or (on SQLite) a number that no row has.
         """
-        return lookup.partition("__")[2] in _LOOKUPS and super().lookup_allowed(lookup, value, request)
+        is_known = lookup.partition("__")[2] in _LOOKUPS and not _is_beyond_every_row(value)
+        return is_known and super().lookup_allowed(lookup, value, request)
 
     def response_action(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse | None:
         if not all(map(is_row_id, request.POST.getlist(ACTION_CHECKBOX_NAME))):
@@ -186,6 +187,13 @@ class ReadOnlyAdmin(RecordAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def _is_beyond_every_row(text: str) -> bool:
+    try:
+        return abs(int(text)) >= 2**63
+    except ValueError:  # no number, or one of thousands of digits, which Django says of it too
         return False
 
 
