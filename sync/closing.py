@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django.db.models import Q
-
-from booking import failures, follow
+from booking import follow
 from booking.calcom.errors import BookingNotFound, UnreadableAnswer
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
@@ -16,7 +14,6 @@ from sync.reconcile_report import Tickets
 
 Type = SyncFailure.Type
 
-ABOUT_ACCESS = (failures.ACCESS, failures.RECONCILE_ACCESS)
 _DIFFERENCES = (Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
 # What says that a booking stands which should not; gone there, the gap is gone.
 DOUBT_A_BOOKING = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BOOKING)
@@ -27,16 +24,12 @@ def close_what_is_gone(
     tickets: Tickets, *, comparison: Comparison, asking: Asking, own_key: bool, now: datetime
 ) -> None:
     """After a listing that was read to its end. Raises CalcomError."""
-    rows = SyncFailure.objects.filter(
-        Q(failure_type__in=_ABOUT_BOOKINGS) & ~Q(calcom_booking_id="")
-        | tickets.about_reading(own_key=own_key),
-        company=tickets.company,
-        status__in=OPEN_STATUSES,
-    )
-    open_ones = list(rows.filter(last_seen_at__lt=now).order_by("last_seen_at")[:MOST_ASKED_FOR])
-    for failure in [each for each in open_ones if each.subject in ABOUT_ACCESS]:
+    rows = SyncFailure.objects.filter(company=tickets.company, status__in=OPEN_STATUSES, last_seen_at__lt=now)
+    for failure in rows.filter(tickets.about_reading(own_key=own_key)):
         tickets.close(failure, "Cal.com shows its bookings again.")
-        open_ones.remove(failure)
+    about_bookings = rows.filter(failure_type__in=_ABOUT_BOOKINGS).exclude(calcom_booking_id="")
+    # Of more than that, any: so that each has its turn in one run or another.
+    open_ones = list(about_bookings.order_by("?")[:MOST_ASKED_FOR])
     uids = [failure.calcom_booking_id for failure in open_ones]
     equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
     vanished: set[str] = set()

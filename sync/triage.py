@@ -35,7 +35,7 @@ from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
 from sync import both_sides, converge, triage_rules
 from sync.both_sides import Seen
-from sync.closing import ABOUT_ACCESS, DOUBT_A_BOOKING
+from sync.closing import DOUBT_A_BOOKING
 from sync.converge import Converged, Kinship, Match
 from sync.models import AuditEntry
 from sync.triage_rules import (
@@ -298,7 +298,7 @@ class _Work:
         failure, case = self.case.failure, self.case
         if case.attempt_is_open:
             return self._settle_attempt()
-        if failure.subject in ABOUT_ACCESS:
+        if failure.subject in (failures.ACCESS, failures.RECONCILE_ACCESS):
             self._client_with_the_key_of(failure).probe(deadline=Deadline.after(ACT_SECONDS))
             return self.closed("Cal.com takes the key.")
         if failure.subject.startswith(failures.EVENT_TYPE):

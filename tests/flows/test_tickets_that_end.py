@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 from django.utils import timezone
 
@@ -9,6 +12,7 @@ from booking import failures
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, CallbackRequest, Service, SyncFailure
 from sync import triage, triage_rules
+from sync.asking import MOST_ASKED_FOR
 from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
 
@@ -188,6 +192,31 @@ def test_a_ticket_that_comes_back_says_what_it_is_about_now(calcom, booked, phon
     assert "this reschedule" in failure.error_message
     assert failure.call is not None
     assert failure.call.retell_call_id == again.call_id
+
+
+def test_a_ticket_whose_gap_is_gone_closes_however_many_older_ones_stay(calcom, salon, run):
+    """More than one run looks at."""
+    stays = calcom.web_book("open", start=at(9), silent=True)
+    calcom.web_cancel(stays.uid, silent=True)
+    goes = calcom.seed_booking(
+        "open", start=at(10), metadata={"attempt_id": str(uuid4()), "company": "salon"}
+    )
+    assert run()[0] == 1
+    assert open_failures().get().failure_type == "orphaned_calcom"
+    SyncFailure.objects.bulk_create(
+        SyncFailure(
+            company=salon,
+            failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+            subject=f"older:{number}",
+            calcom_booking_id=stays.uid,
+            last_seen_at=timezone.now() - timedelta(days=1),
+        )
+        for number in range(MOST_ASKED_FOR)
+    )
+    calcom.web_cancel(goes.uid, silent=True)
+    for _ in range(4):  # that one of them is left to the next run is a matter of luck
+        run()
+    assert set(open_failures().values_list("failure_type", flat=True)) == {"orphaned_local"}
 
 
 def test_cal_com_is_not_asked_about_tickets_that_are_closed(calcom, salon, run):
