@@ -20,7 +20,7 @@ from customers.record_admin import RecordAdmin, RelatedTable
 
 
 class NoDeleteMixin:
-    """Switched off with `is_active`, never deleted: calls and appointments refer to it for ever."""
+    """Switched off with `is_active`, never deleted: what happened refers to it for ever."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

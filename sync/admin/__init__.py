@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from sync.admin import deliveries, failures, runs
+from sync.admin import deliveries, failures, runs, staff
 
-__all__ = ["deliveries", "failures", "runs"]
+__all__ = ["deliveries", "failures", "runs", "staff"]
 
 admin.site.site_header = admin.site.site_title = "Slotkeeper"
 admin.site.index_title = _("Overview")

@@ -795,3 +795,15 @@ def test_runs_entries_and_refused_deliveries_can_be_read_and_not_changed(viewer,
         assert viewer.client.get(page).status_code == 200
         assert viewer.client.post(page, {"reason": "x"}).status_code == 403
         assert viewer.client.post(reverse(f"admin:{label}_delete", args=[row.pk])).status_code == 403
+
+
+def test_whoever_decided_something_is_switched_off_and_never_deleted(admin_client, operator, ticket):
+    row = ticket()
+    SyncFailure.objects.filter(pk=row.pk).update(resolved_by=operator.user)
+    assert admin_client.get(reverse("admin:auth_user_change", args=[operator.user.pk])).status_code == 200
+    deletes = {"action": "delete_selected", "_selected_action": [operator.user.pk], "post": "yes"}
+    admin_client.post(reverse("admin:auth_user_changelist"), deletes)
+    page = reverse("admin:auth_user_delete", args=[operator.user.pk])
+    assert admin_client.post(page, {"post": "yes"}).status_code == 403
+    row.refresh_from_db()
+    assert row.resolved_by == operator.user
