@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -33,8 +34,6 @@ from sync.models import AuditEntry
 from sync.roles import MayLook
 
 MOST_OF_A_KIND = 100
-# Bodies of deliveries are kept for weeks, and have no index: how far back they are searched for a uid.
-SEARCHED_BACK = timedelta(days=45)
 BEFORE = timedelta(hours=1)
 RETELL_EVENTS = ("call_started", "call_ended", "call_analyzed")
 BOOKING_FUNCTIONS = ("book_appointment", "collect_appointment_data")
@@ -200,7 +199,9 @@ class _Story:
             about = Q()
             for uid in self.subject.uids:
                 about |= Q(body__contains=uid)
-            since = max(self.subject.since - BEFORE, timezone.now() - SEARCHED_BACK)
+            # No index helps to find a uid in a body, so no more are searched than there are.
+            kept = timedelta(days=settings.WEBHOOK_BODY_DAYS)
+            since = max(self.subject.since - BEFORE, timezone.now() - kept)
             wanted |= about & Q(provider=WebhookEvent.Provider.CALCOM, received_at__gte=since)
         return wanted
 

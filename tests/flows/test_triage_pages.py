@@ -284,6 +284,22 @@ def test_the_timeline_tells_everything_in_order_and_names_nobody(
     assert caller.from_number not in told
 
 
+def test_the_timeline_knows_every_delivery_whose_body_is_kept(calcom, operator, ticket, salon, settings):
+    settings.WEBHOOK_BODY_DAYS = 90
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    failure = ticket(uid=booking.uid)
+    then = timezone.now() - dt.timedelta(days=60)
+    SyncFailure.objects.update(detected_at=then)
+    make.WebhookEventFactory(
+        company=salon,
+        provider="calcom",
+        event_type="BOOKING_REQUESTED",
+        body=f'{{"payload": {{"uid": "{booking.uid}"}}}}',
+        received_at=then,
+    )
+    assert "BOOKING_REQUESTED" in operator.open(failure)
+
+
 def test_the_page_of_a_failure_takes_the_same_queries_however_much_happened(calcom, phone, operator, ticket):
     phone().book(at(10))
     row = Appointment.objects.get()
