@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import validate_host
 
 _SHORTEST_SECRET_KEY = 32
 # config.generated_secrets writes this in front; a key copied from there is known to whoever saw that folder.
@@ -111,17 +112,17 @@ def check_debug(**_kwargs: Any) -> list[checks.CheckMessage]:
 def check_allowed_hosts(**_kwargs: Any) -> list[checks.CheckMessage]:
     if settings.ENVIRONMENT != "production":
         return []
-    if settings.ALLOWED_HOSTS and "*" not in settings.ALLOWED_HOSTS:
-        return []
-    return [
-        checks.Error(
-            "ALLOWED_HOSTS is empty."
-            if not settings.ALLOWED_HOSTS
-            else "ALLOWED_HOSTS lets any host name in.",
-            hint="Set ALLOWED_HOSTS to the names Retell and Cal.com call you by, separated by commas.",
-            id="config.E005",
-        )
-    ]
+    hint = "Set ALLOWED_HOSTS to the names Retell and Cal.com call you by, separated by commas."
+    if not settings.ALLOWED_HOSTS:
+        return [checks.Error("ALLOWED_HOSTS is empty.", hint=hint, id="config.E005")]
+    if "*" in settings.ALLOWED_HOSTS:
+        return [checks.Error("ALLOWED_HOSTS lets any host name in.", hint=hint, id="config.E005")]
+    public = urlsplit(settings.PUBLIC_URL).hostname
+    if public and public not in _LOCAL_NAMES and not validate_host(public, settings.ALLOWED_HOSTS):
+        # No more than a warning: the proxy may call us by another name.
+        said = "ALLOWED_HOSTS does not hold the host of PUBLIC_URL: what comes by that name is answered 400."
+        return [checks.Warning(said, hint=hint, id="config.W008")]
+    return []
 
 
 @checks.register(Tags.DEPLOYMENT)

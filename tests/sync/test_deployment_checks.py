@@ -43,7 +43,7 @@ def test_a_safe_production_passes():
         ("config.E003", {"FIELD_ENCRYPTION_KEY": "not a key"}),
         ("config.E003", {"FIELD_ENCRYPTION_KEY": SAFE_KEY + ",ü"}),
         ("config.E004", {"DEBUG": True}),
-        ("config.E004", {"DEBUG": True, "ALLOWED_HOSTS": ["localhost"]}),
+        ("config.E004", {"DEBUG": True, "ALLOWED_HOSTS": ["localhost"], "PUBLIC_URL": "http://localhost"}),
         ("config.E004", {"DEBUG": True, "ENVIRONMENT": "development", "ALLOWED_HOSTS": ["*"]}),
         ("config.E005", {"ALLOWED_HOSTS": []}),
         ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org", "*"]}),
@@ -69,6 +69,12 @@ def test_what_does_not_leave_this_machine_needs_no_tls(address):
 def test_a_production_may_start_before_it_says_where_it_is_reached():
     (warning,) = found(PUBLIC_URL="")
     assert (warning.id, warning.is_serious()) == ("config.W007", False)
+
+
+def test_a_production_that_does_not_answer_to_its_own_public_name_is_told_so():
+    (warning,) = found(ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"])
+    assert (warning.id, warning.is_serious()) == ("config.W008", False)
+    assert found(ALLOWED_HOSTS=[".example.org"]) == []
 
 
 def test_two_keys_are_fine_while_rotating():
