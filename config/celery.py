@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
+from kombu import Queue
 
 from config import sentry
 from customers import niceness
@@ -20,6 +21,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 app = Celery("slotkeeper")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+# What may take minutes, and must not stand before what callers wait for: a delivery, an unknown attempt. A
+# worker that is told no queues takes from both in turn.
+app.conf.task_queues = [Queue(name, routing_key=name) for name in ("celery", "long")]
+app.conf.task_routes = {
+    task: {"queue": "long"}
+    for task in (
+        "sync.tasks.reconcile_company",
+        "sync.tasks.sync_services",
+        "sync.tasks.audit_all",
+        "sync.tasks.purge_deliveries",
+    )
+}
 
 app.conf.beat_schedule = {
     # Half a minute: an answer "I am checking" to a caller must turn into yes or no soon.

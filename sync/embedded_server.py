@@ -160,12 +160,22 @@ def start_web(
     )
 
 
-def start_worker(tree: ProcessTree, *, env: Mapping[str, str]) -> Child:
+def start_workers(tree: ProcessTree, *, env: Mapping[str, str]) -> Child:
+    """One for what callers wait for, with Beat, and one for what may take minutes; the first of them."""
+    worker = _start_worker(tree, "--beat", name="worker", queue="celery", processes=2, env=env)
+    _start_worker(tree, name="long-runs", queue="long", processes=1, env=env)
+    return worker
+
+
+def _start_worker(
+    tree: ProcessTree, *options: str, name: str, queue: str, processes: int, env: Mapping[str, str]
+) -> Child:
     return tree.start(
-        "worker",
+        name,
         [
-            sys.executable, "-m", "celery", "--app", "config", "worker", "--beat",
-            "--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "INFO",
+            sys.executable, "-m", "celery", "--app", "config", "worker", *options,
+            "--hostname", f"{name}@%h", "--queues", queue, "--concurrency", str(processes),
+            "--without-gossip", "--without-mingle", "--loglevel", "INFO",
         ],
         env=env,
         cwd=settings.BASE_DIR,

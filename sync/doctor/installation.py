@@ -78,12 +78,16 @@ def _queue() -> Iterator[Finding]:
     yield (finding := _health("broker", health.check_broker, _REDIS))
     if finding.remedy:
         return
-    answers = current_app.control.ping(timeout=WORKER_SECONDS)
-    if answers:
-        yield ok("workers", f"{len(answers)} answer.")
-    else:
+    answers = current_app.control.inspect(timeout=WORKER_SECONDS).active_queues() or {}
+    taken_from = {queue["name"] for queues in answers.values() for queue in queues}
+    remedy = f"Run: celery --app config worker. {_START}"
+    if not answers:
         said = f"No worker answers within {WORKER_SECONDS:g} s: deliveries and open attempts wait."
-        yield failed("workers", said, f"Run: celery --app config worker. {_START}")
+        yield failed("workers", said, remedy)
+    elif left := sorted(set(current_app.amqp.queues) - taken_from):
+        yield failed("workers", f"{len(answers)} answer; none takes from: {', '.join(left)}.", remedy)
+    else:
+        yield ok("workers", f"{len(answers)} answer.")
 
 
 def _beat() -> Finding:

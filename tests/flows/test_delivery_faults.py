@@ -28,11 +28,13 @@ from calls.models import Call, WebhookEvent
 from calls.retell import signature as retell_signature
 from config.celery import app
 from customers.models import Company, Customer
+from sync import embedded_server
 from sync.embedded_server import Address
 from sync.models import BEAT_LEASE, Lease
 from sync.process_tree import ProcessTree
-from sync.tasks import purge_deliveries, work_stored_deliveries
+from sync.tasks import purge_deliveries, reconcile_all, work_stored_deliveries
 from tests.factories import WebhookEventFactory
+from tests.flows.conftest import make_salon
 from tests.flows.crash_server import RemotePhone, WebServer
 from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
@@ -198,6 +200,21 @@ def test_a_delivery_wakes_a_worker_without_beat(start_web, celery_worker_process
         time.sleep(0.1)
     print(f"from delivery to effect: {[f'{seconds * 1000:.0f} ms' for seconds in taken]}")  # noqa: T201
     assert max(taken) < AWAKE_WITHIN_SECONDS
+
+
+def test_a_delivery_does_not_wait_for_a_comparison_that_hangs(
+    calcom, salon, announced, subprocess_environment, tmp_path
+):
+    for number in range(3):
+        make_salon(calcom, slug=f"salon{number}", number=f"+49308765432{number}")
+    calcom.faults.add("list", hang=True, times=None)
+    with ProcessTree(log_dir=tmp_path) as tree:
+        embedded_server.start_workers(tree, env=subprocess_environment)
+        reconcile_all.delay()
+        wait_for(lambda: calcom.faults.hanging, seconds=60)
+        calcom.web_book("open", start=at(10))
+        wait_for(lambda: is_all_processed(1))
+        assert calcom.faults.hanging == 1
 
 
 def test_beat_takes_care_of_what_nobody_was_woken_for():

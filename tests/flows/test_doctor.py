@@ -24,6 +24,7 @@ from booking.calcom.simulator.server import Simulator
 from booking.calcom.subscriptions import TRIGGERS
 from booking.models import Service, SyncFailure
 from calls.models import RefusedDelivery, WebhookEvent
+from config.celery import app
 from customers.models import Branch, Company, RetellAgent
 from customers.ops_command import CannotWork
 from sync import work_deliveries
@@ -804,6 +805,15 @@ def test_a_cache_that_forgets_is_found(transactional_db, settings):
         }
     }
     assert installed("cache").verdict is FAILED
+
+
+def test_a_queue_that_no_worker_takes_from_is_found(transactional_db, celery_worker_process):
+    app.control.cancel_consumer("long", reply=True)
+    try:
+        found = installed("workers")
+    finally:
+        app.control.add_consumer("long", reply=True)
+    assert (found.verdict, found.said) == (FAILED, "1 answer; none takes from: long.")
 
 
 def test_workers_and_a_beat_that_do_not_run_are_found(transactional_db):

@@ -28,6 +28,7 @@ from sync.process_tree import Child, ProcessTree, last_lines
 from tests.servers.celery_jobs import count
 
 ROOT = Path(__file__).resolve().parents[2]
+QUEUES = ("celery", "long")
 
 RunManage = Callable[..., subprocess.CompletedProcess[str]]
 StartManage = Callable[..., Child]
@@ -169,21 +170,22 @@ class CeleryWorkerProcess:
 
     def queue_length(self) -> int:
         """Tasks that wait, and tasks that were fetched and are not finished."""
-        return int(self._broker.llen("celery")) + int(self._broker.hlen("unacked"))
+        return sum(map(self._broker.llen, QUEUES)) + int(self._broker.hlen("unacked"))
 
     def wait_until_idle(self, *, seconds: float = 20) -> None:
         """Wait until nothing is queued or running. Raises TimeoutError with the end of the worker's log.
 
         An empty queue is not enough: a message that the worker is just fetching stands in neither of Redis'
-        lists. A task of our own behind it settles that, because one consumer fetches in order. Twice, for
-        what the last tasks have queued themselves.
+        lists. A task of our own behind it, in each queue, settles that, because one consumer fetches in
+        order. Twice, for what the last tasks have queued themselves.
         """
         deadline = time.monotonic() + seconds
         rounds_idle = 0
         while rounds_idle < 2:
             key = f"idle:{uuid.uuid4().hex}"
-            count.delay(key=key)
-            while cache.get(key) is None or self.queue_length():
+            for queue in QUEUES:
+                count.apply_async(kwargs={"key": key}, queue=queue)
+            while cache.get(key) != len(QUEUES) or self.queue_length():
                 if time.monotonic() > deadline:
                     log = last_lines(self.child.log) if self.child else ""
                     raise TimeoutError(f"{self.queue_length()} tasks left after {seconds:g} s.\n{log}")
@@ -192,7 +194,7 @@ class CeleryWorkerProcess:
 
     def forget_tasks(self) -> None:
         """Drop what waits. The bindings stay: publishers declare them once and then rely on them."""
-        self._broker.delete("celery", "unacked", "unacked_index")
+        self._broker.delete(*QUEUES, "unacked", "unacked_index")
 
 
 @pytest.fixture(scope="session")

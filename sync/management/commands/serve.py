@@ -97,7 +97,7 @@ class Command(JsonCommand):
             web = embedded_server.start_web(
                 tree, address=address, workers=options["workers"], threads=options["threads"], env=env
             )
-            worker = embedded_server.start_worker(tree, env=env)
+            worker = embedded_server.start_workers(tree, env=env)
             tree.wait_until(
                 unless_stopped(stop, lambda: embedded_server.answers_healthz(address)), child=web, seconds=60
             )
