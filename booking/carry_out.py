@@ -233,9 +233,16 @@ class _Changing(Sending):
                 if not last_try:
                     time.sleep(min(database_errors.RETRY_PAUSE_SECONDS, self.deadline.remaining))
             else:
-                return self.change.outcome(code, appointment=row)
+                return self._told_of(row, code)
         # It is done there and stays so. The claimed row tells, and the completer will save it.
         return self._checking()
+
+    def _told_of(self, row: Appointment, code: Code) -> Outcome:
+        if code is Code.RESCHEDULED and not row.is_live:
+            # Moved, and cancelled on the web before the caller could be told.
+            attempts.tell(self.attempt, Code.NOT_FOUND)
+            return self.change.outcome(Code.NOT_FOUND, reason="changed_meanwhile")
+        return self.change.outcome(code, appointment=row)
 
     def _no_time_left(self) -> Outcome:
         if self.repeated:

@@ -338,6 +338,45 @@ def test_moved_away_on_the_web_unheard_it_is_moved_back_by_phone_and_not_only_sa
     verdict()
 
 
+@pytest.mark.parametrize(
+    "answered",
+    [
+        {"status": 500},
+        {"status": 400, "body": api_body(400, "User either already has booking at this time or is")},
+        {"patch": {"start": "2030-01-01T10:00:00.000Z"}},
+    ],
+    ids=["an error", "taken", "another time"],
+)
+def test_moved_and_cancelled_on_the_web_before_it_was_looked_for_is_no_yes(
+    calcom, salon, booked, verdict, answered
+):
+    def cancelled(exchange):
+        calcom.web_cancel(exchange.booking.uid, silent=True)
+
+    calcom.faults.add("reschedule", commit=True, call={"before_answer": cancelled}, **answered)
+    answer = move(booked, at(14))
+    assert answer.code == "not_found"
+    assert "cancelled in the meantime" in answer.body["say"]
+    assert Appointment.objects.get().status == Status.CANCELLED
+    change = BookingAttempt.objects.get(kind="reschedule")
+    assert (change.state, change.told) == (State.SUCCEEDED, "not_found")
+    verdict()
+
+
+def test_moved_and_known_to_be_cancelled_before_cal_com_has_answered_is_no_yes(
+    calcom, salon, booked, announced, work, verdict
+):
+    def cancelled_and_heard(exchange):
+        calcom.web_cancel(exchange.booking.uid)
+        work(seconds=30)
+        connection.close()
+
+    calcom.faults.add("reschedule", call={"before_answer": cancelled_and_heard})
+    assert move(booked, at(14)).code == "not_found"
+    assert Appointment.objects.get().status == Status.CANCELLED
+    verdict()
+
+
 CHANGES: dict[str, Callable[[Phone], Answer]] = {
     "reschedule": lambda caller: move(caller, at(14)),
     "cancel": cancel,
