@@ -90,7 +90,7 @@ def _change(change: Change, *, deadline: Deadline) -> Outcome:
     tries = 0
     while True:
         done = _already_done(change)
-        if done is not None and tries == 0 and change.start is not None:
+        if done is not None and tries == 0:
             own_bookings.hear_of(change.appointment, deadline=answer_budget.for_a_look(deadline))
             done = _already_done(change)
         if done is not None:

@@ -377,6 +377,17 @@ def test_moved_and_known_to_be_cancelled_before_cal_com_has_answered_is_no_yes(
     verdict()
 
 
+def test_cancelled_and_confirmed_again_on_the_web_unheard_it_is_cancelled_once_more(
+    calcom, salon, booked, verdict
+):
+    row = Appointment.objects.get()
+    assert cancel(booked).code == "cancelled"
+    calcom.web_confirm(row.calcom_booking_uid, silent=True)
+    assert cancel(booked, appointment=str(row.pk)).code == "cancelled"
+    assert not calcom.active_bookings()
+    verdict()
+
+
 CHANGES: dict[str, Callable[[Phone], Answer]] = {
     "reschedule": lambda caller: move(caller, at(14)),
     "cancel": cancel,
