@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from booking import attempts, lost_attempts, ownership
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
+from booking.calcom.errors import UnreadableAnswer
 from booking.calcom.objects import Booking
 from booking.models import BookingAttempt
 
@@ -84,12 +85,13 @@ def created_among(
 
 def end_of_chain(booking: Booking, *, client: CalcomClient, deadline: Deadline) -> tuple[Booking, list[str]]:
     """What a booking has become, after all its moves, and the uids it had on the way there. A booking that
-    was not moved is its own end. Raises CalcomError.
+    was not moved is its own end. Raises CalcomError, also where the end is out of sight: half way there every
+    booking looks cancelled.
     """
     former: list[str] = []
-    for _ in range(LONGEST_CHAIN):
-        if booking.is_active or not booking.rescheduled_to_uid or booking.rescheduled_to_uid in former:
-            break
+    while not booking.is_active and booking.rescheduled_to_uid and booking.rescheduled_to_uid not in former:
+        if len(former) == LONGEST_CHAIN:
+            raise UnreadableAnswer(f"The booking was moved more than {LONGEST_CHAIN} times.")
         former.append(booking.uid)
         booking = client.get_booking(booking.rescheduled_to_uid, deadline=deadline)
     return booking, former

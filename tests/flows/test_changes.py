@@ -14,11 +14,13 @@ from django.utils import timezone
 
 from booking.calcom.client import READ_TRIES
 from booking.calcom.simulator.faults import api_body
+from booking.lookup import LONGEST_CHAIN
 from booking.models import Appointment, BookingAttempt, CallbackRequest, FormerUid, Service, SyncFailure
 from calls.models import Call
 from customers.models import Company
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import BERLIN, Answer, Phone, at, cancel, move
+from tests.flows.state import open_failures
 
 Status = Appointment.Status
 State = BookingAttempt.State
@@ -375,6 +377,17 @@ def test_moved_and_known_to_be_cancelled_before_cal_com_has_answered_is_no_yes(
     assert move(booked, at(14)).code == "not_found"
     assert Appointment.objects.get().status == Status.CANCELLED
     verdict()
+
+
+def test_moved_out_of_sight_on_the_web_is_not_told_as_cancelled(calcom, salon, booked, run):
+    uid = Appointment.objects.get().calcom_booking_uid
+    for days in range(LONGEST_CHAIN + 1):
+        uid = calcom.web_reschedule(uid, at(9, days=20 + days), silent=True).uid
+    assert cancel(booked).code == "checking"
+    assert calcom.booking(uid).is_active
+    run()
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    assert open_failures().exists()
 
 
 def test_cancelled_and_confirmed_again_on_the_web_unheard_it_is_cancelled_once_more(
