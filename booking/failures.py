@@ -6,7 +6,7 @@ decided in `sync`. Messages and details hold no personal data: they are shown on
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ KEY = "key:"
 ACCESS = "calcom:access"
 RECONCILE_ACCESS = "calcom:access:reconcile"  # the key of its own that the hourly run may have
 EVENT_TYPE = "calcom:event-type:"
+SEEN_GONE = "seen_gone"  # among the details of what a person has resolved
 
 logger = structlog.get_logger(__name__)
 
@@ -51,8 +52,8 @@ def open_failure(
     was the matter the last time.
 
     `is_standing`: what is reported is a state that was looked at, not something that has just happened. Then
-    what a person has declared resolved stays so while `details` say the same as they did, and what had closed
-    itself is opened again.
+    what a person has declared resolved stays so while `details` say the same as they did, until its gap was
+    seen gone, and what had closed itself is opened again.
     """
     now = timezone.now()
     subject, message, details = subject[:200], mask_text(message), details or {}
@@ -126,6 +127,15 @@ def resolve(rows: QuerySet[SyncFailure], *, note: str) -> int:
     return SyncFailure.objects.filter(pk__in=ids, status__in=OPEN_STATUSES).update(
         status=Status.RESOLVED, resolved_at=timezone.now(), resolution_notes=note
     )
+
+
+def outdate(rows: Iterable[SyncFailure]) -> None:
+    """The gap that a person has declared resolved is gone: should it come back, that is another one, which
+    nobody has decided about.
+    """
+    for failure in rows:
+        details = {**failure.error_details, SEEN_GONE: True}
+        SyncFailure.objects.filter(pk=failure.pk, resolved_by__isnull=False).update(error_details=details)
 
 
 def record_incident(

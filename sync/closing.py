@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from booking import follow
+from booking import failures, follow
 from booking.calcom.errors import BookingNotFound, UnreadableAnswer
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
@@ -54,6 +54,21 @@ def close_what_is_gone(
             tickets.close(failure, "The booking does not stand at Cal.com any more.")
         elif uid in vanished and not _is_live_here(failure):
             tickets.close(failure, "It stands neither at Cal.com nor here.")
+    _outdate_resolutions(tickets, comparison=comparison)
+
+
+def _outdate_resolutions(tickets: Tickets, *, comparison: Comparison) -> None:
+    """A person has decided about a gap that is listed as gone: about the next one they have not."""
+    rows = SyncFailure.objects.filter(
+        company=tickets.company,
+        status=SyncFailure.Status.RESOLVED,
+        failure_type__in=(*_DIFFERENCES, Type.ORPHANED_LOCAL, Type.ORPHANED_CALCOM),
+        resolved_by__isnull=False,
+    )
+    rows = rows.exclude(calcom_booking_id="").exclude(error_details__has_key=failures.SEEN_GONE)
+    decided = list(rows.order_by("?")[:MOST_ASKED_FOR])
+    equal = comparison.equal_uids([failure.calcom_booking_id for failure in decided])
+    failures.outdate(failure for failure in decided if failure.calcom_booking_id in equal)
 
 
 def _is_live_here(failure: SyncFailure) -> bool:

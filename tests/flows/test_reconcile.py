@@ -25,6 +25,7 @@ from tests.factories import CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
+from tests.flows.state import open_failures
 from tests.waiting import wait_until
 
 Status = Appointment.Status
@@ -488,6 +489,33 @@ def test_a_gap_that_comes_back_is_opened_again(calcom, salon, phone, run):
     run()
     failure = SyncFailure.objects.get()
     assert (failure.status, failure.occurrences) == ("manual_review", 2)
+
+
+@pytest.mark.parametrize("gap", ["cancelled", "vanished"])
+def test_what_a_person_resolved_is_a_ticket_again_if_it_was_gone_in_between(
+    calcom, salon, phone, run, admin_user, gap
+):
+    """A false alarm that somebody has waved away must not hide the day when it comes true."""
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    booking = calcom.booking(row.calcom_booking_uid)
+    Company.objects.update(heal_follow="off")
+
+    def is_there(yes: bool) -> None:
+        booking.status = "accepted" if yes or gap == "vanished" else "cancelled"
+        booking.hidden_until = None if yes or gap == "cancelled" else timezone.now() + dt.timedelta(hours=1)
+
+    is_there(False)
+    run()
+    SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    run()
+    assert not open_failures().exists(), "it is the gap they have seen"
+    is_there(True)
+    run()
+    is_there(False)
+    run()
+    assert open_failures().get().occurrences == 1
+    assert SyncFailure.objects.get(status="resolved").resolved_by == admin_user
 
 
 def test_the_backlink_and_the_flags_are_repaired(calcom, salon, phone, run, verdict):
