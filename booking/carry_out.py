@@ -238,11 +238,12 @@ class _Changing(Sending):
         return self._checking()
 
     def _told_of(self, row: Appointment, code: Code) -> Outcome:
-        if code is Code.RESCHEDULED and not row.is_live:
-            # Moved, and cancelled on the web before the caller could be told.
-            attempts.tell(self.attempt, Code.NOT_FOUND)
-            return self.change.outcome(Code.NOT_FOUND, reason="changed_meanwhile")
-        return self.change.outcome(code, appointment=row)
+        if row.is_live != (code is Code.CANCELLED):
+            return self.change.outcome(code, appointment=row)
+        # Moved and then cancelled on the web, or cancelled and confirmed again, before the caller was told.
+        attempts.tell(self.attempt, Code.NOT_FOUND)
+        standing = row if row.is_live else None
+        return self.change.outcome(Code.NOT_FOUND, reason="changed_meanwhile", appointment=standing)
 
     def _no_time_left(self) -> Outcome:
         if self.repeated:

@@ -80,7 +80,7 @@ def settle(attempt: BookingAttempt, seen: Seen, *, told: str, now: datetime) -> 
             attempt.appointment,
             booking=seen.booking,
             former_uids=[*seen.former_uids, attempt.target_uid],
-            # A cancellation comes after all that was mirrored of it, also where a clock was put back since.
+            # It comes after all that was mirrored before it was sent, also where a clock was put back since.
             is_newest=attempt.kind == Kind.CANCEL,
             now=now,
         )

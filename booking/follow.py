@@ -75,7 +75,8 @@ def follow(
     """`former_uids`: what the booking was called before it was moved, as far as it is known.
     `knows_of_absence`: the booking was fetched because of news about a no-show, or by itself; marking one
     changes no `updatedAt`, so anything else that was fetched at the same time may be from before.
-    `is_newest`: of this very booking nothing newer can be mirrored, whatever the clocks at Cal.com say.
+    `is_newest`: when `appointment` was read, nothing newer of this very booking can have been mirrored,
+    whatever the clocks at Cal.com say.
     """
     with transaction.atomic():
         row = (
@@ -83,6 +84,7 @@ def follow(
             .select_related("company", "customer", "service", "call")
             .get(pk=appointment.pk)
         )
+        is_newest = is_newest and row.updated_at == appointment.updated_at
         if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence, is_newest=is_newest):
             return Followed(row)
         changed = differences(row, booking, now=now)

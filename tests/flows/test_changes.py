@@ -379,6 +379,27 @@ def test_moved_and_known_to_be_cancelled_before_cal_com_has_answered_is_no_yes(
     verdict()
 
 
+@pytest.mark.parametrize("settled", ["by the request", "by the completer"])
+def test_cancelled_and_confirmed_again_before_cal_com_has_answered_it_stands(
+    calcom, salon, booked, announced, work, settle_later, verdict, settled
+):
+    """The answer is old by the time it is read: its process stood still, or it was long on its way."""
+
+    def confirmed_again(exchange):
+        if settled == "by the completer":
+            settle_later()
+        calcom.clock.advance(1)
+        calcom.web_confirm(exchange.booking.uid)
+        work(seconds=60)
+        connection.close()
+
+    calcom.faults.add("cancel", call={"before_answer": confirmed_again})
+    answer = cancel(booked)
+    assert answer.code == "not_found"
+    assert answer.body["appointment"]["status"] == Appointment.objects.get().status == Status.SCHEDULED
+    verdict()
+
+
 def test_moved_out_of_sight_on_the_web_is_not_told_as_cancelled(calcom, salon, booked, run):
     uid = Appointment.objects.get().calcom_booking_uid
     for days in range(LONGEST_CHAIN + 1):
