@@ -202,7 +202,10 @@ class _Changing(Sending):
             attendee_name=row.attendee_name,
         )
         return own_bookings.unheard_of(
-            wanted, client=self.client, deadline=answer_budget.for_a_look(self.deadline)
+            wanted,
+            beside=self.attempt.target_uid,
+            client=self.client,
+            deadline=answer_budget.for_a_look(self.deadline),
         )
 
     def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:

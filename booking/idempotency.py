@@ -19,6 +19,11 @@ NEAR_DUPLICATE = timedelta(minutes=5)
 REMEMBERED_SECONDS = 24 * 60 * 60
 
 
+def is_near(one: datetime, other: datetime) -> bool:
+    """Whether the same thing of the same customer's at these two times counts as the same booking."""
+    return abs(one - other) <= NEAR_DUPLICATE
+
+
 def booking_key(*, customer_id: int, service_id: int, starts_at: datetime, source: str) -> str:
     """The key of one booking. `starts_at` is aware, in any zone; the same instant gives the same key."""
     if starts_at.tzinfo is None:

@@ -20,6 +20,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
 from booking.connection import client_for
+from booking.idempotency import NEAR_DUPLICATE, is_near
 from booking.intention import Wanted
 from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt
 from calls import call_record
@@ -33,11 +34,14 @@ logger = structlog.get_logger(__name__)
 
 
 def find(wanted: Wanted, shown: Iterable[Booking]) -> Booking | None:
-    """The active booking of this service and start that is the caller's own, among those shown."""
+    """The active booking of this service that is the caller's own, among those shown: at this start or so
+    near it that it is the same booking.
+    """
     phone = wanted.customer.phone
     if not phone or not call_record.is_from(wanted.call, phone):
         return None
-    return next((booking for booking in shown if _is_theirs(booking, wanted, phone=phone)), None)
+    theirs = (booking for booking in shown if _is_theirs(booking, wanted, phone=phone))
+    return min(theirs, key=lambda booking: abs(booking.start - wanted.starts_at), default=None)
 
 
 def open_move_to(wanted: Wanted) -> BookingAttempt | None:
@@ -62,19 +66,26 @@ def open_move_to(wanted: Wanted) -> BookingAttempt | None:
 
 
 def standing_at(start: datetime, *, beside: Appointment, call: Call) -> Appointment | None:
-    """Another appointment of the same customer's for the same thing at this time, if the caller may know."""
+    """Another appointment of the same customer's for the same thing at this time, if the caller may know.
+    The same person's is the same booking also a few minutes away.
+    """
     if beside.service is None or beside.customer is None:
         return None
     others = Appointment.objects.filter(
         company=beside.company_id,
         customer=beside.customer,
         service__calcom_event_type_id=beside.service.calcom_event_type_id,
-        starts_at=start,
+        starts_at__range=(start - NEAR_DUPLICATE, start + NEAR_DUPLICATE),
         status__in=PROVEN_STATUSES,
     ).exclude(pk=beside.pk)
     if not call_record.is_from(call, beside.customer.phone):
         others = others.filter(call=call)
-    return others.select_related("service", "branch").first()
+    there = (
+        row
+        for row in others.select_related("service", "branch")
+        if row.starts_at == start or same_person(row.attendee_name, beside.attendee_name)
+    )
+    return min(there, key=lambda row: abs(row.starts_at - start), default=None)
 
 
 def stands_there(row: Appointment, *, client: CalcomClient, deadline: Deadline) -> bool:
@@ -100,9 +111,11 @@ def hear_of(row: Appointment, *, deadline: Deadline) -> None:
     row.refresh_from_db()
 
 
-def unheard_of(wanted: Wanted, *, client: CalcomClient, deadline: Deadline) -> Appointment | None:
-    """The caller's own appointment there, if Cal.com shows one. Raises CalcomError, and what the database
-    raises.
+def unheard_of(
+    wanted: Wanted, *, beside: str, client: CalcomClient, deadline: Deadline
+) -> Appointment | None:
+    """The caller's own appointment there, if Cal.com shows one other than the booking `beside`. Raises
+    CalcomError, and what the database raises.
     """
     if not call_record.is_from(wanted.call, wanted.customer.phone):
         return None
@@ -113,7 +126,7 @@ def unheard_of(wanted: Wanted, *, client: CalcomClient, deadline: Deadline) -> A
         client=client,
         deadline=deadline,
     )
-    own = find(wanted, shown)
+    own = find(wanted, (booking for booking in shown if booking.uid != beside))
     return take_up(wanted, own, client=client, deadline=deadline) if own else None
 
 
@@ -131,7 +144,7 @@ def take_up(
         row = _followed(row, to=booking, client=client, deadline=deadline)
     elif "attempt_id" not in booking.metadata:
         row = _imported(wanted, booking, now=timezone.now())
-    if row is None or not row.is_live or row.starts_at != wanted.starts_at:
+    if row is None or not row.is_live or not is_near(row.starts_at, wanted.starts_at):
         return None
     if row.customer_id != wanted.customer.pk:
         return None
@@ -142,7 +155,7 @@ def take_up(
 def _is_theirs(booking: Booking, wanted: Wanted, *, phone: str) -> bool:
     return (
         booking.is_active
-        and booking.start == wanted.starts_at
+        and is_near(booking.start, wanted.starts_at)
         and booking.event_type_id in (None, wanted.service.calcom_event_type_id)
         and booking.metadata.get("company", wanted.company.slug) == wanted.company.slug
         and any(

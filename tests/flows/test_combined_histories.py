@@ -707,19 +707,22 @@ def test_a_key_that_reads_and_may_not_book_keeps_its_ticket(calcom, salon, phone
 EVERY_KIND = ["shave", "colour", "advice"]
 
 
+@pytest.mark.parametrize("minutes", [0, 3, -5])
 @pytest.mark.parametrize("service", EVERY_KIND)
 def test_nobody_moves_an_appointment_onto_another_of_their_own(
-    calcom, phone, verdict, settle_later, run, service
+    calcom, phone, verdict, settle_later, run, service, minutes
 ):
+    """A few minutes away it is the same booking, as it is to whoever books."""
     caller = phone()
     first = caller.book(at(10), service=service)
     caller.book(at(12), service=service)
     answer = phone().ask(
         "reschedule_appointment",
         appointment=caller.heard[-1].body["appointment"]["id"],
-        new_start=at(10).isoformat(),
+        new_start=(at(10) + dt.timedelta(minutes=minutes)).isoformat(),
     )
     assert (answer.code, answer.uid) == ("already_booked", first.uid)
+    assert "at 10 AM" in answer.body["say"]
     settle_later(seconds=1)
     run()
     assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
@@ -742,6 +745,39 @@ def test_what_somebody_else_of_the_family_has_is_not_ones_own(
     run()
     assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
     assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_what_cannot_be_moved_by_a_few_minutes_is_not_in_its_own_way(calcom, booked, phone, verdict):
+    assert phone(from_number="+4915199999999").book(at(10, 30)).code == "booked"
+    answer = move(booked, at(10, 3))
+    assert (answer.code, answer.body["appointment"]) == ("slot_taken", None)
+    verdict()
+
+
+def test_a_few_minutes_from_what_somebody_else_of_the_family_has_the_other_host_may_be_free(
+    calcom, phone, verdict
+):
+    caller = phone()
+    assert caller.book(at(10), service="colour", customer_name="Anna Weber").code == "booked"
+    bens = caller.book(at(12), service="colour", customer_name="Ben Weber").body["appointment"]["id"]
+    assert move(caller, at(10, 3), appointment=bens).code == "rescheduled"
+    verdict()
+
+
+def test_a_few_minutes_from_what_they_booked_on_the_web_unheard_a_slot_is_not_called_taken(
+    calcom, phone, run, verdict
+):
+    caller = phone()
+    caller.book(at(14))
+    own = calcom.web_book("open", start=at(10), name="Anna Weber", phone=caller.from_number, silent=True)
+    moved = move(caller, at(10, 3))
+    assert (moved.code, moved.uid) == ("already_booked", own.uid)
+    other = calcom.web_book("open", start=at(16), name="Anna Weber", phone=caller.from_number, silent=True)
+    booked = phone().book(at(16, 5))
+    assert (booked.code, booked.uid) == ("already_booked", other.uid)
+    run()
+    assert len(calcom.active_bookings()) == 3
     verdict()
 
 
