@@ -2,7 +2,8 @@
 
 Made or moved on the web, with the delivery about it lost or still on its way: Cal.com refuses the slot, or
 hands out that booking, and "taken" would be said of the caller's own appointment. It is theirs if it stands
-under the number they are calling from, and in their name; whoever merely says a number is told nothing.
+in their name, and under the number they are calling from or made in this very call; whoever merely says a
+number is told nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +15,21 @@ import structlog
 from django.db import DatabaseError, IntegrityError
 from django.utils import timezone
 
-from booking import attempts, breaker, change_outcome, doubt, follow, imports, known_uids, lookup
+from booking import (
+    attempts,
+    breaker,
+    change_outcome,
+    doubt,
+    follow,
+    imports,
+    known_uids,
+    lookup,
+    ownership,
+)
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
-from booking.calcom.objects import Booking
+from booking.calcom.objects import Attendee, Booking
 from booking.connection import client_for
 from booking.idempotency import NEAR_DUPLICATE, is_near
 from booking.intention import Wanted
@@ -37,10 +48,17 @@ def find(wanted: Wanted, shown: Iterable[Booking]) -> Booking | None:
     """The active booking of this service that is the caller's own, among those shown: at this start or so
     near it that it is the same booking.
     """
-    phone = wanted.customer.phone
-    if not phone or not call_record.is_from(wanted.call, phone):
+    there = [booking for booking in shown if _is_there(booking, wanted)]
+    if not there:
         return None
-    theirs = (booking for booking in shown if _is_theirs(booking, wanted, phone=phone))
+    phone = wanted.customer.phone if call_record.is_from(wanted.call, wanted.customer.phone) else None
+    made_in_call = _made_in(wanted.call)
+    theirs = (
+        booking
+        for booking in there
+        if ownership.is_of(booking, attempt_ids=made_in_call)
+        or (phone and any(each.phone == phone for each in _called(wanted.attendee_name, booking)))
+    )
     return min(theirs, key=lambda booking: abs(booking.start - wanted.starts_at), default=None)
 
 
@@ -117,8 +135,6 @@ def unheard_of(
     """The caller's own appointment there, if Cal.com shows one other than the booking `beside`. Raises
     CalcomError, and what the database raises.
     """
-    if not call_record.is_from(wanted.call, wanted.customer.phone):
-        return None
     shown = lookup.list_around(
         wanted.starts_at,
         wanted.ends_at,
@@ -152,17 +168,24 @@ def take_up(
     return row
 
 
-def _is_theirs(booking: Booking, wanted: Wanted, *, phone: str) -> bool:
+def _is_there(booking: Booking, wanted: Wanted) -> bool:
     return (
         booking.is_active
         and is_near(booking.start, wanted.starts_at)
         and booking.event_type_id in (None, wanted.service.calcom_event_type_id)
         and booking.metadata.get("company", wanted.company.slug) == wanted.company.slug
-        and any(
-            attendee.phone == phone and same_person(attendee.name, wanted.attendee_name)
-            for attendee in booking.attendees
-        )
+        and bool(_called(wanted.attendee_name, booking))
     )
+
+
+def _called(name: str, booking: Booking) -> list[Attendee]:
+    return [attendee for attendee in booking.attendees if same_person(attendee.name, name)]
+
+
+def _made_in(call: Call) -> set[str]:
+    """The attempts of this call: what names one of them is its caller's, whatever number they call from."""
+    made = BookingAttempt.objects.filter(call=call, kind=BookingAttempt.Kind.CREATE)
+    return {str(uuid) for uuid in made.values_list("uuid", flat=True)}
 
 
 def _row_of(wanted: Wanted, booking: Booking, *, ids: list[int]) -> Appointment | None:

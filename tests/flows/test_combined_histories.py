@@ -781,6 +781,25 @@ def test_a_few_minutes_from_what_they_booked_on_the_web_unheard_a_slot_is_not_ca
     verdict()
 
 
+@pytest.mark.parametrize("given", [{}, {"customer_phone": "+4915177777777"}], ids=["none", "said"])
+@pytest.mark.parametrize("from_number", ["anonymous", "+4915112345678"])
+def test_where_the_web_moved_it_unheard_the_slot_is_not_called_taken_in_the_call_that_booked_it(
+    calcom, phone, run, verdict, from_number, given
+):
+    """Whatever number they call from, and whatever number they say."""
+    caller = phone(from_number=from_number)
+    first = caller.book(at(10), service="shave", **given)
+    moved = calcom.web_reschedule(first.uid, at(14), silent=True)
+    other = phone(from_number="anonymous").book(at(14), service="shave", customer_phone="+4915177777777")
+    assert (other.code, other.body["appointment"]) == ("slot_taken", None)
+    again = caller.book(at(14), service="shave", **given)
+    assert (again.code, again.uid) == ("already_booked", moved.uid)
+    run()
+    assert Appointment.objects.get(calcom_booking_uid=moved.uid).starts_at == at(14)
+    assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
 @pytest.mark.parametrize("service", ["shave", "colour"])
 def test_where_somebodys_unknown_move_stands_another_of_the_family_has_nothing(
     calcom, phone, verdict, settle_later, settings, service
