@@ -50,7 +50,8 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
         return None
     elif before.code in REFUSALS:
         stands = (
-            now - before.answered_at < REFUSAL_STANDS_FOR
+            # Where its clock was ahead of ours, it cannot be told what has come since.
+            timedelta(0) <= now - before.answered_at < REFUSAL_STANDS_FOR
             # It was told what is there instead: the same words mean that now.
             and not before.answer.get("appointment")
             and not _booked_since(before)
