@@ -15,13 +15,16 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from booking import database_errors
-from booking.calcom.errors import CalcomError
+from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from calls import call_events, deliveries
 from calls.models import WebhookEvent
 from sync import calcom_events
 
 LONGEST_RUN_SECONDS = 50.0
 PUT_BACK_FOR = timedelta(seconds=10)
+
+# Cal.com has answered, and of the next booking it may say more.
+ABOUT_ONE_BOOKING = (BookingNotFound, UnreadableAnswer)
 
 logger = structlog.get_logger(__name__)
 
@@ -65,7 +68,8 @@ def _work(event: WebhookEvent, *, now: datetime, out_of_reach: set[int]) -> bool
         logger.warning("delivery.lease_lost", delivery=event.pk)
     except Exception as error:
         if isinstance(error, CalcomError):
-            out_of_reach.add(event.company_id)
+            if not isinstance(error, ABOUT_ONE_BOOKING):
+                out_of_reach.add(event.company_id)
             what = f"{type(error).__name__}: {error.message}"
         elif isinstance(error, DatabaseError):
             # Without the trace: the database quotes the row.

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from booking.calcom import signature
 from booking.calcom.simulator import webhooks as simulated
+from booking.calcom.simulator.server import Simulator
 from booking.models import Appointment, FormerUid, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
@@ -461,6 +462,30 @@ def test_what_another_company_has_waiting_is_worked_while_ones_cal_com_is_away(c
     assert Appointment.objects.get().company == salon
     waiting = WebhookEvent.objects.filter(company=theirs, status="received", attempts=0)
     assert waiting.filter(due_at__gt=timezone.now()).count() == 2
+
+
+def moved_to_nowhere(calcom: Simulator) -> str:
+    first = calcom.web_book("open", start=at(9), silent=True)
+    calcom.erase(calcom.web_reschedule(first.uid, at(12), silent=True).uid)
+    return first.uid
+
+
+def cannot_be_read(calcom: Simulator) -> str:
+    first = calcom.web_book("open", start=at(9), silent=True)
+    calcom.faults.add("get", path_contains=first.uid, patch={"status": "dreamt"}, times=None)
+    return first.uid
+
+
+@pytest.mark.parametrize("make", [moved_to_nowhere, cannot_be_read])
+def test_of_one_booking_nothing_can_be_found_out_and_the_next_is_worked_all_the_same(
+    calcom, salon, work, make
+):
+    deliver(salon, "BOOKING_CREATED", uid=make(calcom))
+    later = calcom.web_book("open", start=at(10), silent=True)
+    deliver(salon, "BOOKING_CREATED", uid=later.uid)
+    report = work()
+    assert (report.failed, report.put_back, report.worked) == (1, 0, 1)
+    assert Appointment.objects.get().calcom_booking_uid == later.uid
 
 
 def test_a_booking_that_claims_to_be_ours_and_is_not_known_is_a_ticket(calcom, salon, work, verdict):
