@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -397,7 +397,17 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetim
     """Raises CalcomError when it could not be asked; then it is still due."""
     client = client_for(attempt.company)
     if not _take_later_look(attempt, now=now):
-        return State.REFUSED  # another completer is at it
+        return State.REFUSED  # another completer is at it, or a request for the same slot
+    try:
+        return _look_with_the_slot_held(attempt, client=client, deadline=deadline)
+    finally:
+        BookingAttempt.objects.filter(pk=attempt.pk).update(write_lock=None)
+
+
+def _look_with_the_slot_held(
+    attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline
+) -> BookingAttempt.State:
+    """What is undone here, no request for the same slot may be about to adopt."""
     if attempt.kind != BookingAttempt.Kind.CREATE:
         return _look_at_change_once_more(attempt, client=client, deadline=deadline)
     found = lookup.find_created(attempt, client=client, deadline=deadline)
@@ -430,7 +440,22 @@ def _take_later_look(attempt: BookingAttempt, *, now: datetime) -> bool:
     rows = BookingAttempt.objects.filter(
         pk=attempt.pk, state=State.REFUSED, look_again_at=attempt.look_again_at
     )
-    return bool(rows.update(look_again_at=now + timedelta(minutes=1), updated_at=now))
+    lock = None
+    if attempt.kind == BookingAttempt.Kind.CREATE:
+        start = attempt.appointment.starts_at
+        lock = attempts.lock_of_slot(attempt.company_id, attempt.request["eventTypeId"], start)
+    try:
+        with transaction.atomic():
+            return bool(
+                rows.update(
+                    look_again_at=now + timedelta(minutes=1),
+                    lease_expires_at=attempts.lease_end(timezone.now()),
+                    write_lock=lock,
+                    updated_at=now,
+                )
+            )
+    except IntegrityError:
+        return False
 
 
 def _look_at_change_once_more(
