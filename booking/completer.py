@@ -176,7 +176,11 @@ def _settle_change(
 ) -> None:
     seen = change_outcome.look(attempt, client=client, deadline=deadline)
     if seen.is_done:
-        change_outcome.settle(attempt, seen, told=attempt.told, now=now)
+        with transaction.atomic():
+            row = change_outcome.settle(attempt, seen, told=attempt.told, now=now)
+            if attempt.kind == BookingAttempt.Kind.RESCHEDULE and not row.is_live:
+                # Before anybody could tell the caller that it was moved at all.
+                _promise_call(attempt, reason="The appointment was moved, and cancelled on the web since.")
     elif now >= give_up_at(attempt):
         with transaction.atomic():
             # Both or neither: whoever was told "checking" must not be forgotten.

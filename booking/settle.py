@@ -204,7 +204,7 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
     """None: it was another constraint, so the row itself is at fault."""
     try:
         if _is_somebody_elses(booking.uid, attempt):
-            return _uid_is_taken(attempt, booking)
+            return _adopted_by_a_repeat(attempt, booking) or _uid_is_taken(attempt, booking)
         # A person may have moved it to where the same caller has the same thing booked already.
         keys = {attempt.idempotency_key, mirror.key_at(attempt.appointment, booking.start)}
         twin = Appointment.objects.filter(
@@ -217,6 +217,30 @@ def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlem
         return None
     report_twin(attempt, booking, other_uid=standing.calcom_booking_uid)
     return Settlement(Result.TWIN, attempt.appointment)
+
+
+def _adopted_by_a_repeat(attempt: BookingAttempt, booking: Booking) -> Settlement | None:
+    """It came about so late that this attempt was given up, and the caller has asked again: that request has
+    found the booking, and settled with it.
+    """
+    repeats = BookingAttempt.objects.filter(
+        company=attempt.company_id,
+        idempotency_key=attempt.idempotency_key,
+        kind=BookingAttempt.Kind.CREATE,
+        state=BookingAttempt.State.SUCCEEDED,
+        appointment__calcom_booking_uid=booking.uid,
+    )
+    repeat = repeats.select_related("appointment__service", "appointment__call").first()
+    if repeat is None:
+        return None
+    attempts.release(
+        attempt,
+        state=BookingAttempt.State.ABSENT,
+        told=attempt.told,
+        now=timezone.now(),
+        answer=_summary(booking),
+    )
+    return Settlement(Result.SETTLED, repeat.appointment)
 
 
 def _uid_is_taken(attempt: BookingAttempt, booking: Booking) -> Settlement:
