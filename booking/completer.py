@@ -22,7 +22,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import F, Q, Window
-from django.db.models.functions import RowNumber
+from django.db.models.functions import Least, RowNumber
 from django.utils import timezone
 
 from booking import (
@@ -59,6 +59,7 @@ BATCH = 100
 SECONDS_EACH = 10.0
 PAUSES = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=30), timedelta(minutes=2))
 LONGEST_PAUSE = timedelta(minutes=10)
+CLOCKS_DIFFER_BY = timedelta(minutes=5)
 
 # Whoever was told one of these does not count on an appointment.
 NOES = REFUSALS | {Code.UNAVAILABLE}
@@ -84,6 +85,7 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
     """
     report = Report()
     left_out: set[int] = set()
+    _bring_back_from_the_future(now or timezone.now())
     for attempt_id, owner_id in _due(now or timezone.now(), company_id):
         if owner_id in left_out:
             report.left += 1
@@ -109,6 +111,16 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
     if report.looked_at:
         logger.info("completer.ran", **vars(report))
     return report
+
+
+def _bring_back_from_the_future(now: datetime) -> None:
+    """Whoever died while their clock was ahead left a lease that runs out when that time has come; nobody
+    has one for so long.
+    """
+    left = BookingAttempt.objects.filter(
+        state__in=OPEN_STATES, lease_expires_at__gt=attempts.lease_end(now) + CLOCKS_DIFFER_BY
+    )
+    left.update(lease_expires_at=now, sent_at=Least("sent_at", now), created_at=Least("created_at", now))
 
 
 def may_take_over(attempt: BookingAttempt, *, now: datetime) -> bool:
