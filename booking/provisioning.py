@@ -85,6 +85,8 @@ class Changes:
     unchanged: int = 0
     ignored: list[str] = field(default_factory=list)
     not_in_file: list[str] = field(default_factory=list)
+    # Each row, and the place in the file that described it first.
+    described: dict[tuple[str, int], str] = field(default_factory=dict)
 
 
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
@@ -187,10 +189,16 @@ def _make(
     is_new = row is None
     row = row or model(**identity)
     different = [name for name, value in values.items() if value is not None and not _holds(row, name, value)]
+    kind = str(model._meta.model_name)  # noqa: SLF001
+    if different and (kind, row.pk) in changes.described:
+        # Each run would change it to the one and back to the other.
+        first = changes.described[kind, row.pk]
+        raise InvalidFile(f"{place}: {kind} {row} is described differently in {first}.")
     for name in different:
         setattr(row, name, values[name])
     if not is_new and not different:
         changes.unchanged += 1
+        changes.described.setdefault((kind, row.pk), place)
         return row
     try:
         row.full_clean(exclude=row.get_deferred_fields())
@@ -198,7 +206,8 @@ def _make(
         problems = (f"{place}.{name}: {' '.join(said)}" for name, said in error.message_dict.items())
         raise InvalidFile("; ".join(problems)) from None
     row.save()
-    (changes.created if is_new else changes.updated).append(f"{model._meta.model_name} {row}")  # noqa: SLF001
+    changes.described.setdefault((kind, row.pk), place)
+    (changes.created if is_new else changes.updated).append(f"{kind} {row}")
     return row
 
 

@@ -250,6 +250,57 @@ def test_the_number_of_another_company_is_not_taken_from_it():
     assert not Company.objects.filter(slug="salon").exists()
 
 
+@pytest.mark.parametrize(
+    ("company", "place"),
+    [
+        ({"branches": [{"slug": "mitte", "name": "Mitte"}, {"slug": "mitte", "name": "Nord"}]}, "branches"),
+        (
+            {
+                "branches": [
+                    {"slug": "nord", "name": "Nord", "phone_numbers": ["+493012345678"]},
+                    {"slug": "mitte", "name": "Mitte", "phone_numbers": ["+49 30 12345678"]},
+                ]
+            },
+            "branches",
+        ),
+        (
+            {
+                "branches": [
+                    {"slug": "nord", "name": "Nord", "retell_agent_ids": ["agent_1"]},
+                    {"slug": "mitte", "name": "Mitte", "retell_agent_ids": ["agent_1"]},
+                ]
+            },
+            "branches",
+        ),
+        (
+            {
+                "services": [
+                    {"slug": "cut", "name": "Cut", "duration_minutes": 30, "calcom_event_type_id": 101},
+                    {"slug": "cut", "name": "Cut", "duration_minutes": 45, "calcom_event_type_id": 101},
+                ]
+            },
+            "services",
+        ),
+    ],
+    ids=["branch", "number", "agent", "service"],
+)
+def test_what_is_described_in_two_ways_is_refused(company, place):
+    """Each run would change it to the one and back to the other."""
+    said = rf"companies\[0\]\.{place}\[1\]: .* is described differently in companies\[0\]\.{place}\[0\]"
+    with pytest.raises(InvalidFile, match=said):
+        provision({"companies": [{"slug": "salon", "name": "Salon Mitte", **company}]})
+    assert not Company.objects.exists()
+
+
+def test_two_companies_of_one_slug_are_refused_and_the_same_said_twice_is_not():
+    salon = {"slug": "salon", "name": "Salon Mitte"}
+    with pytest.raises(InvalidFile, match=r"companies\[1\]: .* described differently in companies\[0\]"):
+        provision({"companies": [salon, {**salon, "name": "Salon Nord"}]})
+    branch = {"slug": "mitte", "name": "Mitte", "phone_numbers": ["+493012345678", "+49 30 12345678"]}
+    provision({"companies": [{**salon, "branches": [branch, branch]}]})
+    assert PhoneNumber.objects.get().branch.slug == "mitte"
+
+
 def test_only_the_company_that_is_named_is_made():
     both = {"companies": [*CONTENT["companies"], {"slug": "studio", "name": "Studio"}]}
     made, _ = provision(both, only="studio")
