@@ -221,13 +221,21 @@ def _holds(row: models.Model, name: str, value: Any) -> bool:
 def _secret(value: Any, place: str) -> str | None:
     """A text, or {"env": "NAME"}: then the file holds no secret."""
     if value is None or isinstance(value, str):
-        return value
+        return value if value is None else _one_line(value, place)
     name = value.get("env") if isinstance(value, dict) else None
     if not isinstance(name, str):
         raise InvalidFile(f'{place}: a secret is a text or {{"env": "NAME"}}.')
     if name not in os.environ:
         raise InvalidFile(f"{place}: the environment variable {name} is not set.")
-    return os.environ[name]
+    return _one_line(os.environ[name], place)
+
+
+def _one_line(secret: str, place: str) -> str:
+    """Without the line end that a file or a shell has put behind it: no request could carry that."""
+    secret = secret.strip()
+    if not secret.isprintable():
+        raise InvalidFile(f"{place}: a secret is one line, without control characters.")
+    return secret
 
 
 def _typed(entry: Mapping[str, Any], name: str, kind: type, place: str) -> Any:

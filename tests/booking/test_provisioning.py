@@ -301,6 +301,22 @@ def test_two_companies_of_one_slug_are_refused_and_the_same_said_twice_is_not():
     assert PhoneNumber.objects.get().branch.slug == "mitte"
 
 
+def test_the_line_end_behind_a_secret_is_not_a_part_of_it(monkeypatch):
+    """What a shell has read from a file ends in one, and no request could carry it."""
+    monkeypatch.setenv("SECOND_KEY", "cal_two\n")
+    calcom = {"api_key": " cal_one\r\n", "reconcile_api_key": {"env": "SECOND_KEY"}}
+    provision(content(company={"calcom": calcom}))
+    company = Company.objects.get()
+    assert (company.calcom_api_key, company.calcom_reconcile_api_key) == ("cal_one", "cal_two")
+
+
+def test_a_secret_of_two_lines_is_refused_and_not_repeated():
+    with pytest.raises(InvalidFile, match=r"companies\[0\]\.calcom\.api_key: ") as refused:
+        provision(content(company={"calcom": {"api_key": "cal_one\nX-Other: cal_two"}}))
+    assert "cal_one" not in str(refused.value)
+    assert not Company.objects.exists()
+
+
 def test_only_the_company_that_is_named_is_made():
     both = {"companies": [*CONTENT["companies"], {"slug": "studio", "name": "Studio"}]}
     made, _ = provision(both, only="studio")
