@@ -342,16 +342,19 @@ def _whose(owner_id: int | None) -> Reason:
 
 
 def _is_somebody_elses(attendee: Attendee, call: LostCall) -> bool:
-    """Whether both number and name of who booked contradict what is known of the caller."""
+    """Whether who booked is not who called: the number decides, else the name. Who shares a number or a name
+    is let pass, and so is a booking that has neither.
+    """
     customer, details = call.customer, call.details
     if customer is not None and attendee.phone == customer.phone:
         return False
     theirs = phone_numbers.normalise(attendee.phone, region=None)
     ours = {customer.phone if customer else "", details.phone if details else ""} - {""}
-    if not theirs or not ours:
+    if theirs:
+        region = phone_numbers.region_of(theirs)
+        if theirs in {phone_numbers.normalise(number, region=region) for number in ours}:
+            return False
+    names = [name for name in (customer.name if customer else "", details.name if details else "") if name]
+    if any(same_person(attendee.name, name) for name in names):
         return False
-    region = phone_numbers.region_of(theirs)
-    if theirs in {phone_numbers.normalise(number, region=region) for number in ours}:
-        return False
-    names = [customer.name if customer else "", details.name if details else ""]
-    return not any(same_person(attendee.name, name) for name in names if name)
+    return bool(names) or bool(theirs and ours)

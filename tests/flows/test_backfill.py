@@ -600,6 +600,19 @@ def test_a_booking_with_another_name_and_another_number_is_not_taken(salon, lost
     assert reason_of(run(salon)) == "booking_belongs_to_another_customer"
 
 
+def test_a_booking_with_another_name_and_no_number_is_not_taken(salon, lost):
+    """All callers once had one address and no number, and Cal.com handed out the booking of another one."""
+    lost(metadata={}, seeded={"name": "Berta Klein", "phone": None, "email": "callers@salon.test"})
+    assert reason_of(run(salon)) == "booking_belongs_to_another_customer"
+    assert not Appointment.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["A. Weber", "Weber, Anna", "Unbekannt"])
+def test_a_booking_without_a_number_is_taken_where_the_name_may_be_the_callers(salon, lost, name):
+    lost(metadata={}, seeded={"name": name, "phone": None, "email": "callers@salon.test"})
+    assert run(salon).created == 1
+
+
 def test_two_bookings_for_one_intention_are_left_to_a_person(calcom, salon, lost):
     lost(start=at(10))
     lost(start=at(10))
