@@ -72,13 +72,15 @@ def json_in(content: bytes) -> Any:
 
 
 def json_of(response: requests.Response) -> Any:
-    """The body of an answer: an object with `data` in it. Raises Unreadable."""
+    """The body of a 2xx answer: an object with `data` in it. Raises Unreadable."""
     try:
         body = json_in(response.content)
     except ValueError:
         raise Unreadable("not JSON") from None
     if not isinstance(body, dict) or "data" not in body:
         raise Unreadable("no data")
+    if body.get("status", "success") != "success":
+        raise Unreadable("it says that it is no success")
     return body
 
 

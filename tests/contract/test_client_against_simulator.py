@@ -86,6 +86,20 @@ def test_a_success_that_cannot_be_read_is_an_unknown_outcome(calcom, client, kin
     assert len(calcom.requests("create")) == 1
 
 
+def test_what_says_of_itself_that_it_is_an_error_is_no_empty_list(calcom, client):
+    """A gateway may put its own status before it."""
+    body = {"status": "error", "data": [], "pagination": {}}
+    calcom.faults.add("list", commit=False, status=200, body=body, times=None)
+    with pytest.raises(CalcomUnavailable):
+        list(client.list_bookings(deadline=soon()))
+
+
+def test_what_says_of_itself_that_it_is_an_error_is_no_day_without_slots(calcom, client):
+    calcom.faults.add("slots", commit=False, status=200, body={"status": "error", "data": {}}, times=None)
+    with pytest.raises(CalcomUnavailable):
+        client.slots(event_type_id=1, start=START, end=START + dt.timedelta(days=1), deadline=soon())
+
+
 @pytest.mark.parametrize("commit", [True, False])
 def test_a_create_that_is_reset_is_unknown_and_never_sent_again(calcom, client, commit):
     calcom.faults.reset_connection(commit=commit)
