@@ -595,6 +595,19 @@ def test_what_the_database_said_is_in_the_report(calcom, salon, manage_here):
     assert "listed_bookings" in json.loads(ended.stdout)["companies"]["salon"]["error"]
 
 
+def test_a_company_that_could_not_be_read_is_reported_in_the_shape_of_the_others(calcom, salon, manage_here):
+    read = json.loads(manage_here("reconcile", "--json").stdout)["companies"]["salon"]
+    fail_as_it_is_begun(calcom)
+    try:
+        ended = manage_here("reconcile", "--json")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW listed_bookings")
+    unread = json.loads(ended.stdout)["companies"]["salon"]
+    assert unread.keys() == read.keys()
+    assert (unread["company"], unread["outcome"], unread["healed"]) == ("salon", "failed", {})
+
+
 def test_what_took_place_is_completed_in_one_statement(calcom, salon, phone, run):
     phone().book(at(10))
     booking = calcom.bookings[0]

@@ -14,6 +14,7 @@ from customers.masking import mask_text
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, instant
 from sync import reconcile
+from sync.reconcile_report import Outcome, Report
 from sync.turn import Busy
 
 WAIT_SECONDS = 60
@@ -42,6 +43,9 @@ class Command(OpsCommand):
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
         report: dict[str, Any] = {"dry_run": options["dry_run"], "companies": {}}
         for company in companies(options["company"]):
+            found = Report(
+                company=company.slug, scope="", is_dry_run=options["dry_run"], outcome=Outcome.FAILED
+            )
             try:
                 found = reconcile.reconcile(
                     company,
@@ -52,18 +56,16 @@ class Command(OpsCommand):
                     progress=partial(self._progress, company),
                 )
             except Busy as busy:
-                report["companies"][company.slug] = {"outcome": "failed", "error": str(busy)}
+                found.error = str(busy)
             except Exception as error:
                 # One company's trouble is not the others'.
                 logger.exception("reconcile.failed", company=company.slug)
-                why = _describe(error)
-                report["companies"][company.slug] = {"outcome": "failed", "error": why}
-            else:
-                report["companies"][company.slug] = asdict(found)
+                found.error = _describe(error)
+            report["companies"][company.slug] = asdict(found)
         self._end_of_progress()
         for name in ("seen", "opened", "closed", "left"):
-            report[name] = sum(each.get(name, 0) for each in report["companies"].values())
-        report["healed"] = sum(sum(each.get("healed", {}).values()) for each in report["companies"].values())
+            report[name] = sum(each[name] for each in report["companies"].values())
+        report["healed"] = sum(sum(each["healed"].values()) for each in report["companies"].values())
         unread = [each for each in report["companies"].values() if each["outcome"] != "complete"]
         if unread:
             return report, FAILED
@@ -75,21 +77,16 @@ class Command(OpsCommand):
             row.format("company", "outcome", "scope", "seen", "healed", "opened", "closed", "left")
         )
         for slug, found in report["companies"].items():
-            healed = found.get("would_heal" if report["dry_run"] else "healed", {})
-            counts = [found.get(name, 0) for name in ("opened", "closed", "left")]
+            healed = found["would_heal" if report["dry_run"] else "healed"]
+            counts = [found[name] for name in ("opened", "closed", "left")]
             self.stdout.write(
                 row.format(
-                    slug,
-                    found["outcome"],
-                    found.get("scope", ""),
-                    found.get("seen", 0),
-                    sum(healed.values()),
-                    *counts,
+                    slug, found["outcome"], found["scope"], found["seen"], sum(healed.values()), *counts
                 )
             )
-            for problem in found.get("problems", [])[:20]:
+            for problem in found["problems"][:20]:
                 self.stdout.write(f"  {problem['type']} {problem['uid']}: {problem['what']}")
-            if found.get("error"):
+            if found["error"]:
                 self.stdout.write(f"  {found['error']}")
         if report["dry_run"]:
             self.stdout.write("A dry run: nothing was changed, here or at Cal.com.")
