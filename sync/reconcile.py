@@ -126,6 +126,10 @@ class _Run:
 
     def recorded(self) -> Report:
         """Carry it out, with a row that tells of it."""
+        # It is our turn, so whoever still says so is running no more.
+        ReconciliationRun.objects.filter(company=self.company, outcome=Outcome.RUNNING).update(
+            outcome=Outcome.FAILED, error="The process that ran it has died.", finished_at=self.now
+        )
         row = ReconciliationRun.objects.create(
             company=self.company,
             scope=self.report.scope,

@@ -608,6 +608,22 @@ def test_a_company_that_could_not_be_read_is_reported_in_the_shape_of_the_others
     assert (unread["company"], unread["outcome"], unread["healed"]) == ("salon", "failed", {})
 
 
+def test_a_run_that_died_is_not_running_for_ever(salon, run):
+    died = ReconciliationRun.objects.create(company=salon, scope="full")
+    others = ReconciliationRun.objects.create(company=CompanyFactory(), scope="full")
+    run("--dry-run")
+    died.refresh_from_db()
+    assert died.outcome == "running", "a dry run takes no turn: what it meets may be alive"
+
+    run("--company", "salon")
+
+    for row in (died, others):
+        row.refresh_from_db()
+    assert (died.outcome, died.error) == ("failed", "The process that ran it has died.")
+    assert died.finished_at is not None
+    assert others.outcome == "running"
+
+
 def test_what_took_place_is_completed_in_one_statement(calcom, salon, phone, run):
     phone().book(at(10))
     booking = calcom.bookings[0]
