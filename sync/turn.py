@@ -1,17 +1,21 @@
 """One at a time, on all machines: whoever works on a company holds a lease and renews it while it does.
 
-A run that dies leaves a turn that runs out by itself. One that stood still for so long that another may have
-begun finds that out before it does anything more.
+A run that dies leaves a turn that runs out by itself; on the machine it ran on, the next one sees that it is
+gone and need not wait. One that stood still for so long that another may have begun finds that out before it
+does anything more.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import secrets
 import socket
 import time
 from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -33,7 +37,34 @@ class LostTurn(Exception):
 
 def unique_holder() -> str:
     """A name no other process has, also when a process id is used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}:{_process_space()}"
+
+
+@cache
+def _process_space() -> str:
+    """Where a process id means the same process: one start of one machine, and there one container. Empty
+    where that is not to be had.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot} {space}".encode()).hexdigest()[:12]
+
+
+def _has_died(holder: str) -> bool:
+    """Whether that process is known to be gone. One elsewhere never is."""
+    parts = holder.split(":")
+    if len(parts) != 4 or not parts[3] or parts[3] != _process_space():
+        return False
+    try:
+        os.kill(int(parts[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # somebody else's, so it is there
+    return False
 
 
 class NoTurn:
@@ -63,7 +94,7 @@ class Turn(NoTurn):
     def take(self, *, wait_seconds: float = 0) -> None:
         """Raises Busy if it does not become free within that time."""
         give_up = time.monotonic() + wait_seconds
-        while not self._hold():
+        while not (self._hold() or (self._end_of_the_dead() and self._hold())):
             if time.monotonic() >= give_up:
                 raise Busy(self._whose())
             time.sleep(LOOKS_AGAIN_SECONDS)
@@ -76,6 +107,12 @@ class Turn(NoTurn):
     def give_back(self) -> None:
         with suppress(DatabaseError, InterfaceError):
             Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
+
+    def _end_of_the_dead(self) -> bool:
+        lease = Lease.objects.filter(name=self._name).first()
+        if lease is None or not _has_died(lease.holder):
+            return False
+        return Lease.objects.release(name=self._name, holder=lease.holder, now=timezone.now())
 
     def _whose(self) -> str:
         lease = Lease.objects.filter(name=self._name).first()

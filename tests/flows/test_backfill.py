@@ -21,8 +21,9 @@ from booking.models import Appointment, BookingAttempt, FormerUid, Service, Sync
 from calls.models import Call
 from customers.models import Branch, Company, Customer
 from sync.audit import audit
-from sync.backfill import Left, Report, backfill
+from sync.backfill import LEASE, Left, Report, backfill
 from sync.models import AuditEntry, Lease
+from sync.turn import unique_holder
 from tests.factories import (
     AppointmentFactory,
     BranchFactory,
@@ -959,7 +960,7 @@ def test_a_killed_run_is_continued_by_the_next_one_and_frees_its_turn(
     calcom.faults.release_hangs()
     lease = Lease.objects.get(name=f"backfill:{salon.slug}")
     assert dt.timedelta(0) < lease.expires_at - timezone.now() <= dt.timedelta(minutes=10)
-    Lease.objects.update(expires_at=timezone.now())  # the minutes pass
+    assert f":{child.pid}:" in lease.holder
 
     report = json.loads(manage_here("backfill", "--json").stdout)
 
@@ -967,6 +968,20 @@ def test_a_killed_run_is_continued_by_the_next_one_and_frees_its_turn(
     assert Appointment.objects.count() == 9
     assert json.loads(manage_here("backfill", "--json").stdout)["found"] == 0
     assert audit(company=salon, now=timezone.now()) == []
+
+
+@pytest.mark.parametrize(
+    "holder",
+    ["elsewhere:{dead}:01234567:0123456789ab", "elsewhere:{dead}:01234567:", "{alive}", "dead"],
+    ids=["other machine", "unknown machine", "alive", "no process"],
+)
+def test_a_turn_is_left_to_whoever_may_be_alive(salon, lost, start_manage, holder):
+    lost()
+    ended = start_manage("audit")
+    ended.process.wait()
+    name = holder.format(dead=ended.pid, alive=unique_holder())
+    Lease.objects.hold(name="backfill:salon", holder=name, now=timezone.now(), duration=LEASE)
+    assert "Another run is under way" in run(salon).stopped
 
 
 def test_the_lease_is_free_again_at_once_after_a_run(salon, lost):
