@@ -5,9 +5,12 @@ The message carries the failure's number, type and company, never what was said 
 
 from __future__ import annotations
 
-from functools import partial
+import contextvars
+import threading
+from collections.abc import Iterable
 
 import requests
+import structlog
 from celery import current_app
 from django.conf import settings
 from django.core.mail import send_mail
@@ -18,19 +21,29 @@ from customers.company_secrets import without_secrets
 
 SECONDS = 10
 
+logger = structlog.get_logger(__name__)
+
 
 def announce(failure: SyncFailure) -> None:
     """Once the failure is committed, have a worker send the alerts, each by itself: a mail server that is
     away is no obstacle to the chat. The open row is what counts, so a broker that is down costs the alerts
-    and nothing else.
+    and nothing else, and one that hangs is waited for by nobody who answers a caller.
     """
-    ways = {"email": settings.ALERT_EMAIL, "webhook": settings.ALERT_WEBHOOK_URL}
-    for way, address in ways.items():
-        if address:
-            kwargs = {"failure_id": failure.pk, "way": way}
-            transaction.on_commit(
-                partial(current_app.send_task, "booking.tasks.send_alert", kwargs=kwargs), robust=True
-            )
+    addresses = {"email": settings.ALERT_EMAIL, "webhook": settings.ALERT_WEBHOOK_URL}
+    ways = [way for way, address in addresses.items() if address]
+    if not ways:
+        return
+    context = contextvars.copy_context()  # the request's id goes along into the tasks
+    thread = threading.Thread(target=context.run, args=(_hand_over, failure.pk, ways), name="alert")
+    transaction.on_commit(thread.start, robust=True)
+
+
+def _hand_over(failure_id: int, ways: Iterable[str]) -> None:
+    for way in ways:
+        try:
+            current_app.send_task("booking.tasks.send_alert", kwargs={"failure_id": failure_id, "way": way})
+        except Exception as error:  # noqa: BLE001 - whatever a broker may raise
+            logger.warning("alert.not_sent", failure=failure_id, way=way, error=type(error).__name__)
 
 
 def send(failure_id: int, *, way: str) -> None:

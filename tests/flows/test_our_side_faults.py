@@ -725,6 +725,31 @@ def test_a_cache_that_dies_while_calcom_books_costs_nothing(calcom, phone, verdi
     verdict()
 
 
+def test_a_broker_that_hangs_lets_no_caller_wait_for_the_alert_about_a_ticket(
+    calcom, salon, subprocess_environment, tmp_path
+):
+    with (
+        TcpProxy(to=target_of(django_settings.REDIS_URL)) as proxy,
+        ProcessTree(log_dir=tmp_path / "log") as tree,
+    ):
+        server = WebServer(tree=tree)
+        server.environment = {
+            **subprocess_environment,
+            "REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0",
+            "CACHE_URL": django_settings.CACHE_URL,
+            "ALERT_EMAIL": "ops@example.org",
+            "ALERT_WEBHOOK_URL": "http://127.0.0.1:9/",
+            "ANSWER_BUDGET_SECONDS": "4",
+        }
+        server.start()
+        proxy.stall()
+        calcom.faults.refuse("Something nobody has seen before.", times=None)
+        answer = RemotePhone(company=salon, server=server).book(at(10))
+    assert answer.code == "unavailable", answer.body
+    assert SyncFailure.objects.get().failure_type == "config_error"
+    assert answer.seconds < 4.5, f"the answer budget is 4 s, this took {answer.seconds:.1f} s"
+
+
 def test_an_emptied_cache_books_nothing_twice(calcom, phone, verdict):
     caller = phone()
     first = caller.book(at(10))
