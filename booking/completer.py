@@ -327,7 +327,9 @@ def _tell_of_failure(attempt_id: int, error: Exception, *, now: datetime) -> Non
     """What goes wrong on our side each time keeps it unknown just as well."""
     # It may be the company's key that cannot be opened.
     rows = without_secrets(BookingAttempt.objects.all(), paths=("company", "appointment", "call"))
-    attempt = rows.get(pk=attempt_id)
+    attempt = rows.filter(pk=attempt_id).first()
+    if attempt is None:
+        return  # deleted, or its appointment was in SQLite's own shell: a reconciliation lets go of that
     if attempt.state in OPEN_STATES and now >= give_up_at(attempt):
         why = f"{type(error).__name__}."
         _report_unknown(attempt, failure_type=SyncFailure.Type.NETWORK_TIMEOUT, why=why)

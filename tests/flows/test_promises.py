@@ -544,3 +544,16 @@ def test_one_company_is_said_in_the_singular_and_two_in_the_plural(calcom, salon
     assert "1 company:" in last_line()
     make_salon(calcom, slug="other", number="+493087654321")
     assert "2 companies:" in last_line()
+
+
+def test_an_attempt_whose_appointment_a_shell_has_deleted_is_no_obstacle_to_the_others(
+    calcom, phone, settle_later
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite's own shell deletes what is pointed at")
+    calcom.faults.timeout_after_commit(times=2)
+    lost, kept = phone(), phone(from_number="+4915122223333")
+    assert (lost.book(at(10)).code, kept.book(at(12)).code) == ("checking", "checking")
+    delete_the_rows_of(min(Appointment.objects.values_list("pk", flat=True)))
+    settle_later()
+    assert Appointment.objects.get().status == "scheduled"
