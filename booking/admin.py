@@ -157,6 +157,18 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (*self.readonly_fields, "company") if obj is not None else self.readonly_fields
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django's own, without its transaction: the form asks Cal.com, and on SQLite whoever books would
+        have to wait for the answer.
+        """
+        return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined, no-any-return]
+
     @admin.display(description=_("read"), boolean=True)
     def is_learned(self, service: Service) -> bool:
         return service.pk is not None and service.is_learned

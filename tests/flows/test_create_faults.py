@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
+from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from booking.calcom.simulator.faults import core_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
@@ -731,6 +734,47 @@ def test_the_admin_form_does_not_save_an_event_type_of_another_account(calcom, s
     haircut.refresh_from_db()
     assert haircut.calcom_event_type_id == own
     verdict()
+
+
+def test_nobody_waits_for_a_service_that_is_being_saved_while_calcom_is_asked(calcom, haircut, admin_client):
+    waited = []
+
+    def somebody_else(_exchange: object) -> None:
+        waited.append(is_in_a_transaction())
+
+    calcom.faults.add("event_type", call={"before_answer": somebody_else}, times=None)
+    form = {
+        "name": haircut.name,
+        "slug": haircut.slug,
+        "spoken_name": "cut",
+        "duration_minutes": haircut.duration_minutes,
+        "calcom_event_type_id": haircut.calcom_event_type_id,
+        "is_active": "on",
+    }
+    saved = admin_client.post(reverse("admin:booking_service_change", args=[haircut.pk]), form)
+    assert saved.status_code == 302
+    assert waited == [False]
+    haircut.refresh_from_db()
+    assert haircut.spoken_name == "cut"
+    assert LogEntry.objects.get().object_id == str(haircut.pk)
+
+
+def is_in_a_transaction() -> bool:
+    """Whether somebody on another connection than this thread's is, and not at work in it."""
+    try:
+        if connection.vendor == "sqlite":
+            Service.objects.update(updated_at=timezone.now())
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'"
+            )
+            return bool(cursor.fetchone()[0])
+    except OperationalError:
+        return True
+    finally:
+        connection.close()
 
 
 # --- Not now
