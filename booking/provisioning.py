@@ -8,7 +8,6 @@ slug has two.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from calls.retell.payloads import read_identifier
 from customers import phone_numbers
 from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
+from customers.json_values import storable
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
 
 M = TypeVar("M", bound=models.Model)
@@ -93,8 +93,10 @@ def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], 
     """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
     changes = Changes()
     companies = _list(_object(content, THE_FILE, keys=("companies",), changes=changes), "companies", THE_FILE)
-    if "\\u0000" in json.dumps(content):
-        raise InvalidFile("The file holds U+0000, which PostgreSQL does not store.")
+    if storable(content) != content:
+        raise InvalidFile(
+            "The file holds what no database stores: U+0000, half a character, too long a number."
+        )
     made = []
     with transaction.atomic():
         for number, entry in enumerate(companies):

@@ -348,10 +348,12 @@ def test_another_event_type_is_not_gone_because_the_former_one_is():
     assert Service.objects.get().vanished_at is None
 
 
+@pytest.mark.parametrize("character", ["\0", "\ud83d"], ids=["NUL", "half an emoji"])
 @pytest.mark.parametrize("place", ["name", "slug", "services"])
-def test_what_no_database_stores_is_refused_on_every_database(db, place):
+def test_what_no_database_stores_is_refused_on_every_database(db, place, character):
     content: dict[str, Any] = {"companies": [{"slug": "salon", "name": "Salon"}]}
-    content["companies"][0][place] = [{"slug": "cut\0"}] if place == "services" else "Salon\0"
+    refused = f"Salon{character}"
+    content["companies"][0][place] = [{"slug": refused}] if place == "services" else refused
     with pytest.raises(InvalidFile, match=r"U\+0000"):
         provision(content)
     assert not Company.objects.exists()
