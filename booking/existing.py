@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from booking import callbacks, change, doubt, whose_appointment
 from booking.conversation import Conversation
+from booking.models import Appointment
 from booking.outcomes import Code, Outcome
 from booking.serializers import CancelAppointmentSerializer, RescheduleAppointmentSerializer
 from booking.slot_ids import OfferedSlot
@@ -47,24 +49,29 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
         if not serializer.is_valid():
             return invalid(serializer.errors)
         asked = serializer.validated_data
+    # And what is offered instead is told in the time of that place, as the appointment itself is.
+    return replace(_reschedule(conversation, meant.only, asked), zone=there)
+
+
+def _reschedule(conversation: Conversation, row: Appointment, asked: Mapping[str, Any]) -> Outcome:
     slot: OfferedSlot | None = asked["slot_id"] or None
     if slot and asked["new_start"] and slot.starts_at != asked["new_start"]:
         return Outcome(
             Code.AMBIGUOUS,
             reason="two_times",
-            service=meant.only.service,
+            service=row.service,
             alternatives=tuple(sorted((slot.starts_at, asked["new_start"]))),
         )
     start = slot.starts_at if slot else asked["new_start"]
     if not start:
         return Outcome(Code.INVALID_REQUEST, reason="start_needed", errors={"new_start": "required"})
-    if slot and slot.service_id != meant.only.service_id:
+    if slot and slot.service_id != row.service_id:
         # Cal.com moves a booking within its event type. Anything else is another appointment.
-        return Outcome(Code.NOT_ALLOWED, reason="other_service", appointment=meant.only)
+        return Outcome(Code.NOT_ALLOWED, reason="other_service", appointment=row)
     return change.reschedule(
         company=conversation.company,
         call=conversation.call,
-        appointment=meant.only,
+        appointment=row,
         start=start,
         now=conversation.now,
         deadline=conversation.deadline,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from booking.models import Appointment, Service
 
@@ -65,7 +66,8 @@ class Outcome:
     """How a function call ended, before it is put into words. Instants are aware.
 
     `reason` picks the sentence where one code has several. `callback` tells that a callback is on record, so
-    that one may be promised.
+    that one may be promised. `zone` is where `wanted` and `alternatives` are, if not at the branch that was
+    rung.
     """
 
     code: Code
@@ -77,3 +79,4 @@ class Outcome:
     errors: Mapping[str, str] = field(default_factory=dict)
     callback: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    zone: ZoneInfo | None = None

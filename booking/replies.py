@@ -14,7 +14,7 @@ from booking.outcomes import Code, Outcome
 
 
 def for_outcome(outcome: Outcome, conversation: Conversation) -> dict[str, Any]:
-    speaker = sentences.Speaker(conversation)
+    speaker = sentences.Speaker(conversation, zone=outcome.zone)
     with translation.override(speaker.language):
         say = sentences.for_outcome(outcome, speaker)
     body = bare(code=outcome.code, say=say)

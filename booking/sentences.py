@@ -1,14 +1,15 @@
 """The one sentence an agent says: in the company's language, with days and times as people say them.
 
-They are in the branch's zone; those of an appointment in the zone of the branch where it is. A callback is
-promised only when one is on record. Nothing in here is said about a person who is not known to be the one
-calling.
+They are in the branch's zone; those of an appointment, and those it could be moved to, in the zone of the
+branch where it is. A callback is promised only when one is on record. Nothing in here is said about a person
+who is not known to be the one calling.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from django.utils.translation import gettext as _
 
@@ -22,11 +23,11 @@ SPOKEN_SLOTS = 4
 
 
 class Speaker:
-    """Times as this company says them."""
+    """Times as this company says them, in the branch's zone unless it is told another."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, *, zone: ZoneInfo | None = None) -> None:
         self.conversation = conversation
-        self.zone = conversation.zone
+        self.zone = zone or conversation.zone
         self.language = conversation.company.language
         self.now = conversation.now
 

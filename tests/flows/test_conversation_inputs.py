@@ -16,7 +16,7 @@ import time_machine
 
 from booking.models import Appointment, SyncFailure
 from calls.models import FunctionCall
-from customers.models import Company, Customer
+from customers.models import Branch, Company, Customer, PhoneNumber
 from tests.flows.phone import BERLIN
 from tests.flows.state import posts
 
@@ -600,4 +600,20 @@ def test_a_branch_in_another_zone_means_and_says_its_own_time(calcom, phone, ver
     assert calcom.active_bookings()[0].start == dt.datetime(2026, 12, 8, 10, 0, tzinfo=dt.UTC)
     assert answer.body["appointment"]["start"] == "2026-12-08T10:00:00+00:00"
     assert "10 AM" in answer.body["say"]
+    verdict()
+
+
+def test_what_is_offered_instead_of_a_move_is_told_in_the_zone_of_the_appointment(
+    calcom, phone, verdict, december, salon
+):
+    london = Branch.objects.create(company=salon, name="London", slug="london", timezone="Europe/London")
+    PhoneNumber.objects.create(branch=london, number="+442079460123")
+    assert phone(to_number="+442079460123").book("2026-12-08T10:00").code == "booked"
+    calcom.web_book(start="2026-12-08T11:00Z")
+    answer = phone().ask("reschedule_appointment", new_start="2026-12-08T11:00")
+    assert answer.code == "slot_taken", answer.body
+    offered = answer.body["alternatives"]
+    assert [each["start"][10:] for each in offered][-1] == "T12:00:00+00:00", offered
+    assert offered[-1]["spoken"].endswith("at 12 PM"), offered
+    assert phone().ask("reschedule_appointment", slot_id=offered[-1]["slot_id"]).code == "rescheduled"
     verdict()
