@@ -208,18 +208,14 @@ def _free(
 
 
 def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | None:
-    """From now on at the earliest; None if all of what was asked for is past."""
+    """From today on at the earliest; None if all of what was asked for is past."""
     zone = conversation.zone
+    today = conversation.now.astimezone(zone).date()
     first: date | None = asked["date"] or _day_of(asked["from"], zone)
     last: date | None = asked["date"] or _day_of(asked["to"] or asked["from"], zone)
-    if first:
-        start = instants.day_bounds(first, zone)[0]
-        end = instants.day_bounds(max(first, last or first), zone)[1]
-    else:
-        # A week from the start of today, so that everybody who asks today shares what is cached.
-        today = conversation.now.astimezone(zone).date()
-        start = instants.day_bounds(today, zone)[0]
-        end = instants.day_bounds(last, zone)[1] if last else start + LOOK_AHEAD
+    # From the start of the day, so that everybody who asks for it shares what is cached.
+    start = instants.day_bounds(max(first or today, today), zone)[0]
+    end = instants.day_bounds(max(first or last, last), zone)[1] if last else start + LOOK_AHEAD
     if end <= conversation.now:
         return None
     return Window(start=start, end=min(end, start + LONGEST_WINDOW) - timedelta(microseconds=1))

@@ -238,6 +238,14 @@ def test_a_part_of_the_day_is_told_in_either_language(calcom, phone, verdict):
     verdict()
 
 
+def test_days_of_a_span_that_are_over_take_none_of_those_to_come(calcom, phone, verdict):
+    first, last = at(0, days=-60), at(0, days=10)
+    asked = {"from": first.date().isoformat(), "to": last.date().isoformat()}
+    answer = check(phone(), service="shave", date=None, **asked)
+    assert (answer.code, bool(starts(answer))) == ("ok", True), answer.body["say"]
+    verdict()
+
+
 def test_a_span_of_days_is_looked_through(calcom, phone, verdict):
     calcom.state.event_type("single")  # weekdays nine to five
     first, last = at(9), at(9, days=9)
