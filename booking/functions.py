@@ -88,7 +88,6 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
             "slots": wanted[:MOST_SLOTS],
             "more": max(0, len(wanted) - MOST_SLOTS),
             "services_of_slots": free,
-            "one_day": window.end - window.start <= timedelta(hours=25),
         },
     )
 

@@ -40,7 +40,6 @@ class FunctionRequest:
     # Without version suffix, lower case, printable, at most 64 characters, perhaps "". The one in the URL,
     # because operators may rename the tool.
     name: str
-    tool_name: str | None  # as Retell calls the tool; None in the arguments-only form
     call_id: str | None  # None: neither the body nor the header names a call
     agent_id: str | None
     call_type: str | None  # "phone_call", "web_call"
@@ -64,7 +63,6 @@ def read_function_request(payload: object, *, path_name: str, call_id_header: st
         call, arguments, tool_name = {}, _read_arguments(dict(body)), None
     return FunctionRequest(
         name=_function_name(path_name),
-        tool_name=tool_name,
         call_id=read_identifier(call.get("call_id")) or call_id_beside,
         agent_id=read_identifier(call.get("agent_id")),
         call_type=read_text(call.get("call_type")),

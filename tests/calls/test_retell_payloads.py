@@ -36,7 +36,6 @@ def test_the_normal_form_is_read_whole():
     arguments = payload("function_book_appointment_args_only")
     assert read(payload("function_book_appointment")) == FunctionRequest(
         name="book_appointment",
-        tool_name="book_appointment",
         call_id=CALL_ID,
         agent_id="agent_6f1d0c2b9a7e4d35b8c1f20e77",
         call_type="phone_call",
@@ -54,7 +53,6 @@ def test_the_arguments_only_form_takes_the_call_from_the_header_and_the_name_fro
     request = read(arguments, path_name="book_appointment_v2", header=CALL_ID)
     assert request == FunctionRequest(
         name="book_appointment",
-        tool_name=None,
         call_id=CALL_ID,
         agent_id=None,
         call_type=None,
@@ -144,19 +142,19 @@ def test_a_call_id_among_the_arguments_is_never_used(body):
 @pytest.mark.parametrize("header", [None, "call_real"])
 def test_an_argument_named_like_a_part_of_the_envelope_stays_an_argument(body, header):
     request = read(body, header=header)
-    assert (request.arguments, request.call_id, request.tool_name) == (body, header, None)
+    assert (request.arguments, request.call_id) == (body, header)
 
 
 @pytest.mark.parametrize("header", [None, "None", "{{call_id}}", "12345"])
 def test_a_request_without_arguments_may_come_without_args(header):
     request = read({"name": "list_services", "call": {"call_id": "call_a"}, "x": 1}, header=header)
-    assert (request.call_id, request.tool_name, request.arguments) == ("call_a", "list_services", {})
+    assert (request.call_id, request.arguments) == ("call_a", {})
 
 
 def test_where_the_header_names_the_call_a_name_and_a_call_without_args_are_arguments():
     body = {"name": "Anna", "call": {"call_id": "call_invented"}, "service": "haircut"}
     request = read(body, header="call_real")
-    assert (request.call_id, request.arguments, request.tool_name) == ("call_real", body, None)
+    assert (request.call_id, request.arguments) == ("call_real", body)
 
 
 @pytest.mark.parametrize("envelope", [{"name": "x"}, {"call": {"call_id": "call_a"}}])
@@ -365,6 +363,5 @@ def test_any_json_body_is_read_without_an_exception(body, path_name, header):
         request.to_number,
         request.direction,
         request.call_type,
-        request.tool_name,
     ):
         assert text is None or (text.isprintable() and text)

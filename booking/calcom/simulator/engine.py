@@ -96,7 +96,6 @@ class Made:
 
     booking: Booking
     seat_uid: str | None = None
-    handed_back: bool = False
 
 
 @dataclass
@@ -137,7 +136,7 @@ class Engine:
             if seated is None:
                 older = self._older_booking(event_type, wish.start, attendee)
                 if older is not None:
-                    return Made(older, handed_back=True)
+                    return Made(older)
                 host = self._free_host(event_type, wish.start, end)
                 plan = _Plan(
                     event_type=event_type,
@@ -357,7 +356,7 @@ class Engine:
             if event_type.scheduling == ROUND_ROBIN or waits:
                 older = self._older_booking(event_type, start, attendee)
                 if older is not None and older is not booking:
-                    return Made(older, handed_back=True)
+                    return Made(older)
             host = self._free_host(event_type, start, end, ignoring=booking)
             responses = {key: value for key, value in booking.responses.items() if key != "rescheduledReason"}
             if reason:

@@ -18,7 +18,6 @@ class Command(JsonCommand):
     help = "Run a Cal.com of our own for trying things out: same API, no real calendar, no mail."
     # it must start where there is no database yet
     requires_system_checks: list[str] = []
-    requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on; loopback only")
