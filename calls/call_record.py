@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calls.models import Call
-from calls.retell.call_snapshot import LONGEST_NUMBER, CallSnapshot
+from calls.retell.call_snapshot import CallSnapshot
 from calls.retell.payloads import FunctionRequest
 from customers import phone_numbers, statements
 from customers.branches import branch_for, only_branch
@@ -109,14 +109,9 @@ def _find(company: Company, request: FunctionRequest) -> Call | None:
 def _fill_in(call: Call, company: Company, request: FunctionRequest) -> dict[str, Any]:
     told = {
         "agent_id": request.agent_id,
-        "from_number": _number(request.from_number),
-        "to_number": _number(request.to_number),
+        "from_number": request.from_number,
+        "to_number": request.to_number,
         "direction": direction_of(request),
         "started_at": request.start_timestamp,
     }
     return fill_in(call, company, what_is_new(call, told))
-
-
-def _number(text: str | None) -> str:
-    # A SIP address can be longer than any number; it is kept to be seen, not to be called.
-    return (text or "")[:LONGEST_NUMBER]

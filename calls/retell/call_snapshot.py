@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from calls.retell.payloads import read_identifier, read_milliseconds, read_text
+from calls.retell.payloads import read_identifier, read_milliseconds, read_number, read_text
 from customers.json_values import storable
 
 # Nobody ever picked up, whatever times are given with it: the ringing has a start and an end as well.
@@ -50,7 +50,6 @@ OVER = frozenset({"ended", "error", "not_connected"})
 
 LONGEST_TRANSCRIPT = 500_000
 LONGEST_SUMMARY = 20_000
-LONGEST_NUMBER = 64
 LONGEST_REASON = 64
 
 
@@ -111,8 +110,8 @@ def read_call(value: object) -> CallSnapshot:
         call_status=read_text(call.get("call_status")),
         agent_id=read_identifier(call.get("agent_id")),
         direction=read_text(call.get("direction")),
-        from_number=_number(call.get("from_number")),
-        to_number=_number(call.get("to_number")),
+        from_number=read_number(call.get("from_number")),
+        to_number=read_number(call.get("to_number")),
         started_at=read_milliseconds(call.get("start_timestamp")),
         ended_at=read_milliseconds(call.get("end_timestamp")),
         disconnection_reason=(read_text(call.get("disconnection_reason")) or "")[:LONGEST_REASON],
@@ -120,12 +119,6 @@ def read_call(value: object) -> CallSnapshot:
         summary=_long_text(analysis.get("call_summary"), longest=LONGEST_SUMMARY),
         analysis=analysis,
     )
-
-
-def _number(value: object) -> str | None:
-    """A SIP address can be longer than any telephone number; it is nobody's number then, and must fit."""
-    text = read_text(value)
-    return text[:LONGEST_NUMBER] if text else None
 
 
 def _long_text(value: object, *, longest: int) -> str:

@@ -25,6 +25,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
 # Examples out of prompts and documentation: "123", "12345", "0000".
 _COUNTED = re.compile(r"0+|1(?:2(?:3(?:4(?:5(?:6(?:7(?:8(?:90?)?)?)?)?)?)?)?)?")
 _LONGEST_TEXT = 256
+_LONGEST_NUMBER = 64  # of our columns
 _LONGEST_FUNCTION_NAME = 64
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,8 +68,8 @@ def read_function_request(payload: object, *, path_name: str, call_id_header: st
         agent_id=read_identifier(call.get("agent_id")),
         call_type=read_text(call.get("call_type")),
         direction=read_text(call.get("direction")),
-        from_number=read_text(call.get("from_number")),
-        to_number=read_text(call.get("to_number")),
+        from_number=read_number(call.get("from_number")),
+        to_number=read_number(call.get("to_number")),
         start_timestamp=read_milliseconds(call.get("start_timestamp")),
         tool_call_id=_find_tool_call_id(call, name=tool_name or path_name, arguments=arguments),
         arguments=arguments,
@@ -90,8 +91,8 @@ def read_inbound_call(payload: object) -> InboundCall:
     content = payload.get("call_inbound") if isinstance(payload, dict) else None
     call: Mapping[str, Any] = content if isinstance(content, dict) else {}
     return InboundCall(
-        from_number=read_text(call.get("from_number")),
-        to_number=read_text(call.get("to_number")),
+        from_number=read_number(call.get("from_number")),
+        to_number=read_number(call.get("to_number")),
         agent_id=read_identifier(call.get("agent_id")),
     )
 
@@ -114,6 +115,13 @@ def read_text(value: object) -> str | None:
         return None
     value = value.strip()
     return value if value and len(value) <= _LONGEST_TEXT and value.isprintable() else None
+
+
+def read_number(value: object) -> str | None:
+    """A number as it is signalled. A SIP address can be longer than any number; it is kept to be seen, not to
+    be called."""
+    text = read_text(value)
+    return text[:_LONGEST_NUMBER] if text else None
 
 
 def read_milliseconds(value: object) -> datetime | None:
