@@ -174,8 +174,8 @@ def _details_of(appointment: Appointment, stored: Mapping[str, Any]) -> dict[str
 
 def link_calls(pairs: Mapping[int, int], *, now: datetime) -> list[int]:
     """`link_call` for many: call → appointment, by id. Returns the calls that were linked: those of the same
-    company that point at nothing yet. What a call says about its booking already, and the customer of an
-    appointment that knows none, stay.
+    company that point at nothing yet. What a call says about its booking already stays, and so does its
+    customer where the appointment knows none.
     """
     if not pairs:
         return []

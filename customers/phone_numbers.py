@@ -145,11 +145,11 @@ def _stretches(text: str) -> list[str]:
     plain = re.sub(r"^\s*<?\s*(?:sips?|tel):", "", plain, flags=re.IGNORECASE)
     if "@" in plain:  # a SIP address; digits of the host are no number
         plain = plain.partition("@")[0]
+    # Direction marks ("Cf") come along with numbers copied from a contact.
     plain = "".join(
         str(unicodedata.decimal(character)) if character.isdecimal() else character
         for character in plain
-        if unicodedata.category(character)
-        != "Cf"  # direction marks come along with numbers copied from a contact
+        if unicodedata.category(character) != "Cf"
     ).translate(_DASHES)
     return [
         found for found in _STRETCH.findall(plain) if sum(character.isdigit() for character in found) >= 5

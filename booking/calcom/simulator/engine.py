@@ -397,15 +397,13 @@ class Engine:
         if booking.status == CANCELLED and newer:
             raise refused(
                 f"Can't reschedule booking with uid={uid} because it has been cancelled and rescheduled "
-                f"already "
-                f"to booking with uid={newer}. You probably want to reschedule {newer} instead by passing it "
-                f"within the request URL."
+                f"already to booking with uid={newer}. You probably want to reschedule {newer} instead by "
+                f"passing it within the request URL."
             )
         if booking.status == CANCELLED:
             raise refused(
                 f"Can't reschedule booking with uid={uid} because it has been cancelled. Please provide "
-                f"uid of "
-                f"a booking that is not cancelled."
+                f"uid of a booking that is not cancelled."
             )
         if booking.status == REJECTED:
             raise core_error("Could not find original booking", 404)
@@ -427,9 +425,8 @@ class Engine:
         with state.lock:
             if booking.status == CANCELLED:
                 raise refused(
-                    f"Can't cancel booking with uid={booking.uid} because it has been cancelled "
-                    f"already. Please "
-                    f"provide uid of a booking that is not cancelled."
+                    f"Can't cancel booking with uid={booking.uid} because it has been cancelled already. "
+                    f"Please provide uid of a booking that is not cancelled."
                 )
             if by_owner and not reason:
                 raise core_error("Cancellation reason is required")
@@ -542,9 +539,9 @@ class Engine:
         now = self.state.clock.now()
         if booking.start > now:
             raise refused(
-                "Bookings can only be marked as absent after their scheduled start time. Current time "
-                "in UTC+0: "
-                f"{millisecond_text(now)}, Booking start time in UTC+0: {millisecond_text(booking.start)}"
+                "Bookings can only be marked as absent after their scheduled start time. Current time in "
+                f"UTC+0: {millisecond_text(now)}, Booking start time in UTC+0: "
+                f"{millisecond_text(booking.start)}"
             )
         moments.before_commit()
         marked = []

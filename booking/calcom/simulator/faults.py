@@ -50,8 +50,7 @@ class Fault:
 
     What happens on our side of the commit point:
       commit          False: nothing is carried out. True: it is, whatever is answered. None: carried out
-      unless an
-                      answer is prescribed (`status`, `rate_limited`).
+                      unless an answer is prescribed (`status`, `rate_limited`).
       late_commit     answer now as told, carry out that many seconds later
       return_existing answer 201 with the booking of that uid, carry out nothing
       patch_stored    fields changed in the stored booking, by API name (start, end, status, metadata, ...);

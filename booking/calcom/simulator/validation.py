@@ -82,8 +82,7 @@ BAD_TIME_ZONE = "timeZone must be a valid IANA time-zone "
 NO_CONTACT = "Attendee must have at least one contact method (email or phone number) "
 NO_EVENT_TYPE = (
     "eventTypeId or eventTypeSlug + username property is wrong,Either eventTypeId or eventTypeSlug + "
-    "username "
-    "or eventTypeSlug + teamSlug must be provided "
+    "username or eventTypeSlug + teamSlug must be provided "
 )
 EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
