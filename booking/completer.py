@@ -51,7 +51,6 @@ from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import REFUSALS, Code
 from booking.settle import Result
-from customers.company_secrets import without_secrets
 
 State = BookingAttempt.State
 
@@ -325,9 +324,7 @@ def _could_not_ask(attempt: BookingAttempt, error: CalcomError, *, now: datetime
 
 def _tell_of_failure(attempt_id: int, error: Exception, *, now: datetime) -> None:
     """What goes wrong on our side each time keeps it unknown just as well."""
-    # It may be the company's key that cannot be opened.
-    rows = without_secrets(BookingAttempt.objects.all(), paths=("company", "appointment", "call"))
-    attempt = rows.filter(pk=attempt_id).first()
+    attempt = attempts.with_all_it_takes(BookingAttempt.objects.filter(pk=attempt_id)).first()
     if attempt is None:
         return  # deleted, or its appointment was in SQLite's own shell: a reconciliation lets go of that
     if attempt.state in OPEN_STATES and now >= give_up_at(attempt):

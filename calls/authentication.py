@@ -19,7 +19,6 @@ from rest_framework.request import Request
 from calls import refusals
 from calls.models import WebhookEvent
 from calls.retell import signature as retell_signature
-from customers.company_secrets import without_secrets
 from customers.database import drop_dead_connections
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
@@ -59,23 +58,14 @@ def read_body(request: Request) -> bytes:
 def company_at(endpoint_id: UUID) -> Company:
     """Raises NotFound (404): nobody is there, or not any more."""
     try:
-        company = _active(endpoint_id)
+        company = _ACTIVE.first(endpoint_id=endpoint_id)
     except OperationalError:
         # The first query of every request: here a database that was restarted is noticed.
         drop_dead_connections()
-        company = _active(endpoint_id)
+        company = _ACTIVE.first(endpoint_id=endpoint_id)
     if company is None:
         raise NotFound("There is no such endpoint.")
     return company
-
-
-def _active(endpoint_id: UUID) -> Company | None:
-    try:
-        return _ACTIVE.first(endpoint_id=endpoint_id)
-    except CannotDecrypt:
-        # Each of its secrets is opened where it is needed: of one that is lost, only that is out of reach.
-        rows = Company.objects.filter(endpoint_id=endpoint_id, is_active=True)
-        return without_secrets(rows).first()
 
 
 class CompanySignature(BaseAuthentication, ABC):

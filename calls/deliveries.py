@@ -20,7 +20,6 @@ from django.utils import timezone
 
 from calls.models import WebhookEvent
 from customers import statements
-from customers.company_secrets import without_secrets
 from customers.database import transaction_that_may_be_lost
 from customers.masking import mask_text
 from customers.models import Company
@@ -97,9 +96,8 @@ def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
     """Some deliveries that are due, oldest first, made ours for the time of the lease."""
     with transaction_that_may_be_lost():
         events = list(
-            # One company whose secrets cannot be opened is not to stop the others in the batch.
-            without_secrets(WebhookEvent.objects.all(), paths=("company",))
-            .filter(status__in=WAITING, due_at__lte=now)
+            WebhookEvent.objects.filter(status__in=WAITING, due_at__lte=now)
+            .select_related("company")
             .select_for_update(skip_locked=True, of=("self",))
             .order_by("due_at", "pk")[:limit]
         )

@@ -58,15 +58,16 @@ def close_never_ended(*, now: datetime, run_seconds: float = RUN_SECONDS) -> Rep
     # Where time runs out, it is not always the same ones who are left.
     random.shuffle(companies)
     for company_id in companies:
+        company = Company.objects.get(pk=company_id)
         try:
-            company = Company.objects.get(pk=company_id)
+            key = company.retell_api_key
         except CannotDecrypt:
             _leave_out(report, company_id, reason="key_unreadable")
             continue
-        if not company.retell_api_key:
+        if not key:
             _leave_out(report, company_id, reason="no_key")
             continue
-        _ask_for(company, now=now, until=until, report=report)
+        _ask_for(company, key=key, now=now, until=until, report=report)
     if companies:
         logger.info("never_ended.swept", **asdict(report))
     return report
@@ -81,14 +82,14 @@ def _due(now: datetime) -> QuerySet[Call]:
     )
 
 
-def _ask_for(company: Company, *, now: datetime, until: float, report: Report) -> None:
+def _ask_for(company: Company, *, key: str, now: datetime, until: float, report: Report) -> None:
     calls = (
         _due(now)
         .filter(company=company)
         .order_by(F("asked_retell_at").asc(nulls_first=True), "created_at")
         .only("retell_call_id", "created_at", "asked_retell_at")[:MOST_CALLS_PER_COMPANY]
     )
-    with RetellClient(base_url=settings.RETELL_BASE_URL, api_key=company.retell_api_key) as client:
+    with RetellClient(base_url=settings.RETELL_BASE_URL, api_key=key) as client:
         for call in list(calls):
             if time.monotonic() > until:
                 return

@@ -1,5 +1,5 @@
-"""Whoever needs no secret of a company does not read them: none can leak, and one that cannot be opened (its
-key was lost) stops nobody. They are read, and opened, where they are asked for.
+"""Whoever needs no secret of a company does not read them, so that none can leak. They are read where they
+are asked for.
 """
 
 from __future__ import annotations

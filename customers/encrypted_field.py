@@ -9,6 +9,7 @@ recognisable in a dump.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
 
 PREFIX = "enc1:"
 
@@ -62,17 +64,43 @@ def _cipher(keys: str) -> MultiFernet:
         raise ImproperlyConfigured(f"FIELD_ENCRYPTION_KEY: {error}") from None
 
 
+@dataclass(frozen=True)
+class _Sealed:
+    """A value as it is stored."""
+
+    stored: str = field(repr=False)
+
+
+class _Secret(DeferredAttribute):
+    """The attribute of a row: what was read from the database is opened, what was put there is given back."""
+
+    def __get__(self, instance: models.Model | None, cls: Any = None) -> Any:
+        value = super().__get__(instance, cls)
+        return decrypt(value.stored) if isinstance(value, _Sealed) else value
+
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        vars(instance)[self.field.attname] = value
+
+
 class EncryptedTextField(models.TextField):
     """Like TextField; blank stays blank. It cannot be searched: there is nothing to compare ciphertext
     with.
+
+    A stored value is opened where a row is asked for it, and raises CannotDecrypt there: a row that is read
+    for something else can be read whatever became of the keys. `values` gives it sealed, to be put back as
+    it is.
     """
 
+    descriptor_class = _Secret
+
     def get_prep_value(self, value: Any) -> Any:
+        if isinstance(value, _Sealed):
+            return value.stored
         value = super().get_prep_value(value)
         return encrypt(value) if value else value
 
-    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> str | None:
-        return decrypt(value) if value else value
+    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> Any:
+        return _Sealed(value) if value else value
 
     def get_lookup(self, lookup_name: str) -> Any:
         # `exact` would compare two encryptions of one text, which differ, and quietly find nothing.

@@ -83,10 +83,7 @@ class OpsCommand(JsonCommand):
 
 
 def companies(slug: str | None) -> QuerySet[Company]:
-    """The active companies, or the one named. Raises CannotWork if there is none of that name.
-
-    Their secrets are opened where they are needed: one that cannot be is no obstacle to the others.
-    """
+    """The active companies, or the one named. Raises CannotWork if there is none of that name."""
     active = without_secrets(Company.objects.filter(is_active=True).order_by("slug"))
     if slug is None:
         return active

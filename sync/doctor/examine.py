@@ -23,12 +23,13 @@ def examine_installation() -> list[Finding]:
 
 def examine_company(slug: str, *, now: dt.datetime) -> list[Finding]:
     """Raises nothing that is this company's own trouble; what the database raises, if that is away."""
+    company = Company.objects.get(slug=slug)
     try:
-        company = Company.objects.get(slug=slug)
+        secrets = _secrets_of(company)
     except CannotDecrypt as error:
         remedy = "Put the key they were stored with back into FIELD_ENCRYPTION_KEY, or enter them anew."
         return [failed("stored secrets", f"They cannot be opened: {error}", remedy)]
-    return run(checks_of(company, now=now), secrets=_secrets_of(company))
+    return run(checks_of(company, now=now), secrets=secrets)
 
 
 def checks_of(company: Company, *, now: dt.datetime) -> list[Check]:

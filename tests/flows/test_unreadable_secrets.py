@@ -23,7 +23,7 @@ from customers.models import Company
 from sync import tasks
 from sync.models import ReconciliationRun
 from tests.flows.conftest import make_salon
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
 from tests.flows.test_promises import deliver
 
@@ -77,7 +77,8 @@ def test_the_others_are_settled(salon, other, calcom, phone, settings):
     assert BookingAttempt.objects.get(company__slug="salon").state == "succeeded"
     assert BookingAttempt.objects.get(company__slug="aaa").state == "unknown"
     (failure,) = open_failures()
-    assert failure.error_message.endswith("cannot be found out: CannotDecrypt.")
+    assert failure.failure_type == "config_error"
+    assert failure.error_message.endswith("This company's Cal.com API key cannot be opened.")
 
 
 def test_the_others_deliveries_are_worked(salon, other, calcom, work):
@@ -111,9 +112,39 @@ def test_the_hourly_run_leaves_a_ticket_about_it_which_closes_itself(salon, calc
 
 
 @pytest.mark.parametrize("column", ["calcom_webhook_secret", "calcom_reconcile_api_key"])
-def test_a_caller_needs_none_of_the_secrets_that_a_call_has_no_use_for(calcom, salon, phone, column):
+def test_a_caller_needs_none_of_the_secrets_that_a_call_has_no_use_for(
+    calcom, salon, phone, settle_later, settings, verdict, column
+):
     lose(column, of=salon)
-    assert phone().book(at(10)).code == "booked"
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"
+    assert caller.book(at(10), notes="please").code == "booked"
+    assert move(caller, at(12)).code == "rescheduled"
+    assert cancel(caller).code == "cancelled"
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(15)).code == "checking"
+    settle_later()
+    assert Appointment.objects.filter(status="scheduled").count() == 1
+    verdict()
+
+
+def test_a_delivery_needs_no_secret_but_its_own(calcom, salon, work, announced):
+    lose("calcom_reconcile_api_key", of=salon)
+    uid = calcom.web_book("open", start=at(10)).uid
+    calcom.web_reschedule(uid, at(12))
+    work(seconds=60)
+    assert Appointment.objects.get().starts_at == at(12)
+    assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
+
+
+def test_two_appointments_of_a_company_whose_key_is_lost_keep_nobodys_tickets_open(salon, other, phone):
+    assert phone(company=other, to_number="+493099999999").book(at(10)).code == "booked"
+    # As if there had been two at its time.
+    Appointment.objects.update(idempotency_key=None)
+    lose_the_key_of(other)
+    completer.settle_unknown()
+    assert Appointment.objects.get().idempotency_key is not None
 
 
 def test_without_the_key_of_their_calendar_callers_are_called_back_and_it_is_one_ticket(

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from booking import database_errors
-from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, instant
 from sync.backfill import Left, Progress, Report, backfill
@@ -96,12 +95,9 @@ COUNTS = ("found", "linked", "created", "skipped", "errors")
 
 def _backfill(slug: str, *, since: datetime | None, dry_run: bool, progress: Progress | None) -> Report:
     try:
-        # One by one: a company whose secrets cannot be opened is no obstacle to the others.
-        company = Company.objects.get(slug=slug)
-    except CannotDecrypt as error:
-        return Report(stopped=str(error))
-    try:
-        return backfill(company=company, since=since, dry_run=dry_run, progress=progress)
+        return backfill(
+            company=Company.objects.get(slug=slug), since=since, dry_run=dry_run, progress=progress
+        )
     except (DatabaseError, InterfaceError) as error:
         raise CannotWork(
             f"The database failed ({database_errors.describe(error)}). What was done stays; run it again."

@@ -81,8 +81,6 @@ def _what(step: dict[str, Any]) -> str:
 
 def _sync(slug: str, *, dry_run: bool) -> Synced:
     try:
-        # One by one: a company whose secrets cannot be opened is no obstacle to the others.
-        company = Company.objects.get(slug=slug)
+        return sync_services(Company.objects.get(slug=slug), now=timezone.now(), dry_run=dry_run)
     except CannotDecrypt as error:
         return Synced(failed=str(error))
-    return sync_services(company, now=timezone.now(), dry_run=dry_run)

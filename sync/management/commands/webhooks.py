@@ -95,9 +95,8 @@ def _chosen(slug: str | None, *, even_inactive: bool) -> QuerySet[Company]:
 
 
 def _align(slug: str, *, remove: bool, dry_run: bool) -> Alignment:
+    company = Company.objects.get(slug=slug)
     try:
-        # One by one: a company whose secrets cannot be opened is no obstacle to the others.
-        company = Company.objects.get(slug=slug)
+        return align(company, public_url=settings.PUBLIC_URL, remove=remove, dry_run=dry_run)
     except CannotDecrypt as error:
         return Alignment(url="", failed=str(error))
-    return align(company, public_url=settings.PUBLIC_URL, remove=remove, dry_run=dry_run)
