@@ -29,6 +29,7 @@ from calls import call_record
 
 LOOK_AHEAD = timedelta(days=7)
 LONGEST_WINDOW = timedelta(days=31)
+MOMENT = timedelta(microseconds=1)
 # A day of quarters of an hour. What a model is not shown, it takes for not free.
 MOST_SLOTS = 40
 
@@ -88,6 +89,7 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
             "slots": wanted[:MOST_SLOTS],
             "more": max(0, len(wanted) - MOST_SLOTS),
             "services_of_slots": free,
+            "looked_until": window.end if window.end - window.start >= LONGEST_WINDOW - MOMENT else None,
         },
     )
 
@@ -217,7 +219,7 @@ def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | No
     end = instants.day_bounds(max(first or last, last), zone)[1] if last else start + LOOK_AHEAD
     if end <= conversation.now:
         return None
-    return Window(start=start, end=min(end, start + LONGEST_WINDOW) - timedelta(microseconds=1))
+    return Window(start=start, end=min(end, start + LONGEST_WINDOW) - MOMENT)
 
 
 def _day_of(bound: date | datetime | None, zone: ZoneInfo) -> date | None:

@@ -332,6 +332,10 @@ def _found(outcome: Outcome, speaker: Speaker) -> str:
             return " ".join([offer, *_details(services, speaker)])
         return offer
     slots = outcome.extra["slots"]
+    if not slots and outcome.extra["looked_until"]:
+        return _("Until %(day)s nothing is free. Shall I look at the days after that?") % {
+            "day": speaker.day(outcome.extra["looked_until"])
+        }
     if not slots:
         return _("Nothing is free then. Would another day suit you?")
     return _("I have %(choice)s free.") % {"choice": speaker.choice(slots[:SPOKEN_SLOTS])}

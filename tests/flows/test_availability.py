@@ -238,6 +238,23 @@ def test_a_part_of_the_day_is_told_in_either_language(calcom, phone, verdict):
     verdict()
 
 
+def test_of_a_span_that_is_too_long_it_is_said_how_far_was_looked(calcom, phone, salon, verdict):
+    calcom.state.event_type("single").minimum_notice_minutes = 40 * 24 * 60
+    salon.branches.update(timezone="UTC")
+    now = dt.datetime(2026, 12, 1, 10, 10, tzinfo=dt.UTC)
+    with time_machine.travel(now, tick=True):
+        said = {"from": "2026-12-01", "to": "2027-02-01"}
+        answer = check(phone(), service="shave", date=None, **said)
+        assert (answer.code, starts(answer)) == ("ok", [])
+        assert "Until Thursday, December 31st" in answer.body["say"]
+        # Where all of it was looked through nothing is left open.
+        answer = check(phone(), service="shave", date=None, **{**said, "to": "2026-12-20"})
+        assert "Until" not in answer.body["say"]
+        later = check(phone(), service="shave", date=None, **{**said, "from": "2027-01-01"})
+        assert starts(later)
+        verdict()
+
+
 def test_days_of_a_span_that_are_over_take_none_of_those_to_come(calcom, phone, verdict):
     first, last = at(0, days=-60), at(0, days=10)
     asked = {"from": first.date().isoformat(), "to": last.date().isoformat()}
