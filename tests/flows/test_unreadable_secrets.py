@@ -147,19 +147,27 @@ def test_two_appointments_of_a_company_whose_key_is_lost_keep_nobodys_tickets_op
     assert Appointment.objects.get().idempotency_key is not None
 
 
-def test_without_the_key_of_their_calendar_callers_are_called_back_and_it_is_one_ticket(
+def test_without_the_key_of_their_calendar_callers_are_called_back_and_it_is_one_ticket_a_kind(
     calcom, salon, phone, caplog
 ):
     assert phone().book(at(9)).code == "booked"
     lose("calcom_api_key", of=salon)
-    for hour in (10, 11):
+    for ask in (
+        lambda caller: caller.book(at(10)),
+        lambda caller: caller.book(at(11)),
+        lambda caller: move(caller, at(12)),
+        cancel,
+    ):
         caller = phone()
-        answer = caller.book(at(hour))
+        answer = ask(caller)
         assert (answer.status, answer.code) == (200, "unavailable")
         assert CallbackRequest.objects.filter(call__retell_call_id=caller.call_id).exists()
+    assert move(phone(), at(9)).code == "rescheduled", "it is there, as far as is known"
+    assert phone().book(at(9)).code == "already_booked"
     assert phone().ask("list_services").code == "ok"
     assert phone().ask("check_availability", service="haircut").code == "unavailable"
-    assert SyncFailure.objects.get().failure_type == "config_error"
+    tickets = [each.failure_type for each in SyncFailure.objects.all()]
+    assert tickets == ["config_error"] * 3, "bookings, moves, cancellations"
     assert len(calcom.requests("create")) == 1
     assert not [record for record in caplog.records if record.exc_info]
 
