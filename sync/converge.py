@@ -26,7 +26,6 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
 from booking.models import (
     OPEN_STATES,
-    OPEN_STATUSES,
     Appointment,
     BookingAttempt,
     FormerUid,
@@ -55,6 +54,9 @@ TICKETS = {
     Kinship.TWIN: SyncFailure.Type.DUPLICATE_BOOKING,
     Kinship.UNKNOWN_CLAIM: SyncFailure.Type.ORPHANED_CALCOM,
 }
+
+# An attempt in one of these is settled, or the completer comes back to it.
+_SEEN_TO = (*OPEN_STATES, BookingAttempt.State.SUCCEEDED, BookingAttempt.State.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -261,12 +263,12 @@ class _Work:
     def adopt(self) -> Converged:
         attempt, booking = self.match.attempt, self.match.booking
         assert attempt is not None  # noqa: S101 - what OF_ATTEMPT means
-        completer.settle_shown(
+        state = completer.settle_shown(
             attempt, booking=booking, client=self.client, deadline=self.deadline, now=self.now
         )
         appointment = _appointment_of(self.match.company, [booking.uid])
         failure = None
-        if appointment is None and booking.is_active and not _is_being_seen_to(attempt, booking):
+        if appointment is None and booking.is_active and state not in _SEEN_TO:
             failure = failures.open_failure(
                 company=self.match.company,
                 failure_type=SyncFailure.Type.ORPHANED_CALCOM,
@@ -275,7 +277,7 @@ class _Work:
                 appointment=attempt.appointment,
                 call=attempt.call,
                 uid=booking.uid,
-                details={"attempt": str(attempt.uuid), "state": attempt.state},
+                details={"attempt": str(attempt.uuid), "state": state},
                 needs_person=True,
                 is_standing=True,
             )
@@ -336,15 +338,3 @@ class _Work:
         done = Converged(self.match.kinship, appointment=self.match.appointment)
         self.also(done)
         return done
-
-
-def _is_being_seen_to(attempt: BookingAttempt, booking: Booking) -> bool:
-    """Whether the completer comes back to it, or a ticket about this very booking is open already."""
-    attempt.refresh_from_db(fields=["state", "look_again_at"])
-    if attempt.state in (*OPEN_STATES, BookingAttempt.State.SUCCEEDED) or (
-        attempt.state == BookingAttempt.State.REFUSED and attempt.look_again_at is not None
-    ):
-        return True
-    subject = failures.about_booking(booking.uid)
-    open_rows = SyncFailure.objects.filter(company=attempt.company_id, subject=subject)
-    return open_rows.filter(status__in=OPEN_STATUSES).exists()

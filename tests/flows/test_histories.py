@@ -287,15 +287,17 @@ REFUSED_AND_MADE = {
 
 @pytest.mark.parametrize("service", ["haircut", "colour"])
 @pytest.mark.parametrize("kind", REFUSED_AND_MADE)
-def test_what_was_refused_and_made_all_the_same_is_cancelled_a_minute_later(
-    calcom, phone, verdict, settle_later, kind, service
+def test_what_was_refused_and_made_all_the_same_is_cancelled_once_it_is_seen(
+    calcom, phone, verdict, settle_later, run, kind, service
 ):
     status, body = REFUSED_AND_MADE[kind]
     calcom.faults.add("create", commit=True, status=status, body=body, hide_for=3600)
     caller = phone()
     answer = caller.book(at(11), service=service)
     show_what_was_hidden(calcom)
-    settle_later(seconds=90)
+    run()
+    assert "orphaned_calcom" not in open_tickets(), "it is seen to"
+    settle_later(seconds=5)
     if answer.body["success"]:  # the repeat was answered with what the first one had made
         assert [booking.uid for booking in calcom.active_bookings()] == [answer.uid]
     elif answer.code == "checking":
