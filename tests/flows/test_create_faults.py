@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from booking import completer
 from booking.calcom.simulator.faults import core_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call
@@ -152,6 +154,22 @@ def test_with_the_layers_switched_off_ownership_and_the_constraint_still_protect
     verdict()
 
 
+def test_with_the_layers_switched_off_their_finding_is_logged_and_refuses_nothing(
+    calcom, phone, verdict, settings, caplog
+):
+    settings.DUPLICATE_PREVENTION_ENABLED = False
+    made = calcom.clock.now() - dt.timedelta(minutes=35)
+    strangers = calcom.seed_booking("roundrobin_open", start=at(11), created_at=made, name="Somebody Else")
+    calcom.faults.hand_back(strangers.uid)
+    answer = phone().book(at(11), service="colour")
+    assert answer.code == "checking"
+    assert_not_promised(answer)
+    assert "layer_1_freshness" in caplog.text
+    assert open_failures().get().status == "manual_review"
+    assert strangers.status == "accepted"
+    verdict()
+
+
 def test_a_booking_that_proves_nothing_is_neither_stored_nor_cancelled_nor_called_booked(
     calcom, phone, verdict, settle_later
 ):
@@ -162,6 +180,7 @@ def test_a_booking_that_proves_nothing_is_neither_stored_nor_cancelled_nor_calle
     assert_not_promised(answer)
     assert web.status == "accepted"
     assert not calcom.requests("cancel")
+    assert open_failures().get().status == "manual_review"
     settle_later()
     assert web.status == "accepted"
     assert not proven()
@@ -248,6 +267,9 @@ def test_a_wrong_booking_that_cannot_be_undone_is_an_open_failure_that_names_it(
     assert (failure.failure_type, failure.calcom_booking_id) == ("orphaned_calcom", booking.uid)
     assert all(booking.uid in entry.path for entry in calcom.requests("cancel"))
     verdict()
+    calcom.web_cancel(booking.uid)
+    settle_later(seconds=3600)
+    assert [each.failure_type for each in open_failures()] == ["orphaned_local"], "whoever waits is rung"
 
 
 def test_a_wrong_booking_that_may_not_be_cancelled_is_an_open_failure_at_once(calcom, phone, verdict):
@@ -460,6 +482,84 @@ def test_a_commit_that_comes_late_is_found_within_the_grace_time(calcom, phone, 
     assert len(proven()) == 1
     assert posts(calcom) == 1
     verdict()
+
+
+def test_what_cannot_be_found_out_is_looked_for_less_and_less_often_and_the_ticket_says_why(calcom, phone):
+    calcom.faults.reset_connection(commit=False)
+    assert phone().book(at(10)).code == "checking"
+    begin = timezone.now()
+
+    def looked_at(*seconds: int) -> list[int]:
+        moments = (begin + dt.timedelta(seconds=each) for each in seconds)
+        return [completer.settle_unknown(now=moment).looked_at for moment in moments]
+
+    refused = calcom.faults.refuse("Invalid API key", status=401, operation="any", times=None)
+    assert looked_at(10, 12, 16, 22, 32, 63) == [1, 0, 1, 0, 1, 1]
+    assert not SyncFailure.objects.exists(), "it may still be found in time"
+    assert looked_at(122, 130, 300) == [0, 1, 0], "again as soon as the grace time is over"
+    calcom.faults.remove(refused)
+    calcom.faults.rate_limited(operation="any", times=1)
+    assert looked_at(740) == [1]
+    assert {each.failure_type for each in open_failures()} == {"config_error", "rate_limit"}
+    assert looked_at(1400) == [1]
+    assert [each.failure_type for each in open_failures()] == ["orphaned_local"]
+
+
+def test_what_is_settled_while_a_completer_looks_for_it_is_not_called_absent(
+    calcom, phone, verdict, settle_later
+):
+    """The completer was answered before it was made, and goes on after its caller heard that it is booked."""
+    asked, settled = threading.Event(), threading.Event()
+
+    def look() -> None:
+        settle_later()
+        connection.close()
+
+    completing = threading.Thread(target=look)
+
+    def hold(_exchange: object) -> None:
+        asked.set()
+        settled.wait(5)
+
+    def look_meanwhile(_exchange: object) -> None:
+        completing.start()
+        asked.wait(5)
+
+    calcom.faults.add("list", call={"before_answer": hold})
+    calcom.faults.add("create", call={"received": look_meanwhile})
+    assert phone().book(at(10)).code == "booked"
+    settled.set()
+    completing.join()
+    assert BookingAttempt.objects.get().state == "succeeded"
+    assert not SyncFailure.objects.exists()
+    assert not CallbackRequest.objects.exists()
+    verdict()
+
+
+def test_whoever_waits_for_what_somebody_cancels_on_the_web_is_called_back(
+    calcom, phone, verdict, settle_later
+):
+    calcom.faults.reset_connection(commit=True, hide_for=3600)
+    assert phone().book(at(10)).code == "checking"
+    calcom.clock.advance(3601)
+    calcom.web_cancel(calcom.bookings[0].uid)
+    settle_later(seconds=10)
+    assert open_failures().get().failure_type == "orphaned_local"
+    assert CallbackRequest.objects.count() == 1
+    verdict()
+
+
+def test_what_was_given_up_and_turns_up_cancelled_is_told_nobody_a_second_time(
+    calcom, phone, announced, work, settle_later
+):
+    calcom.faults.reset_connection(commit=True, hide_for=3600)
+    assert phone().book(at(10)).code == "checking"
+    settle_later()
+    calcom.clock.advance(3601)
+    calcom.web_cancel(calcom.bookings[0].uid)
+    work(seconds=10)
+    assert BookingAttempt.objects.get().state == "absent"
+    assert open_failures().get().occurrences == 1
 
 
 @pytest.mark.parametrize("service", ["haircut", "colour"])
@@ -827,6 +927,14 @@ def test_an_outage_opens_the_breaker_and_the_probe_is_never_a_booking(
     settle_later()
     assert len(calcom.active_bookings()) == 2
     verdict()
+
+
+def test_a_success_in_between_keeps_the_breaker_shut(calcom, phone):
+    calcom.faults.reset_connection(commit=False, times=4)
+    assert [phone().book(at(hour)).code for hour in (8, 9, 10, 11)] == ["checking"] * 4
+    assert phone().book(at(12)).code == "booked"
+    calcom.faults.reset_connection(commit=False)
+    assert [phone().book(at(hour)).code for hour in (13, 14)] == ["checking", "booked"]
 
 
 def test_what_was_never_sent_is_told_as_a_callback_and_leaves_nothing_open(calcom, phone, verdict, salon):

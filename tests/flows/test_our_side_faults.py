@@ -189,6 +189,35 @@ def test_an_orphan_that_can_still_not_be_stored_is_cancelled_later_and_the_calle
     verdict()
 
 
+def test_where_not_even_the_ticket_can_be_written_the_claim_still_tells(
+    calcom, phone, refusing, settle_later, verdict, caplog
+):
+    calcom.faults.shift_start(60)
+    calcom.faults.server_error(commit=False, operation="cancel")
+    refusing.add("sync_failures", "INSERT", text="refused")
+    assert phone().book(at(12)).code == "checking"
+    assert "function.failed" not in caplog.text
+    refusing.drop()
+    settle_later()
+    assert not calcom.active_bookings()
+    assert open_failures().get().failure_type == "orphaned_local"
+    verdict()
+
+
+def test_what_cannot_even_be_marked_as_unknown_is_found_by_its_claim(
+    calcom, phone, refusing, settle_later, verdict, caplog
+):
+    calcom.faults.reset_connection(commit=True, hide_for=3600)
+    refusing.add("booking_attempts", "UPDATE", text="refused", when="NEW.state = 'unknown'")
+    assert phone().book(at(10)).code == "checking"
+    assert "function.failed" not in caplog.text
+    refusing.drop()
+    calcom.clock.advance(3601)
+    settle_later()
+    assert Appointment.objects.get(status="scheduled").calcom_booking_uid == calcom.bookings[0].uid
+    verdict()
+
+
 def test_an_attempt_that_cannot_be_settled_for_a_fault_of_ours_is_a_ticket_within_the_hour(
     calcom, phone, verdict, refusing, settle_later, settings
 ):
@@ -371,11 +400,14 @@ def test_a_uid_we_know_with_its_metadata_gone_is_never_cancelled_nor_stored_twic
     verdict()
 
 
+@pytest.mark.parametrize("hour", [11, 12], ids=["the same time", "another time than asked"])
 @pytest.mark.parametrize("enabled", [True, False], ids=["layers", "log-only"])
 def test_a_unique_violation_over_somebody_elses_uid_cancels_nothing(
-    calcom, phone, verdict, settle_later, settings, enabled
+    calcom, phone, verdict, settle_later, settings, enabled, hour
 ):
-    """The answer carries our own metadata and somebody else's uid: all that is left is the constraint."""
+    """The answer carries our own metadata and somebody else's uid: all that is left is the constraint, and
+    where it is not what was asked for, either, that it is not ours to undo.
+    """
     settings.DUPLICATE_PREVENTION_ENABLED = enabled
     first, uid = booked_by_somebody_else(calcom, phone)
 
@@ -386,8 +418,9 @@ def test_a_unique_violation_over_somebody_elses_uid_cancels_nothing(
         }
 
     calcom.faults.hand_back(uid, call={"received": look_like_ours})
-    second = phone(**OTHER).book(at(11), service="colour", customer_name="Ben Kurz")
+    second = phone(**OTHER).book(at(hour), service="colour", customer_name="Ben Kurz")
     assert second.code not in YES
+    assert BookingAttempt.objects.latest("pk").refused_by == ("layer_4_constraint" if hour == 11 else "")
     assert_the_first_stands(calcom, first)
     settle_later()
     assert_the_first_stands(calcom, first)

@@ -616,13 +616,15 @@ def test_a_slot_that_a_process_held_when_it_died_is_held_no_longer_than_its_leas
 
 
 def test_a_completer_that_runs_while_the_request_is_on_its_way_changes_nothing(
-    calcom, phone, verdict, settle_later
+    calcom, phone, verdict, settle_later, settings
 ):
+    """Also where a lease was set that is shorter than a request may take."""
+    settings.ATTEMPT_LEASE_SECONDS = 1
     calcom.faults.answer_late(0.8)
     reports = []
 
     def sweep() -> Answer:
-        reports.append(settle_later(seconds=0))
+        reports.append(settle_later(seconds=5))
         return Answer(status=200, body={"code": "swept"}, seconds=0)
 
     answers = in_the_meantime(lambda: phone().book(at(10)), sweep, when=lambda: posts(calcom) == 1)

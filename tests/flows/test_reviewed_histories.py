@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 
+import pytest
 from django.db import connection
 from django.utils import timezone
 
@@ -342,17 +343,19 @@ def test_a_delivery_that_fails_says_nothing_of_the_person(calcom, salon, announc
 # --- 10: a change that ends as absent must leave something, also after a crash
 
 
+@pytest.mark.parametrize("kind", ["create", "cancel"])
 def test_whoever_was_told_checking_is_named_even_if_the_callback_cannot_be_written(
-    calcom, salon, booked, settle_later, settings
+    calcom, salon, booked, settle_later, settings, kind
 ):
     settings.ANSWER_BUDGET_SECONDS = 2
-    calcom.faults.timeout_before_commit(operation="cancel")
-    assert cancel(booked).code == "checking"
+    calcom.faults.reset_connection(commit=False, operation=kind, times=None)
+    answer = cancel(booked) if kind == "cancel" else booked.book(at(12))
+    assert answer.code == "checking"
     with refusals() as refused:
         refused.add("callback_requests", "INSERT", text="disk full")
         settle_later()
     settle_later(seconds=3600)
-    settled = BookingAttempt.objects.get(kind="cancel").state
+    settled = BookingAttempt.objects.filter(kind=kind).latest("pk").state
     assert CallbackRequest.objects.exists() or open_failures().exists(), settled
 
 
