@@ -25,6 +25,8 @@ from tests.flows.state import open_failures
 Status = Appointment.Status
 State = BookingAttempt.State
 
+TAKEN = "User either already has booking at this time or is not available"
+
 # For requests that Cal.com never answers: they are waited for until the budget is spent.
 SHORT_BUDGET_SECONDS = 3
 
@@ -221,13 +223,25 @@ def test_a_move_without_a_time_asks_for_it(calcom, salon, booked):
 # --- what Cal.com answers
 
 
+def offered(caller: Phone) -> list[str]:
+    free = caller.ask("check_availability", service="haircut", date=at(14).date().isoformat())
+    return [each["start"] for each in free.body["slots"]]
+
+
+def test_what_a_move_takes_and_gives_back_is_offered_accordingly_at_once(calcom, salon, booked):
+    assert {at(10).isoformat(), at(14).isoformat()} & set(offered(booked)) == {at(14).isoformat()}
+    move(booked, at(14))
+    assert {at(10).isoformat(), at(14).isoformat()} & set(offered(booked)) == {at(10).isoformat()}
+
+
 def test_a_taken_slot_leaves_the_old_booking_untouched_and_offers_others(calcom, salon, booked, verdict):
     uid = Appointment.objects.get().calcom_booking_uid
+    assert at(14).isoformat() in offered(booked)
     calcom.web_book("open", start=at(14))
     answer = move(booked, at(14))
     assert answer.code == "slot_taken"
     assert answer.body["alternatives"]
-    assert at(14).isoformat() not in [each["start"] for each in answer.body["alternatives"]]
+    assert at(14).isoformat() not in [each["start"] for each in answer.body["alternatives"]] + offered(booked)
     assert Appointment.objects.get().calcom_booking_uid == uid
     assert calcom.booking(uid).is_active
     assert not SyncFailure.objects.exists()
@@ -281,6 +295,7 @@ def test_not_made_and_nobody_knows(
     }[trouble]()
     answer = move(booked, at(14)) if operation == "reschedule" else cancel(booked)
     assert answer.code == "checking"
+    assert len(calcom.requests(operation)) == (2 if trouble == "500" else 1)
     assert Appointment.objects.get().status == Status.SCHEDULED
     settle_later(seconds=20)
     assert BookingAttempt.objects.exclude(kind="create").get().state == State.UNKNOWN
@@ -306,8 +321,78 @@ def test_a_move_that_hands_back_another_booking_is_not_believed(calcom, salon, b
     assert answer.code == "unavailable"
     mine = Appointment.objects.get(customer__phone="+4915112345678")
     assert mine.starts_at == at(10)
+    assert BookingAttempt.objects.latest("pk").state == State.REFUSED
+    assert SyncFailure.objects.get().calcom_booking_id == other
     assert calcom.booking(other).is_active
     assert Appointment.objects.get(calcom_booking_uid=other).starts_at == at(14)
+    verdict()
+
+
+@pytest.mark.parametrize("answer", ["refusal", "another booking"])
+def test_nobody_is_told_no_while_what_they_have_there_cannot_be_asked_for(
+    calcom, salon, booked, phone, verdict, settle_later, answer
+):
+    if answer == "refusal":
+        calcom.faults.refuse(TAKEN, operation="reschedule")
+    else:
+        other = phone(from_number="+4917698765432").book(at(14), customer_name="Bert Maier").uid
+        calcom.faults.hand_back(other, operation="reschedule")
+    calcom.faults.server_error(commit=False, operation="list", status=503, times=None)
+    assert move(booked, at(14)).code == "checking"
+    assert BookingAttempt.objects.latest("pk").state == State.UNKNOWN
+    calcom.faults.clear()
+    settle_later()
+    verdict()
+
+
+def test_a_change_that_is_seen_to_be_made_is_a_yes_whatever_the_answer_shows(calcom, salon, booked, verdict):
+    calcom.faults.add("reschedule", patch={"rescheduledFromUid": "elsewhere"})
+    assert move(booked, at(14)).code == "rescheduled"
+    calcom.faults.add("cancel", patch={"status": "accepted"})
+    assert cancel(booked).code == "cancelled"
+    verdict()
+
+
+def test_a_change_that_is_refused_is_answered_by_what_was_refused(calcom, salon, booked, verdict):
+    too_soon = (
+        'User can\'t be booked at the "start" time provided',
+        "Attempting to book a meeting in the past.",
+        "The event can't be booked: not allowed within the minimum notice period",
+    )
+    for hour, said in enumerate(too_soon, start=12):
+        calcom.faults.refuse(said, operation="reschedule")
+        assert move(booked, at(hour)).code == "too_soon"
+    calcom.faults.refuse("Cannot cancel a booking that has already ended", operation="cancel")
+    assert cancel(booked).code == "not_allowed"
+    moved_already = "Can't reschedule it, because it has been cancelled and rescheduled already"
+    calcom.faults.refuse(moved_already, operation="reschedule")
+    assert move(booked, at(15)).code == "checking", "what is shown stands where it was"
+    assert Appointment.objects.get().starts_at == at(10)
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_no_to_the_second_request_is_no_answer_to_the_first(calcom, salon, booked, verdict, settle_later):
+    for hour, said in ((12, TAKEN), (14, "property title should not exist")):
+        calcom.faults.server_error(commit=False, operation="reschedule")
+        calcom.faults.refuse(said, operation="reschedule")
+        assert move(booked, at(hour)).code == "checking"
+        settle_later()
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_a_short_rate_limit_is_waited_for(calcom, salon, booked, verdict):
+    calcom.faults.rate_limited(1, operation="reschedule")
+    assert move(booked, at(14)).code == "rescheduled"
+    verdict()
+
+
+def test_what_was_cancelled_on_the_web_unheard_is_not_moved_and_told_so(calcom, salon, booked, verdict):
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
+    answer = move(booked, at(14))
+    assert (answer.code, answer.body["appointment"]) == ("not_found", None)
+    assert Appointment.objects.get().status == Status.CANCELLED
     verdict()
 
 
@@ -326,6 +411,18 @@ def test_moved_on_the_web_meanwhile_is_told_and_not_undone(calcom, salon, booked
     assert calcom.booking(moved.uid).is_active
     assert Appointment.objects.get().calcom_booking_uid == moved.uid
     assert cancel(booked, reason="yes, that one").code == "cancelled"
+    verdict()
+
+
+def test_a_move_that_was_cut_off_is_not_called_made_for_another_on_the_web(
+    calcom, salon, booked, verdict, settle_later
+):
+    calcom.web_reschedule(Appointment.objects.get().calcom_booking_uid, at(16), silent=True)
+    calcom.faults.reset_connection(commit=False, operation="reschedule")
+    assert move(booked, at(14)).code == "checking"
+    settle_later()
+    assert BookingAttempt.objects.latest("pk").state == State.ABSENT
+    assert Appointment.objects.get().starts_at == at(16)
     verdict()
 
 
@@ -450,8 +547,7 @@ def test_what_is_asked_for_again_and_not_let_in_is_no_reason_to_forget_the_first
 def test_a_move_that_was_denied_and_made_all_the_same_is_followed_and_the_caller_is_rung(
     calcom, salon, booked, verdict, settle_later
 ):
-    taken = api_body(400, "User either already has booking at this time or is not available")
-    calcom.faults.add("reschedule", late_commit=1.0, status=400, body=taken)
+    calcom.faults.add("reschedule", late_commit=1.0, status=400, body=api_body(400, TAKEN))
     assert move(booked, at(14)).code == "slot_taken"
     time.sleep(1.2)
     settle_later(seconds=90)
@@ -479,10 +575,14 @@ def test_a_move_nobody_knows_of_that_was_moved_on_since_is_known_to_be_made(
     verdict()
 
 
-def test_a_yes_to_a_cancellation_that_shows_it_standing_is_not_believed(
-    calcom, salon, booked, verdict, settle_later
+@pytest.mark.parametrize("shown", ["it, standing", "another, cancelled"])
+def test_a_yes_to_a_cancellation_that_does_not_show_it_cancelled_is_not_believed(
+    calcom, salon, booked, verdict, settle_later, shown
 ):
-    calcom.faults.hand_back(Appointment.objects.get().calcom_booking_uid, operation="cancel")
+    uid = Appointment.objects.get().calcom_booking_uid
+    if shown == "another, cancelled":
+        uid = calcom.seed_booking("open", start=at(12), status="cancelled").uid
+    calcom.faults.hand_back(uid, operation="cancel")
     assert cancel(booked).code == "checking"
     settle_later()
     assert Appointment.objects.get().status == Status.SCHEDULED
