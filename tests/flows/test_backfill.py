@@ -633,6 +633,16 @@ def test_what_the_customer_has_at_that_time_already_is_not_made_a_second_time(sa
     assert Appointment.objects.get() == standing
 
 
+@pytest.mark.parametrize("known_by", ["row", "number"])
+def test_what_the_customer_has_cancelled_at_that_time_keeps_nothing_out(salon, haircut, lost, known_by):
+    anna = CustomerFactory(company=salon, phone=ANNA, name="Anna Weber")
+    web_appointment(haircut, anna, start=at(10), status="cancelled")
+    lost(**({"from_number": ANNA} if known_by == "number" else {}))
+
+    assert run(salon).created == 1
+    assert Appointment.objects.latest("pk").customer == anna
+
+
 def test_a_cancelled_booking_whose_appointment_still_stands_is_left_to_the_reconciliation(
     calcom, salon, haircut, lost
 ):
@@ -697,25 +707,28 @@ def test_nothing_crosses_companies(calcom, salon, lost, haircut):
         service=ServiceFactory(company=other), calcom_booking_uid="ofTheOther", starts_at=at(10),
     )  # fmt: skip
     seed(calcom, at(10), uid="ofTheOther", metadata={})
-    lost(at_calcom=False, details={"uid": "ofTheOther", "start": at(10).isoformat()})
+    of_the_other = {"uid": "ofTheOther", "start": at(10).isoformat()}
+    lost(at_calcom=False, details=of_the_other)
+    lost(at_calcom=False, details=of_the_other, from_number="anonymous")
     lost(start=at(12), metadata={"company": "other"})
 
     report = run(salon)
 
     assert {left.reason for left in report.skipped} == {"booking_belongs_to_another_company"}
-    assert (len(report.skipped), report.linked, report.created) == (2, 0, 0)
+    assert (len(report.skipped), report.linked, report.created) == (3, 0, 0)
     assert Appointment.objects.get() == foreign
     assert foreign.backlinked_calls.count() == 0
 
 
-def test_a_customer_of_another_company_is_no_customer_of_the_call(salon, lost):
+def test_a_customer_and_a_branch_of_another_company_are_none_of_the_calls(salon, lost):
     stranger = CustomerFactory(phone="+4915100000001")
-    call = lost(customer=stranger, from_number=ANNA)
+    call = lost(customer=stranger, from_number=ANNA, branch=BranchFactory(company=stranger.company))
 
     assert run(salon).created == 1
     made = Appointment.objects.get()
     assert made.customer is not None
     assert made.customer.company == salon
+    assert made.branch == salon.branches.get()
     call.refresh_from_db()
     assert call.customer.company == salon
 
@@ -827,7 +840,7 @@ def test_the_second_key_is_used_where_there_is_one(calcom, salon, lost):
 
 def test_a_dry_run_says_the_same_and_writes_nothing(calcom, salon, lost, haircut, manage_here):
     call = lost(start=at(9))
-    lost(start=at(11), customer=None, from_number="+4915112340001")
+    lost(start=at(11), from_number="+4915112340001", details=lambda booking: {"uid": booking.uid})
     lost(start=at(12), seeded={"status": "cancelled"})
     lost(at_calcom=False, details=call.booking_details)
     linked = CallFactory(company=salon, branch=call.branch, booking_confirmed=True)
@@ -890,6 +903,17 @@ def test_a_link_the_database_refuses_does_not_stop_the_others(calcom, salon, hai
     assert (report.linked, report.created) == (2, 0)
     assert [left.call for left in report.errors] == [calls[1].pk]
     assert run(salon).linked == 1
+
+
+def test_what_cannot_be_written_down_is_neither_linked_nor_made(salon, haircut, lost):
+    named = AppointmentFactory(call=lost(at_calcom=False), service=haircut)
+    lost(start=at(12))
+    with refusing("INSERT ON audit_entries", "NEW.company_id > 0"):
+        report = run(salon)
+
+    assert (report.linked, report.created, len(report.errors)) == (0, 0, 1)
+    assert Appointment.objects.get() == named
+    assert not Call.objects.exclude(appointment=None).exists()
 
 
 @contextmanager
