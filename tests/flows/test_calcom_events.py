@@ -367,6 +367,20 @@ def test_several_workers_at_once_make_one_row_of_different_deliveries(calcom, sa
     verdict()
 
 
+def test_what_another_process_has_imported_in_this_moment_is_followed(calcom, salon, work, run, states):
+    first = calcom.web_book("open", start=at(10), silent=True)
+    moved = calcom.web_reschedule(first.uid, at(12))
+
+    def import_it(_exchange: object) -> None:
+        run()
+        connection.close()
+
+    calcom.faults.add("get", path_contains=first.uid, call={"before_answer": import_it})
+    work()
+    assert states() == [("BOOKING_RESCHEDULED", "processed")]
+    assert Appointment.objects.get().calcom_booking_uid == moved.uid
+
+
 def test_a_dotted_name_is_understood_and_an_unknown_event_is_kept_and_ignored(
     calcom, salon, announced, work, states
 ):
@@ -503,12 +517,14 @@ def test_a_booking_that_claims_to_be_ours_and_is_not_known_is_a_ticket(calcom, s
     assert failure.status == "resolved"
 
 
-def test_another_companys_attempt_proves_nothing(calcom, salon, work):
-    theirs = BookingAttemptFactory(state="unknown")
-    calcom.web_book("open", start=at(10), metadata={"attempt_id": str(theirs.uuid), "company": salon.slug})
+@pytest.mark.parametrize("whose", ["another company's", "a change's"])
+def test_an_attempt_that_made_no_booking_here_proves_nothing(calcom, salon, work, whose):
+    change = {"company": salon, "kind": "cancel"} if whose == "a change's" else {}
+    attempt = BookingAttemptFactory(state="unknown", **change)
+    calcom.web_book("open", start=at(10), metadata={"attempt_id": str(attempt.uuid), "company": salon.slug})
     work()
-    theirs.refresh_from_db()
-    assert theirs.state == "unknown"
+    attempt.refresh_from_db()
+    assert attempt.state == "unknown"
     assert SyncFailure.objects.get().company == salon
 
 

@@ -11,6 +11,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
 from booking.calcom import signature as calcom_signature
-from booking.models import Appointment
+from booking.models import Appointment, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
 from calls.retell import signature as retell_signature
@@ -321,8 +323,15 @@ def nobody_else_is_in_a_transaction() -> bool:
 # --- A worker that is slow ----------------------------------------------------------------------------------
 
 
-def test_a_worker_that_comes_too_late_with_what_it_saw_changes_nothing(calcom, announced, work, caplog):
+@pytest.mark.parametrize("news", ["booked", "moved", "claimed"])
+def test_a_worker_that_comes_too_late_with_what_it_saw_changes_nothing(
+    calcom, salon, announced, work, caplog, news
+):
     """It was answered before the booking vanished, and goes on after another one has decided."""
+    if news == "moved":
+        earlier = calcom.web_book("open", start=at(10), silent=True)
+        call_command("reconcile", "--json")
+    rows = [list(model.objects.values()) for model in (Appointment, SyncFailure)]
     seen, go_on = threading.Event(), threading.Event()
 
     def pause(_exchange: object) -> None:
@@ -330,7 +339,11 @@ def test_a_worker_that_comes_too_late_with_what_it_saw_changes_nothing(calcom, a
         go_on.wait(4)
 
     calcom.faults.add("get", call={"before_answer": pause})
-    booking = calcom.web_book("open", start=at(10))
+    if news == "moved":
+        booking = calcom.web_reschedule(earlier.uid, at(12))
+    else:
+        metadata = {"attempt_id": str(uuid.uuid4())} if news == "claimed" else {}
+        booking = calcom.web_book("open", start=at(10), metadata=metadata)
 
     def work_slowly() -> None:
         try:
@@ -349,7 +362,8 @@ def test_a_worker_that_comes_too_late_with_what_it_saw_changes_nothing(calcom, a
         go_on.set()
         slow.join()
     assert states() == [("ignored", 2)]
-    assert not Appointment.objects.exists(), "the effect of the one that came too late"
+    now = [list(model.objects.values()) for model in (Appointment, SyncFailure)]
+    assert now == rows, "the effect of the one that came too late"
     assert "delivery.lease_lost" in caplog.text
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import threading
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from customers.models import Company, Customer
 from sync import reconcile
 from sync.models import AuditEntry, Lease, ReconciliationRun
 from sync.turn import Busy
-from tests.factories import CallFactory, CompanyFactory
+from tests.factories import AppointmentFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
@@ -90,6 +91,42 @@ def test_a_true_orphan_is_rebuilt_and_linked_to_its_call(calcom, salon, phone, r
     assert Call.objects.get().appointment == row
     verdict()
     assert caller.book(at(10)).uid == row.calcom_booking_uid
+
+
+def test_a_second_booking_of_a_call_of_which_nothing_else_is_known_is_a_ticket_for_a_person(
+    calcom, salon, phone, run, verdict, admin_user
+):
+    phone().book(at(10))
+    (first,) = calcom.bookings
+    metadata = {**first.metadata, "attempt_id": str(uuid.uuid4())}
+    second = calcom.seed_booking("open", start=at(10), metadata=metadata)
+    assert run()[0] == 1
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.calcom_booking_id) == ("orphaned_calcom", second.uid)
+    assert Appointment.objects.get().calcom_booking_uid == first.uid
+    verdict()
+    SyncFailure.objects.update(status="resolved", resolved_at=timezone.now(), resolved_by=admin_user)
+    assert run()[0] == 0, "the person has decided"
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def test_an_appointment_that_knows_only_the_number_of_its_booking_is_given_its_uid(
+    calcom, salon, haircut, run
+):
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    row = AppointmentFactory(
+        call=None,
+        company=salon,
+        branch=None,
+        customer=None,
+        service=haircut,
+        starts_at=at(10),
+        calcom_booking_uid=None,
+        calcom_booking_id=booking.id,
+    )
+    assert only(run()[1])["healed"] == {"follow": 1}
+    assert Appointment.objects.get().pk == row.pk
+    assert Appointment.objects.get().calcom_booking_uid == booking.uid
 
 
 def test_a_stranger_is_not_taken_for_a_lost_booking(calcom, salon, phone, run, verdict):
@@ -196,7 +233,9 @@ def test_a_booking_that_vanished_is_a_ticket_and_never_made_again(calcom, salon,
     assert run()[0] == 1
     failure.refresh_from_db()
     assert failure.occurrences == 2
-    assert SyncFailure.objects.count() == 1
+    ReconciliationRun.objects.update(requests=reconcile.FEW_REQUESTS + 1)
+    assert only(run()[1])["scope"] != "full"
+    assert SyncFailure.objects.get().is_open, "gone there, it is missing all the same"
 
 
 @pytest.mark.parametrize(
@@ -261,11 +300,28 @@ def test_a_booking_that_is_just_being_made_is_left_to_its_request(calcom, salon,
     verdict()
 
 
+def test_what_is_booked_while_the_listing_is_read_is_not_missed_in_it(calcom, salon, phone, run, verdict):
+    """Nor in what a lagging replica shows of it."""
+    answers = []
+
+    def book(_exchange: object) -> None:
+        answers.append(phone().book(at(10)).code)
+        connection.close()
+
+    calcom.faults.add("create", hide_for=3600)
+    calcom.faults.add("list", call={"before_answer": book})
+    assert run()[0] == 0
+    assert answers == ["booked"]
+    assert not SyncFailure.objects.exists()
+
+
 def test_an_unknown_attempt_is_settled_first(calcom, salon, phone, run, verdict, settings):
     settings.ANSWER_BUDGET_SECONDS = 3
     calcom.faults.answer_late(seconds=30)
     phone().book(at(10))
     assert Appointment.objects.get().status == Status.PENDING
+    would = only(run("--dry-run")[1])
+    assert (would["would_heal"], would["in_flight"]) == ({"adopt": 1}, 0), "nobody waits for it any more"
     status, report = run()
     assert (status, report["healed"]) == (0, 0)
     assert Appointment.objects.get().status == Status.SCHEDULED

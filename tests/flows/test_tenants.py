@@ -29,7 +29,7 @@ from tests.factories import (
 )
 from tests.flows.at_once import at_once
 from tests.flows.conftest import make_salon
-from tests.flows.phone import Phone, at
+from tests.flows.phone import Phone, at, move
 
 STUDIO_NUMBER = "+493099999999"
 SECOND_CALLER = "+4915187654321"
@@ -303,9 +303,11 @@ def test_what_two_companies_share_at_cal_com_is_followed_by_the_one_that_has_it(
     other = make_salon(calcom, slug="other", number="+493087654321")
     phone(from_number="+4915100000001").book(at(9))
     phone(from_number="+4915100000002").book(at(10))
-    phone(from_number="+4915100000003").book(at(11))
+    mover = phone(from_number="+4915100000003")
+    mover.book(at(11))
     _, cancelled, took_place, _ = calcom.bookings
     calcom.web_cancel(cancelled.uid, silent=True)
+    calcom.web_reschedule(move(mover, at(14)).uid, at(16), silent=True)
     took_place.start = calcom.clock.now().replace(microsecond=0) - timedelta(hours=3)
     took_place.end = took_place.start + timedelta(minutes=30)
     Appointment.objects.filter(calcom_booking_uid=took_place.uid).update(
