@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, transaction
 
-from booking import failures, mirror
+from booking import callbacks, compensation, failures, mirror
 from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, FormerUid, SyncFailure
 
@@ -87,7 +87,7 @@ def follow(
         is_newest = is_newest and row.updated_at == appointment.updated_at
         if _is_stale(row, booking, former_uids, knows_of_absence=knows_of_absence, is_newest=is_newest):
             return Followed(row)
-        changed = differences(row, booking, now=now)
+        changed, stood = differences(row, booking, now=now), row.is_live
         _remember_uids(row, booking, former_uids, now=now)
         stored: dict[str, Any] = {
             "status": status_of(booking, current=row.status, now=now),
@@ -111,9 +111,30 @@ def follow(
             but=(SyncFailure.Type.DUPLICATE_BOOKING,),
             note="Both sides are equal again.",
         )
+        if stood and not row.is_live and booking.cancellation_reason == compensation.REASON:
+            _report_undone(row)
     if changed:
         logger.info("appointment.followed", appointment=row.pk, uid=booking.uid, changed=list(changed))
     return Followed(row, changed=changed)
+
+
+def _report_undone(row: Appointment) -> None:
+    """A cancel of ours was carried out long after it was sent: what it was to undo had been found standing
+    meanwhile, and promised.
+    """
+    if row.call is not None:
+        callbacks.promise(call=row.call, customer=row.customer, reason="The booking was undone by us.")
+    key = row.idempotency_key
+    failures.open_failure(
+        company=row.company,
+        failure_type=SyncFailure.Type.ORPHANED_LOCAL,
+        subject=failures.about_key(key) if key else failures.about_booking(row.calcom_booking_uid or ""),
+        message="The caller counts on this appointment, and a late cancellation of ours has undone it.",
+        appointment=row,
+        call=row.call,
+        details={},
+        needs_person=True,
+    )
 
 
 def _may_be_pointed_at(row: Appointment) -> bool:

@@ -44,6 +44,7 @@ class Booking:
     attendees: tuple[Attendee, ...] = ()
     rescheduled_from_uid: str = ""
     rescheduled_to_uid: str = ""
+    cancellation_reason: str = ""
 
     @property
     def is_active(self) -> bool:
@@ -142,6 +143,7 @@ def read_booking(data: Any) -> Booking:
         ),
         rescheduled_from_uid=_uid(data.get("rescheduledFromUid")),
         rescheduled_to_uid=_uid(data.get("rescheduledToUid")),
+        cancellation_reason=_text(data.get("cancellationReason")),
     )
 
 

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,10 +22,11 @@ from django.utils import timezone
 
 from booking import completer
 from booking.calcom.simulator.faults import core_body
+from booking.calcom.simulator.server import Simulator
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import Answer, at
+from tests.flows.phone import Answer, Phone, at
 from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
@@ -1016,6 +1017,37 @@ def test_undoing_a_wrong_booking_stays_within_the_budget_even_when_cancelling_ha
     calcom.faults.clear()
     settle_later()
     assert not calcom.active_bookings()
+    verdict()
+
+
+# --- Our own cancel, carried out later than it was answered
+
+
+def made_otherwise(calcom: Simulator, caller: Phone, settle_later: Callable[..., object]) -> None:
+    calcom.faults.add("create", commit=True, patch={"eventTypeId": 999})
+    calcom.faults.late_commit(3, operation="cancel")
+    assert caller.book(at(10)).code == "checking"
+
+
+def refused_and_made(calcom: Simulator, caller: Phone, settle_later: Callable[..., object]) -> None:
+    calcom.faults.taken_after_commit(hide_for=3600)
+    assert caller.book(at(10)).code == "slot_taken"
+    calcom.clock.advance(3601)
+    calcom.faults.late_commit(3, operation="cancel")
+    settle_later(seconds=70)
+
+
+@pytest.mark.parametrize("begin", [made_otherwise, refused_and_made])
+def test_whoever_hears_yes_of_what_our_own_cancel_is_still_undoing_is_rung_afterwards(
+    calcom, phone, settle_later, run, verdict, begin
+):
+    begin(calcom, phone(), settle_later)
+    heard = phone().book(at(10))
+    wait_until(lambda: not calcom.active_bookings(), seconds=10)
+    run()
+    settle_later()
+    if heard.body["success"]:
+        assert CallbackRequest.objects.filter(status="open").exists() or open_failures().exists()
     verdict()
 
 
