@@ -84,7 +84,7 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
     """
     report = Report()
     left_out: set[int] = set()
-    _bring_back_from_the_future(now or timezone.now())
+    _bring_back_from_the_future(now or timezone.now(), company_id=company_id)
     for attempt_id, owner_id in _due(now or timezone.now(), company_id):
         if owner_id in left_out:
             report.left += 1
@@ -112,13 +112,15 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
     return report
 
 
-def _bring_back_from_the_future(now: datetime) -> None:
+def _bring_back_from_the_future(now: datetime, *, company_id: int | None) -> None:
     """Whoever died while their clock was ahead left a lease that runs out when that time has come; nobody
     has one for so long.
     """
     left = BookingAttempt.objects.filter(
         state__in=OPEN_STATES, lease_expires_at__gt=attempts.lease_end(now) + CLOCKS_DIFFER_BY
     )
+    if company_id is not None:
+        left = left.filter(company_id=company_id)
     left.update(lease_expires_at=now, sent_at=Least("sent_at", now), created_at=Least("created_at", now))
 
 

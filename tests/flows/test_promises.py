@@ -547,10 +547,11 @@ def test_one_company_is_said_in_the_singular_and_two_in_the_plural(calcom, salon
 
 
 def test_an_attempt_whose_appointment_a_shell_has_deleted_is_no_obstacle_to_the_others(
-    calcom, phone, settle_later
+    calcom, phone, settle_later, settings
 ):
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite's own shell deletes what is pointed at")
+    settings.ANSWER_BUDGET_SECONDS = 1.5
     calcom.faults.timeout_after_commit(times=2)
     lost, kept = phone(), phone(from_number="+4915122223333")
     assert (lost.book(at(10)).code, kept.book(at(12)).code) == ("checking", "checking")

@@ -664,7 +664,10 @@ def why(desk: Desk, call: Call) -> str:
     return found.group(1)
 
 
-def test_the_page_of_a_call_says_why_it_is_or_is_not_in_the_calendar(calcom, phone, viewer, settle_later):
+def test_the_page_of_a_call_says_why_it_is_or_is_not_in_the_calendar(
+    calcom, phone, viewer, settle_later, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 1.5
     phone().book(at(10))
     assert "It is in the calendar" in why(viewer, Call.objects.latest("pk"))
     phone(from_number="+4915112345679").book(at(10))
