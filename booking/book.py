@@ -16,6 +16,7 @@ from datetime import datetime
 
 import structlog
 from django.db import DatabaseError
+from django.db.models import Exists, OuterRef
 
 from booking import (
     alternatives,
@@ -227,18 +228,15 @@ def _made_unheard(intention: Intention) -> Appointment | None:
     """
     if intention.call.appointment_id is None:
         return None  # nothing of this call stands
-    made = BookingAttempt.objects.filter(
-        call=intention.call,
-        idempotency_key=intention.key,
-        kind=BookingAttempt.Kind.CREATE,
-        state=BookingAttempt.State.SUCCEEDED,
-        told=Code.CHECKING,
-        appointment__status__in=LIVE_STATUSES,
+    succeeded = BookingAttempt.objects.filter(
+        appointment=OuterRef("pk"), state=BookingAttempt.State.SUCCEEDED
     )
-    ours = Appointment.objects.filter(attempts__in=made).exclude(
-        attempts__kind=BookingAttempt.Kind.RESCHEDULE, attempts__state=BookingAttempt.State.SUCCEEDED
+    made = succeeded.filter(
+        idempotency_key=intention.key, kind=BookingAttempt.Kind.CREATE, told=Code.CHECKING
     )
-    return ours.select_related("service").first()
+    moved_by_us = succeeded.filter(kind=BookingAttempt.Kind.RESCHEDULE)
+    of_the_call = Appointment.objects.filter(call=intention.call, status__in=LIVE_STATUSES)
+    return of_the_call.filter(Exists(made), ~Exists(moved_by_us)).select_related("service").first()
 
 
 def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:
