@@ -51,6 +51,7 @@ from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import REFUSALS, Code
 from booking.settle import Result
+from customers.clocks import CLOCKS_DIFFER_BY
 
 State = BookingAttempt.State
 
@@ -58,7 +59,6 @@ BATCH = 100
 SECONDS_EACH = 10.0
 PAUSES = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=30), timedelta(minutes=2))
 LONGEST_PAUSE = timedelta(minutes=10)
-CLOCKS_DIFFER_BY = timedelta(minutes=5)
 
 # Whoever was told one of these does not count on an appointment.
 NOES = REFUSALS | {Code.UNAVAILABLE}
@@ -415,18 +415,18 @@ def _look_once_more(attempt: BookingAttempt, *, deadline: Deadline, now: datetim
     client = client_for(attempt.company)
     if not _take_later_look(attempt, now=now):
         return State.REFUSED  # another completer is at it, or a request for the same slot
+    if attempt.kind != BookingAttempt.Kind.CREATE:
+        return _look_at_change_once_more(attempt, client=client, deadline=deadline)
     try:
-        return _look_with_the_slot_held(attempt, client=client, deadline=deadline)
+        return _look_at_create_once_more(attempt, client=client, deadline=deadline)
     finally:
         BookingAttempt.objects.filter(pk=attempt.pk).update(write_lock=None)
 
 
-def _look_with_the_slot_held(
+def _look_at_create_once_more(
     attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline
 ) -> BookingAttempt.State:
-    """What is undone here, no request for the same slot may be about to adopt."""
-    if attempt.kind != BookingAttempt.Kind.CREATE:
-        return _look_at_change_once_more(attempt, client=client, deadline=deadline)
+    """The slot is held: what is undone here, no other request may be about to adopt."""
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     left_in = State.REFUSED
     for booking in found:

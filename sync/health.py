@@ -20,8 +20,9 @@ from django.views.decorators.cache import never_cache
 from kombu import Connection
 from redis.exceptions import ResponseError
 
+from customers.clocks import CLOCKS_DIFFER_BY
 from customers.database import drop_dead_connections
-from sync.models import BEAT_LEASE, CLOCKS_DIFFER_BY, Lease
+from sync.models import BEAT_LEASE, Lease
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ import datetime as dt
 
 from django.db import IntegrityError, models, transaction
 
+from customers.clocks import CLOCKS_DIFFER_BY
+
 # Held by the one Celery Beat that ticks; its renewals are Beat's heartbeat.
 BEAT_LEASE = "celery-beat"
-# By how much the clocks of two machines may differ. Retell's signatures are refused from there on.
-CLOCKS_DIFFER_BY = dt.timedelta(minutes=5)
 
 
 class LeaseManager(models.Manager["Lease"]):
