@@ -334,7 +334,7 @@ ALERT_WEBHOOK_URL = env.url("ALERT_WEBHOOK_URL", default="")
 _mail = urlsplit(env.url("EMAIL_URL", schemes=("smtp", "smtps"), default=""))
 EMAIL_BACKEND = (
     "django.core.mail.backends.smtp.EmailBackend"
-    if _mail.scheme in ("smtp", "smtps")
+    if _mail.scheme
     else "django.core.mail.backends.console.EmailBackend"
 )
 EMAIL_HOST = _mail.hostname or "localhost"

@@ -37,8 +37,7 @@ def reconcile_all() -> None:
 
 @shared_task(name="sync.tasks.reconcile_company", time_limit=3600, soft_time_limit=3500)
 def reconcile_company(*, company_id: int) -> None:
-    # Its keys are opened in there, where one that cannot be is a ticket.
-    company: Company = without_secrets(Company.objects.all()).get(pk=company_id)
+    company = Company.objects.get(pk=company_id)
     try:
         reconcile.reconcile(company)
     except Busy:
