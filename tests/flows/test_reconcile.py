@@ -641,24 +641,14 @@ def test_a_dead_run_frees_its_lock_within_ten_minutes(calcom, salon):
 
 
 def test_what_the_database_said_is_in_the_report(calcom, salon, manage_here):
-    fail_as_it_is_begun(calcom)
-    try:
-        ended = manage_here("reconcile", "--json")
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP VIEW listed_bookings")
+    ended = reconcile_that_fails_as_it_is_begun(calcom, manage_here)
     assert ended.returncode == 2
     assert "listed_bookings" in json.loads(ended.stdout)["companies"]["salon"]["error"]
 
 
 def test_a_company_that_could_not_be_read_is_reported_in_the_shape_of_the_others(calcom, salon, manage_here):
     read = json.loads(manage_here("reconcile", "--json").stdout)["companies"]["salon"]
-    fail_as_it_is_begun(calcom)
-    try:
-        ended = manage_here("reconcile", "--json")
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP VIEW listed_bookings")
+    ended = reconcile_that_fails_as_it_is_begun(calcom, manage_here)
     unread = json.loads(ended.stdout)["companies"]["salon"]
     assert unread.keys() == read.keys()
     assert (unread["company"], unread["outcome"], unread["healed"]) == ("salon", "failed", {})
@@ -873,6 +863,15 @@ def fail_at_calcom(calcom) -> None:
 def fail_as_it_is_begun(calcom) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE VIEW listed_bookings AS SELECT 1 AS one")
+
+
+def reconcile_that_fails_as_it_is_begun(calcom, manage_here):
+    fail_as_it_is_begun(calcom)
+    try:
+        return manage_here("reconcile", "--json")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP VIEW listed_bookings")
 
 
 def fail_as_it_compares(calcom) -> None:
