@@ -23,6 +23,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused
 from booking.intention import Intention
 from booking.models import LIVE_STATUSES, OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt
+from booking.outcomes import Code
 from booking.request_body import create_request
 from calls.models import Call
 from customers import statements
@@ -37,13 +38,30 @@ LATER_LOOK = timedelta(seconds=60)
 
 _PAUSES = (0.03, 0.05, 0.1, 0.2)  # seconds
 
-_NEAR = Select(
+
+def _made_unheard() -> Q:
+    """What came of the same wish, of which the caller has heard "checking" and no more: it has been moved on
+    the web since, and its key with it. (Who has moved it by phone knows where it is.)
+    """
+    succeeded = BookingAttempt.objects.filter(appointment=OuterRef("pk"), state=State.SUCCEEDED)
+    made = succeeded.filter(
+        idempotency_key=Given("key", of="idempotency_key"),
+        kind=BookingAttempt.Kind.CREATE,
+        told=Code.CHECKING,
+    )
+    return Q(Exists(made), ~Exists(succeeded.filter(kind=BookingAttempt.Kind.RESCHEDULE)))
+
+
+_SAME = Select(
     lambda: (
         Appointment.objects.filter(
             Q(customer=Given("customer")) | Q(call=Given("call")),
+            Q(
+                starts_at__gte=Given("earliest", of="starts_at"),
+                starts_at__lte=Given("latest", of="starts_at"),
+            )
+            | _made_unheard(),
             company=Given("company"),
-            starts_at__gte=Given("earliest", of="starts_at"),
-            starts_at__lte=Given("latest", of="starts_at"),
             status__in=LIVE_STATUSES,
         )
         .select_related("service")
@@ -135,16 +153,17 @@ def _lock(call: Call, customer: Customer) -> None:
 def same_booking(intention: Intention) -> Appointment | None:
     """The live appointment that already is this booking: the same customer's, of the same event type, at most
     five minutes away. Or the same call's under the same name: an agent that adds a phone number the second
-    time means the same caller.
+    time means the same caller. Or what the same person's wish has become without their having heard of it.
     """
-    near = _NEAR.all(
+    perhaps = _SAME.all(
         customer=intention.customer.pk,
         call=intention.call.pk,
         company=intention.company.pk,
+        key=intention.key,
         earliest=intention.starts_at - idempotency.NEAR_DUPLICATE,
         latest=intention.starts_at + idempotency.NEAR_DUPLICATE,
     )
-    same = [appointment for appointment in near if _is_same(appointment, intention)]
+    same = [appointment for appointment in perhaps if _is_same(appointment, intention)]
     return min(same, key=lambda a: abs(a.starts_at - intention.starts_at), default=None)
 
 
@@ -153,9 +172,10 @@ def _is_same(appointment: Appointment, intention: Intention) -> bool:
         return False
     if appointment.service.calcom_event_type_id != intention.service.calcom_event_type_id:
         return False
-    return appointment.customer_id == intention.customer.pk or same_person(
-        appointment.attendee_name, intention.attendee_name
-    )
+    is_near = idempotency.is_near(appointment.starts_at, intention.starts_at)
+    if is_near and appointment.customer_id == intention.customer.pk:
+        return True
+    return same_person(appointment.attendee_name, intention.attendee_name)
 
 
 def slot_lock(intention: Intention) -> str:

@@ -16,7 +16,6 @@ from datetime import datetime
 
 import structlog
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef
 
 from booking import (
     alternatives,
@@ -40,7 +39,7 @@ from booking.calcom.errors import (
 from booking.connection import client_for
 from booking.create import create
 from booking.intention import Intention
-from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from booking.models import LIVE_STATUSES, Appointment, Service, SyncFailure
 from booking.outcomes import Code, Outcome
 from calls.models import Call
 from customers.identify import (
@@ -90,7 +89,7 @@ def book_appointment(
     if not_learned is not None and attempts.same_booking(intention) is None:
         return _cannot_begin(intention, not_learned)
     for _ in range(2):
-        there = _recalled(intention) or _made_unheard(intention)
+        there = _recalled(intention)
         if there is None:
             try:
                 claim = attempts.claim_booking(intention, now=now)
@@ -220,23 +219,6 @@ def _recalled(intention: Intention) -> Appointment | None:
         .select_related("service")
         .first()
     )
-
-
-def _made_unheard(intention: Intention) -> Appointment | None:
-    """What came of the same wish in the same call, of which the caller has heard "checking" and no more: it
-    is the answer also where it has been moved on the web since, and its key with it.
-    """
-    if intention.call.appointment_id is None:
-        return None  # nothing of this call stands
-    succeeded = BookingAttempt.objects.filter(
-        appointment=OuterRef("pk"), state=BookingAttempt.State.SUCCEEDED
-    )
-    made = succeeded.filter(
-        idempotency_key=intention.key, kind=BookingAttempt.Kind.CREATE, told=Code.CHECKING
-    )
-    moved_by_us = succeeded.filter(kind=BookingAttempt.Kind.RESCHEDULE)
-    of_the_call = Appointment.objects.filter(call=intention.call, status__in=LIVE_STATUSES)
-    return of_the_call.filter(Exists(made), ~Exists(moved_by_us)).select_related("service").first()
 
 
 def _past(*, company: Company, wish: Wish, now: datetime, deadline: Deadline) -> Outcome:

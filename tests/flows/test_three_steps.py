@@ -65,8 +65,9 @@ def test_denied_and_made_and_asked_for_again_while_it_is_undone_it_is_not_told_a
     verdict()
 
 
+@pytest.mark.parametrize("asks_again", ["in the same call", "in another call"])
 def test_booked_unheard_and_moved_by_the_host_it_is_not_booked_once_more_by_a_repeat(
-    calcom, salon, phone, announced, work, given_up, verdict
+    calcom, salon, phone, announced, work, given_up, verdict, asks_again
 ):
     """The caller has one wish, has heard nothing but "checking", and asks again in the same words."""
     caller = phone()
@@ -75,9 +76,35 @@ def test_booked_unheard_and_moved_by_the_host_it_is_not_booked_once_more_by_a_re
     (made,) = calcom.active_bookings()
     calcom.web_reschedule(made.uid, at(14), by_owner=True)
     work(seconds=5)
-    answer = caller.book(at(10))
+    again = caller if asks_again == "in the same call" else phone()
+    answer = again.book(at(10))
     assert len(calcom.active_bookings()) == 1, "two appointments for one wish"
     assert answer.body["appointment"]["start"] == at(14).isoformat()
+    verdict()
+
+
+def test_booked_unheard_and_moved_by_the_host_it_is_not_anothers_of_the_same_family(
+    calcom, salon, phone, announced, work, given_up, verdict
+):
+    calcom.faults.timeout_after_commit()
+    given_up(lambda: phone().book(at(10)))
+    (made,) = calcom.active_bookings()
+    calcom.web_reschedule(made.uid, at(14), by_owner=True)
+    work(seconds=5)
+    assert phone().book(at(10), customer_name="Mia Kraus").code == "booked"
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(14)}
+    verdict()
+
+
+def test_booked_unheard_and_moved_by_the_caller_the_same_time_can_be_booked_once_more(
+    calcom, salon, phone, work, given_up, settle_later, verdict
+):
+    calcom.faults.timeout_after_commit()
+    given_up(lambda: phone().book(at(10)))
+    settle_later()
+    assert move(phone(), at(14)).code == "rescheduled"
+    assert phone().book(at(10)).code == "booked"
+    assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(14)}
     verdict()
 
 
