@@ -198,7 +198,7 @@ def test_subscriptions_of_others_are_left_alone(calcom, salon, webhooks):
     ]
     before = [vars(each).copy() for each in others]
     assert webhooks().status == 0
-    assert webhooks("--remove").status == 0
+    assert webhooks("--remove", "--company", "salon").status == 0
     assert of_account(calcom) == others
     assert [vars(each) for each in others] == before
 
@@ -315,7 +315,7 @@ def test_a_company_without_a_webhook_secret_is_given_one(calcom, salon, webhooks
 def test_removing_makes_no_secret(salon, webhooks):
     salon.calcom_webhook_secret = ""
     salon.save()
-    assert webhooks("--remove").status == 0
+    assert webhooks("--remove", "--company", "salon").status == 0
     salon.refresh_from_db()
     assert salon.calcom_webhook_secret == ""
 
@@ -454,7 +454,7 @@ def test_what_cannot_be_looked_at_does_not_keep_the_rest_from_being_removed(calc
     haircut = calcom.state.event_type("open").id
     path = f"/v2/event-types/{haircut}/"
     calcom.faults.refuse("Not yours.", status=403, operation="webhooks", path_contains=path, times=None)
-    run = webhooks("--remove")
+    run = webhooks("--remove", "--company", "salon")
     assert run.status == 1
     assert (haircut, "look", "left") in run.steps()
     assert [each.event_type_id for each in of_account(calcom)] == [haircut]
@@ -529,6 +529,14 @@ def test_an_unknown_company_is_refused(webhooks):
         webhooks("--company", "studio")
     with pytest.raises(CannotWork, match="studio"):
         webhooks("--remove", "--company", "studio")
+
+
+def test_one_company_at_a_time_stops_being_told(calcom, salon, webhooks):
+    webhooks()
+    before = list(of_account(calcom))
+    with pytest.raises(CannotWork, match="--company"):
+        webhooks("--remove")
+    assert of_account(calcom) == before
 
 
 # --- For people

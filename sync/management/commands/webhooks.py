@@ -30,7 +30,9 @@ class Command(OpsCommand):
         super().add_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
         parser.add_argument(
-            "--remove", action="store_true", help="remove all of ours, also of a company that is switched off"
+            "--remove",
+            action="store_true",
+            help="remove all of ours at the company named, also if it is switched off",
         )
 
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
@@ -40,6 +42,8 @@ class Command(OpsCommand):
                 "PUBLIC_URL is not set. Set it to the address under which Cal.com reaches this server, such "
                 "as https://bookings.example.org"
             )
+        if remove and not options["company"]:
+            raise CannotWork("Say whose subscriptions are to be removed: --remove --company SLUG.")
         chosen = _chosen(options["company"], even_inactive=remove)
         slugs = chosen.values_list("slug", flat=True)
         reports = {slug: _align(slug, remove=remove, dry_run=dry_run) for slug in slugs}
