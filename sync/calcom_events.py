@@ -77,6 +77,8 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
         return
     if done.changed:
         twins.settle_twins(company_id=event.company_id)
+    if done.appointment is not None:
+        twins.report_beside_web_bookings(event.company, now=now, only=done.appointment)
 
 
 def _look_again(event: WebhookEvent, why: str, *, now: datetime) -> None:

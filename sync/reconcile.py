@@ -23,7 +23,7 @@ import structlog
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from booking import attempts, completer, database_errors, doubt, failures, follow, gone
+from booking import attempts, completer, database_errors, doubt, failures, follow, gone, twins
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -202,6 +202,7 @@ class _Run:
             self.tickets.report_access(error, own_key=self.own_key)
         self._link_calls()
         if not self.dry_run:
+            twins.report_beside_web_bookings(self.company, now=self.now)
             report.closed += gone.close_gone(company_id=self.company.pk)
         open_rows = SyncFailure.objects.filter(company=self.company, status__in=OPEN_STATUSES)
         report.left = len(report.problems) if self.dry_run else open_rows.count()

@@ -17,9 +17,10 @@ from tests.factories import MOMENT
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import Phone, at, cancel, move
-from tests.flows.state import open_failures
+from tests.flows.state import open_failures, proven
 
 Status = Appointment.Status
+Type = SyncFailure.Type
 
 
 # --- Clocks at Cal.com that do not agree
@@ -457,6 +458,55 @@ def test_nobody_is_told_that_a_move_failed_for_what_they_have_booked_there_on_th
         assert (answer.code, answer.uid) == ("slot_taken" if service == "shave" else "unavailable", None)
     settle_later(seconds=90)
     assert {booking.start for booking in calcom.active_bookings()} == {at(10), at(12)}
+    assert not open_failures().exists()
+    verdict()
+
+
+@pytest.fixture
+def booked_twice(calcom, salon, phone):
+    """On the web, unheard, and by phone: two hosts take turns, and the two go by other addresses."""
+    caller = phone()
+    on_the_web = booked_on_the_web(
+        calcom, "roundrobin_open", phone=caller.from_number, email="anna@example.org"
+    )
+    answer = caller.book(at(10), service="colour")
+    assert answer.code == "booked"
+    assert len(calcom.active_bookings()) == 2
+    return on_the_web, answer
+
+
+@pytest.mark.parametrize("heard", ["late", "within the hour"])
+def test_what_one_person_booked_on_the_web_and_by_phone_is_a_ticket_until_one_of_them_is_gone(
+    calcom, salon, booked_twice, announced, work, run, settle_later, verdict, heard
+):
+    on_the_web, by_phone = booked_twice
+    if heard == "late":
+        calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": on_the_web.uid})
+        work(seconds=5)
+    else:
+        run("--full")
+    ticket = open_failures().get()
+    assert (ticket.failure_type, ticket.calcom_booking_id) == (Type.DUPLICATE_BOOKING, by_phone.uid)
+    assert ticket.error_details == {
+        "other_appointment": Appointment.objects.get(calcom_booking_uid=on_the_web.uid).pk
+    }
+    run("--full")
+    settle_later()
+    assert open_failures().get() == ticket
+    verdict()
+    calcom.web_cancel(on_the_web.uid)
+    work(seconds=5)
+    assert not open_failures().exists()
+
+
+def test_what_a_family_books_on_the_web_and_by_phone_is_no_duplicate(calcom, salon, phone, run, verdict):
+    caller = phone()
+    booked_on_the_web(
+        calcom, "roundrobin_open", phone=caller.from_number, email="mia@example.org", name="Mia Kraus"
+    )
+    assert caller.book(at(10), service="colour").code == "booked"
+    run("--full")
+    assert len(proven()) == 2
     assert not open_failures().exists()
     verdict()
 
