@@ -22,11 +22,11 @@ from booking import (
     alternatives,
     answer_budget,
     attempts,
-    completer,
     database_errors,
     horizon,
     not_changed,
     own_bookings,
+    unknown_attempts,
 )
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
@@ -215,7 +215,7 @@ def _wait_for_others(change: Change, *, until: Deadline, deadline: Deadline, tri
     """False: there is no time left to wait."""
     open_ones = attempts.still_open(change.appointment.attempts.all())
     if (
-        completer.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
+        unknown_attempts.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
         and open_ones.all().exists()
     ):
         return False  # it cannot be found out yet

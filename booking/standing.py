@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from booking import alternatives, answer_budget, attempts, completer, doubt, not_booked, own_bookings
+from booking import alternatives, answer_budget, attempts, doubt, not_booked, own_bookings, unknown_attempts
 from booking.calcom.deadline import Deadline
 from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt
@@ -21,7 +21,9 @@ def join(appointment: Appointment, intention: Intention, *, deadline: Deadline) 
     tries = 0
     is_older = appointment.status != Appointment.Status.PENDING
     while appointment.status == Appointment.Status.PENDING:
-        if completer.settle_abandoned(_still_open(appointment), deadline=answer_budget.for_a_look(deadline)):
+        if unknown_attempts.settle_abandoned(
+            _still_open(appointment), deadline=answer_budget.for_a_look(deadline)
+        ):
             appointment.refresh_from_db()
             break
         if until.remaining == 0:
@@ -81,7 +83,7 @@ def settle_change(appointment: Appointment, *, deadline: Deadline) -> bool:
     open_ones = list(_still_open(appointment))
     if not open_ones:
         return True
-    completer.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
+    unknown_attempts.settle_abandoned(open_ones, deadline=answer_budget.for_a_look(deadline))
     appointment.refresh_from_db()
     return not _still_open(appointment).exists()
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
-from booking import attempts, catalogue, completer
+from booking import attempts, catalogue, unknown_attempts
 from booking.conversation import Conversation
 from booking.models import (
     OPEN_STATUSES,
@@ -61,7 +61,7 @@ def unclear(conversation: Conversation) -> set[int]:
     )
     tries = 0
     while (found := list(attempts.still_open(theirs))) and until.remaining:
-        if completer.settle_abandoned(found, deadline=until):
+        if unknown_attempts.settle_abandoned(found, deadline=until):
             found = list(attempts.still_open(theirs))
             break
         attempts.give_way(tries)  # somebody else waits for Cal.com's answer

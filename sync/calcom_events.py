@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from booking import availability, completer, twins
+from booking import availability, twins, unknown_attempts
 from booking.calcom.deadline import Deadline
 from booking.calcom.deliveries import ENDINGS, Hint, read_hint
 from booking.connection import client_for
@@ -72,7 +72,7 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
             knows_of_absence=hint.trigger == "BOOKING_NO_SHOW_UPDATED",
             also=finish,
         )
-    except completer.InFlight:
+    except unknown_attempts.InFlight:
         _look_again(event, "Our own request is still being answered.", now=now)
         return
     if done.changed:

@@ -20,7 +20,7 @@ from enum import StrEnum
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from booking import attempts, availability, completer, failures, follow, imports, known_uids, lookup
+from booking import attempts, availability, failures, follow, imports, known_uids, lookup, unknown_attempts
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
@@ -139,8 +139,8 @@ def converge(
     also: Callable[[Converged], None] = lambda _done: None,
 ) -> Converged:
     """Make our side equal to the booking. `also` is told what was done, in the transaction of it where there
-    is one; `knows_of_absence` and `is_newest` are `follow.follow`'s. Raises completer.InFlight, CalcomError,
-    and what the database raises.
+    is one; `knows_of_absence` and `is_newest` are `follow.follow`'s. Raises unknown_attempts.InFlight,
+    CalcomError, and what the database raises.
     """
     work = _Work(
         match,
@@ -263,7 +263,7 @@ class _Work:
     def adopt(self) -> Converged:
         attempt, booking = self.match.attempt, self.match.booking
         assert attempt is not None  # noqa: S101 - what OF_ATTEMPT means
-        state = completer.settle_shown(
+        state = unknown_attempts.settle_shown(
             attempt, booking=booking, client=self.client, deadline=self.deadline, now=self.now
         )
         appointment = _appointment_of(self.match.company, [booking.uid])

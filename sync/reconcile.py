@@ -23,7 +23,17 @@ import structlog
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from booking import attempts, completer, database_errors, doubt, failures, follow, gone, twins
+from booking import (
+    attempts,
+    completer,
+    database_errors,
+    doubt,
+    failures,
+    follow,
+    gone,
+    twins,
+    unknown_attempts,
+)
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
@@ -264,7 +274,7 @@ class _Run:
         """One booking that cannot be dealt with is a ticket, and no reason not to look at the others."""
         try:
             heal()
-        except completer.InFlight:
+        except unknown_attempts.InFlight:
             self.report.in_flight += 1
         except BookingNotFound:
             self.tickets.open(
@@ -383,8 +393,8 @@ class _Run:
     def _repair(self, repair: Repair, match: Match, *, otherwise: SyncFailure.Type | None) -> None:
         """Heal it if that is allowed, else open a failure of the type given, if any. Raises InFlight."""
         self.turn.keep()
-        if match.attempt is not None and completer.is_in_flight(match.attempt, now=timezone.now()):
-            raise completer.InFlight  # also where nothing may be healed: it is no orphan
+        if match.attempt is not None and unknown_attempts.is_in_flight(match.attempt, now=timezone.now()):
+            raise unknown_attempts.InFlight  # also where nothing may be healed: it is no orphan
         if self.dry_run:
             _leave_to_its_request(match)
             self._count(self.report.would_heal, repair)
@@ -579,5 +589,5 @@ def _leave_to_its_request(match: Match) -> None:
         return
     now = timezone.now()
     changes = attempts.still_open(match.appointment.attempts.all())
-    if any(completer.is_in_flight(change, now=now) for change in changes):
-        raise completer.InFlight
+    if any(unknown_attempts.is_in_flight(change, now=now) for change in changes):
+        raise unknown_attempts.InFlight

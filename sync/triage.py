@@ -23,7 +23,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from booking import completer, event_types, failures, follow, imports, mirror, recreate, settle
+from booking import event_types, failures, follow, imports, mirror, recreate, settle, unknown_attempts
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused, OutcomeUnknown, Refusal
@@ -220,7 +220,7 @@ class _Work:
         """Do it, and write down what came of it if that was not part of the effect."""
         try:
             done = act()
-        except completer.InFlight:
+        except unknown_attempts.InFlight:
             done = Done("The request that makes this booking is still under way.", is_success=False)
         except (recreate.CannotRecreate, NotLegal) as no:
             done = Done(f"Nothing was done: {no}", is_success=False)
@@ -321,7 +321,7 @@ class _Work:
     def _settle_attempt(self) -> Done:
         attempt = self.case.attempt
         assert attempt is not None  # noqa: S101 - attempt_is_open
-        state = completer.settle_attempt(attempt, deadline=Deadline.after(ACT_SECONDS))
+        state = unknown_attempts.settle_attempt(attempt, deadline=Deadline.after(ACT_SECONDS))
         if state in OPEN_STATES:
             return Done("It is not known yet: the attempt is looked for again soon.", is_success=False)
         self.count("attempt")
@@ -401,7 +401,7 @@ class _Work:
     def _settle_shown(self, attempt: BookingAttempt, booking: Booking) -> Appointment | None:
         client, deadline = self.client(), Deadline.after(ACT_SECONDS)
         if attempt.state in OPEN_STATES:
-            completer.settle_shown(
+            unknown_attempts.settle_shown(
                 attempt, booking=booking, client=client, deadline=deadline, now=timezone.now()
             )
         else:

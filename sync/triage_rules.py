@@ -28,7 +28,7 @@ from enum import StrEnum
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Q, QuerySet
 
-from booking import completer, failures, follow, imports, mirror, ownership, recreate, settle
+from booking import failures, follow, imports, mirror, ownership, recreate, settle, unknown_attempts
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking, Unreadable, read_instant
 from booking.models import (
@@ -483,7 +483,7 @@ def _active_booking(case: Case) -> Booking:
 
 
 def _require_nobody_busy(attempt: BookingAttempt, *, now: datetime) -> None:
-    if attempt.state in OPEN_STATES and not completer.may_take_over(attempt, now=now):
+    if attempt.state in OPEN_STATES and not unknown_attempts.may_take_over(attempt, now=now):
         until = f"{attempt.lease_expires_at:%H:%M:%S} UTC"
         raise NotLegal(f"The request that makes this booking is still under way, until {until} at most.")
 
