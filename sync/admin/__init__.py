@@ -6,8 +6,11 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from sync.admin import deliveries, failures, runs, staff
+from sync.admin.login import LoginForm
 
 __all__ = ["deliveries", "failures", "runs", "staff"]
+
+admin.site.login_form = LoginForm
 
 admin.site.site_header = admin.site.site_title = "Slotkeeper"
 admin.site.index_title = _("Overview")
