@@ -303,13 +303,16 @@ def _refuse(
     """
     layer = judgement.refused_by[0] if judgement.refused_by else "ownership"
     logger.warning("booking.foreign", attempt=str(attempt.uuid), uid=booking.uid, layer=layer)
+    now = timezone.now()
     with transaction.atomic():
         released = attempts.release(
             attempt,
             state=BookingAttempt.State.REFUSED,
             # Perhaps the caller's own: until that is found out nobody who waits may repeat a "taken".
             told=_told(attempt, Code.CHECKING, answering=answering),
-            now=timezone.now(),
+            now=now,
+            # What an earlier request of this attempt has made, a lagging replica may not have shown.
+            look_again_at=now + attempts.LATER_LOOK if attempt.posts > 1 else None,
             refused_by=layer,
             answer=_summary(booking),
         )

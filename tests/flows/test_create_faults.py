@@ -430,6 +430,22 @@ def test_a_repeat_that_our_own_hidden_first_request_blocks_is_not_called_taken(
     verdict()
 
 
+def test_what_the_first_request_has_made_is_undone_when_the_second_was_answered_with_a_strangers(
+    calcom, phone, verdict, settle_later
+):
+    assert phone(from_number="+4915187654321").book(at(12), customer_name="Ben Kurz").code == "booked"
+    (strangers,) = calcom.active_bookings()
+    calcom.clear_log()
+    calcom.faults.lost_race(commit=True, hide_for=3600)
+    calcom.faults.hand_back(strangers.uid)
+    assert phone().book(at(10)).code == "slot_taken"
+    assert posts(calcom) == 2
+    calcom.clock.advance(3601)
+    settle_later(seconds=90)
+    assert calcom.active_bookings() == [strangers]
+    verdict()
+
+
 def test_what_is_sent_again_and_not_let_in_is_no_reason_to_forget_the_first_request(
     calcom, phone, verdict, settle_later
 ):
