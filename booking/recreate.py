@@ -46,7 +46,7 @@ State = BookingAttempt.State
 Status = Appointment.Status
 
 
-class Outcome(StrEnum):
+class RecreateOutcome(StrEnum):
     BOOKED = "booked"
     REFUSED = "refused"  # Cal.com says no; nothing stands
     NOT_SENT = "not_sent"  # nothing reached Cal.com
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Recreated:
-    outcome: Outcome
+    outcome: RecreateOutcome
     appointment: Appointment
     message: str = ""
 
@@ -97,7 +97,9 @@ def recreate(
         raise CannotRecreate("The same person has the same thing booked at this time.") from None
     lock = attempts.slot_lock(intention)
     if not attempts.take_write_lock(attempt, lock=lock, deadline=deadline.at_most(deadline.remaining / 2)):
-        return _release(attempt, State.NOT_SENT, Outcome.NOT_SENT, "Another request writes to this slot.")
+        return _release(
+            attempt, State.NOT_SENT, RecreateOutcome.NOT_SENT, "Another request writes to this slot."
+        )
     return _create(attempt, client=client, deadline=deadline)
 
 
@@ -227,7 +229,7 @@ def _after_error(
 ) -> Recreated:
     """Nobody waits on the phone, so nothing is sent twice here: what may have been made is looked for."""
     if isinstance(error, CalcomUnavailable):
-        return _release(attempt, State.NOT_SENT, Outcome.NOT_SENT, error.message, error=error)
+        return _release(attempt, State.NOT_SENT, RecreateOutcome.NOT_SENT, error.message, error=error)
     try:
         found = lookup.find_created(attempt, client=client, deadline=deadline)
     except CalcomError:
@@ -236,7 +238,7 @@ def _after_error(
         return _settled(attempt, found, client=client, deadline=deadline)
     if isinstance(error, OutcomeUnknown):
         return _unknown(attempt, error)
-    return _release(attempt, State.REFUSED, Outcome.REFUSED, error.message, error=error)
+    return _release(attempt, State.REFUSED, RecreateOutcome.REFUSED, error.message, error=error)
 
 
 def _settled(
@@ -245,27 +247,27 @@ def _settled(
     settlement = settle.settle_found(attempt, found=found, client=client, deadline=deadline, answering=False)
     availability.forget(attempt.company_id)
     outcomes = {
-        settle.Result.SETTLED: Outcome.BOOKED,
-        settle.Result.GONE: Outcome.UNDONE,
-        settle.Result.WRONG: Outcome.UNDONE,
-        settle.Result.UNDONE: Outcome.UNDONE,
-        settle.Result.FOREIGN: Outcome.REFUSED,
+        settle.Result.SETTLED: RecreateOutcome.BOOKED,
+        settle.Result.GONE: RecreateOutcome.UNDONE,
+        settle.Result.WRONG: RecreateOutcome.UNDONE,
+        settle.Result.UNDONE: RecreateOutcome.UNDONE,
+        settle.Result.FOREIGN: RecreateOutcome.REFUSED,
     }
-    outcome = outcomes.get(settlement.result, Outcome.UNKNOWN)
-    if outcome is Outcome.UNKNOWN:
+    outcome = outcomes.get(settlement.result, RecreateOutcome.UNKNOWN)
+    if outcome is RecreateOutcome.UNKNOWN:
         attempts.mark_unknown(attempt, told="", now=timezone.now())
     return Recreated(outcome, settlement.appointment, message=str(settlement.result))
 
 
 def _unknown(attempt: BookingAttempt, error: CalcomError) -> Recreated:
     attempts.mark_unknown(attempt, told="", now=timezone.now(), **attempts.error_fields(error))
-    return Recreated(Outcome.UNKNOWN, attempt.appointment, message=error.message)
+    return Recreated(RecreateOutcome.UNKNOWN, attempt.appointment, message=error.message)
 
 
 def _release(
     attempt: BookingAttempt,
     state: BookingAttempt.State,
-    outcome: Outcome,
+    outcome: RecreateOutcome,
     message: str,
     *,
     error: CalcomError | None = None,

@@ -10,7 +10,7 @@ from customers.models import Company
 GONE = "The event type is gone at Cal.com: point the service at another, or switch it off."
 
 
-class Outcome(StrEnum):
+class StepOutcome(StrEnum):
     """What became of one step."""
 
     KEPT = "kept"  # it was as it should be

@@ -23,7 +23,7 @@ from booking.calcom.subscriptions import OWNER, TRIGGERS, Place, Subscription, S
 from booking.connection import client_for
 from booking.models import Service
 from booking.pace import Pace
-from booking.upkeep import GONE, Outcome, in_words
+from booking.upkeep import GONE, StepOutcome, in_words
 from customers.models import Company
 
 NOT_FOUND = 404
@@ -71,7 +71,7 @@ class Step:
     event_type_id: int | None
     services: tuple[str, ...]
     verb: Verb
-    outcome: Outcome
+    outcome: StepOutcome
     subscription_id: str = ""
     why: tuple[str, ...] = ()
     problem: str = ""
@@ -86,7 +86,7 @@ class Alignment:
     steps: list[Step] = field(default_factory=list)
     failed: str = ""
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: StepOutcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)
 
 
@@ -168,7 +168,7 @@ class _Work:
             self.uncovered |= wanted is not None and not is_gone
             problem = GONE if is_gone else in_words(error, self.company)
             self.alignment.steps.append(
-                Step(event_type_id, services, Verb.LOOK, Outcome.LEFT, problem=problem)
+                Step(event_type_id, services, Verb.LOOK, StepOutcome.LEFT, problem=problem)
             )
             return
         self._carry_out(place, present, services=services, wanted=wanted)
@@ -180,7 +180,7 @@ class _Work:
             return
         for action in plan(present, path=self.path, wanted=None):
             problem = "Kept until every event type has a subscription of its own."
-            self._note(OWNER, (), action, Outcome.LEFT, problem=problem)
+            self._note(OWNER, (), action, StepOutcome.LEFT, problem=problem)
 
     def _look(self, event_type_id: int) -> tuple[Place, list[Subscription]]:
         place = Place(event_type_id=event_type_id)
@@ -211,14 +211,14 @@ class _Work:
                 continue
             tried.add(action.identity)
             if action.verb is Verb.KEEP:
-                self._note(place, services, action, Outcome.KEPT)
+                self._note(place, services, action, StepOutcome.KEPT)
             elif self.dry_run:
-                self._note(place, services, action, Outcome.PLANNED)
+                self._note(place, services, action, StepOutcome.PLANNED)
             else:
                 problem, seen_since = self._try(action, place, wanted)
                 actions.extend(seen_since)
                 self.uncovered |= bool(problem) and action.verb is not Verb.DELETE
-                outcome = Outcome.LEFT if problem else Outcome.DONE
+                outcome = StepOutcome.LEFT if problem else StepOutcome.DONE
                 self._note(place, services, action, outcome, problem=problem)
 
     def _try(self, action: Action, place: Place, wanted: Wanted | None) -> tuple[str, list[Action]]:
@@ -250,7 +250,13 @@ class _Work:
             self.api.create(place, url=wanted.url, secret=wanted.secret)
 
     def _note(
-        self, place: Place, services: tuple[str, ...], action: Action, outcome: Outcome, *, problem: str = ""
+        self,
+        place: Place,
+        services: tuple[str, ...],
+        action: Action,
+        outcome: StepOutcome,
+        *,
+        problem: str = "",
     ) -> None:
         step = Step(
             event_type_id=place.event_type_id,
@@ -262,7 +268,7 @@ class _Work:
             problem=problem,
         )
         self.alignment.steps.append(step)
-        if outcome is Outcome.DONE:
+        if outcome is StepOutcome.DONE:
             logger.info(
                 "webhooks.subscription_changed",
                 company=self.company.slug,

@@ -25,7 +25,7 @@ from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import OPEN_STATUSES, Service, SyncFailure
 from booking.pace import Pace
-from booking.upkeep import GONE, Outcome, in_words
+from booking.upkeep import GONE, StepOutcome, in_words
 from customers.models import Company
 
 # On a ticket of ours: it is closed here too, when its cause is gone.
@@ -56,7 +56,7 @@ class Step:
     event_type_id: int
     service: str
     verb: Verb
-    outcome: Outcome
+    outcome: StepOutcome
     differences: tuple[Difference, ...] = ()
     problem: str = ""
 
@@ -68,15 +68,15 @@ class Synced:
     steps: list[Step] = field(default_factory=list)
     failed: str = ""
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: StepOutcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)
 
     @property
     def for_a_person(self) -> int:
         """What somebody has to look at: problems, and services that wait to be switched on."""
         return sum(
-            step.outcome is Outcome.LEFT
-            or bool(step.problem and step.outcome is not Outcome.KEPT)
+            step.outcome is StepOutcome.LEFT
+            or bool(step.problem and step.outcome is not StepOutcome.KEPT)
             or step.verb is Verb.CREATE
             for step in self.steps
         )
@@ -96,7 +96,7 @@ def sync_services(
         work.on_event_types_without_service()
         if not dry_run:
             work.close_tickets()
-            if synced.count(Outcome.DONE):
+            if synced.count(StepOutcome.DONE):
                 availability.forget(company.pk)
     except CalcomError as error:
         synced.failed = in_words(error, company)
@@ -115,8 +115,8 @@ class _Work:
     troubled: set[int] = field(default_factory=set)  # event types that an active service cannot use
 
     @property
-    def _when_changed(self) -> Outcome:
-        return Outcome.PLANNED if self.dry_run else Outcome.DONE
+    def _when_changed(self) -> StepOutcome:
+        return StepOutcome.PLANNED if self.dry_run else StepOutcome.DONE
 
     def on_services(self) -> None:
         of_event_type: dict[int, list[Service]] = {}
@@ -172,13 +172,13 @@ class _Work:
             if is_gone:
                 self._flag(service)
             else:
-                self._note(service, Verb.LOOK, Outcome.LEFT, problem=in_words(error, self.company))
+                self._note(service, Verb.LOOK, StepOutcome.LEFT, problem=in_words(error, self.company))
 
     def _flag(self, service: Service) -> None:
         if service.is_active:
             self._trouble(service, kind=VANISHED, message=GONE)
         if service.vanished_at is not None:
-            outcome = Outcome.LEFT if service.is_active else Outcome.KEPT
+            outcome = StepOutcome.LEFT if service.is_active else StepOutcome.KEPT
             self._note(service, Verb.KEEP, outcome, problem=GONE)
             return
         if not self.dry_run:
@@ -204,7 +204,7 @@ class _Work:
             self._trouble(service, kind=UNFIT, message=problem)
         if not differences:
             left = problem and service.is_active
-            outcome = Outcome.LEFT if left else Outcome.KEPT
+            outcome = StepOutcome.LEFT if left else StepOutcome.KEPT
             self._note(service, Verb.KEEP, outcome, problem=problem)
             return
         if not self.dry_run:
@@ -222,7 +222,7 @@ class _Work:
             problem = "A managed event type is a model for others and cannot be booked."
         if problem:
             self.synced.steps.append(
-                Step(event_type.id, slug, Verb.LOOK, Outcome.KEPT, problem=f"Not proposed. {problem}")
+                Step(event_type.id, slug, Verb.LOOK, StepOutcome.KEPT, problem=f"Not proposed. {problem}")
             )
             return
         proposed = {
@@ -286,7 +286,7 @@ class _Work:
         self,
         service: Service,
         verb: Verb,
-        outcome: Outcome,
+        outcome: StepOutcome,
         differences: tuple[Difference, ...] = (),
         *,
         problem: str = "",

@@ -30,6 +30,7 @@ from booking.calcom.errors import CalcomError, CalcomRefused, OutcomeUnknown, Re
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import OPEN_STATES, OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from booking.recreate import RecreateOutcome
 from customers.admin_columns import zone_of
 from customers.encrypted_field import CannotDecrypt
 from customers.masking import mask_text
@@ -467,18 +468,18 @@ class _Work:
             appointment, client=self.client(), deadline=Deadline.after(ACT_SECONDS), now=timezone.now()
         )
         self.count("appointment")
-        if made.outcome is recreate.Outcome.BOOKED:
+        if made.outcome is RecreateOutcome.BOOKED:
             self.count("call", made.appointment.call_id is not None)
             self.close_and_record("Made again at Cal.com by a person.", appointment=made.appointment)
             self.count_failure()
             return Done(f"Booked again as {made.appointment.calcom_booking_uid}. The failure is closed.")
         words = {
-            recreate.Outcome.REFUSED: "Cal.com refuses it; nothing stands. The customer has to be called",
-            recreate.Outcome.NOT_SENT: "Nothing was sent to Cal.com, and nothing stands there",
-            recreate.Outcome.UNDONE: "Cal.com made something else of it, which was cancelled again",
-            recreate.Outcome.UNKNOWN: "It is not known whether it was made: it is being looked for",
+            RecreateOutcome.REFUSED: "Cal.com refuses it; nothing stands. The customer has to be called",
+            RecreateOutcome.NOT_SENT: "Nothing was sent to Cal.com, and nothing stands there",
+            RecreateOutcome.UNDONE: "Cal.com made something else of it, which was cancelled again",
+            RecreateOutcome.UNKNOWN: "It is not known whether it was made: it is being looked for",
         }[made.outcome]
-        self.record("unknown" if made.outcome is recreate.Outcome.UNKNOWN else "not_done", said=words)
+        self.record("unknown" if made.outcome is RecreateOutcome.UNKNOWN else "not_done", said=words)
         return Done(f"{words} ({mask_text(made.message)}).", is_success=False)
 
     def cancel(self, message: str) -> Done:

@@ -20,7 +20,7 @@ from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.models import Service
 from booking.pace import Pace
-from booking.upkeep import Outcome
+from booking.upkeep import StepOutcome
 from booking.webhook_subscriptions import Alignment, Step, Verb, align
 from customers.masking import mask_text
 from customers.models import Branch, Company, Customer
@@ -166,18 +166,18 @@ def _subscriptions(company: Company, pace: Pace) -> Iterator[Finding]:
         said = "The company has no webhook secret: deliveries of Cal.com are refused."
         yield failed(SUBSCRIPTIONS, said, remedy)
     for step in found.steps:
-        if step.outcome is not Outcome.KEPT:
+        if step.outcome is not StepOutcome.KEPT:
             yield _subscription(step, remedy)
     if found.failed:
         said = f"Not all subscriptions could be looked at: {mask_text(found.failed)}"
         yield unchecked(SUBSCRIPTIONS, said, _AWAY_REMEDY)
     elif _is_aligned(found):
-        said = f"Each event type tells us of its bookings ({found.count(Outcome.KEPT)} subscriptions)."
+        said = f"Each event type tells us of its bookings ({found.count(StepOutcome.KEPT)} subscriptions)."
         yield ok(SUBSCRIPTIONS, said)
 
 
 def _is_aligned(found: Alignment) -> bool:
-    return not found.secret_made and all(step.outcome is Outcome.KEPT for step in found.steps)
+    return not found.secret_made and all(step.outcome is StepOutcome.KEPT for step in found.steps)
 
 
 def _subscription(step: Step, remedy: str) -> Finding:

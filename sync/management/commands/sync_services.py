@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from booking.upkeep import Outcome
+from booking.upkeep import StepOutcome
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
@@ -34,8 +34,8 @@ class Command(OpsCommand):
         slugs = companies(options["company"]).values_list("slug", flat=True)
         reports = {slug: _sync(slug, dry_run=dry_run) for slug in slugs}
         totals = {
-            "changed": sum(each.count(Outcome.DONE) for each in reports.values()),
-            "planned": sum(each.count(Outcome.PLANNED) for each in reports.values()),
+            "changed": sum(each.count(StepOutcome.DONE) for each in reports.values()),
+            "planned": sum(each.count(StepOutcome.PLANNED) for each in reports.values()),
             "left": sum(each.for_a_person for each in reports.values()),
             "failed": sum(bool(each.failed) for each in reports.values()),
         }

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 
-from booking.upkeep import Outcome
+from booking.upkeep import StepOutcome
 from booking.webhook_subscriptions import Alignment, align
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
@@ -48,9 +48,9 @@ class Command(OpsCommand):
         slugs = chosen.values_list("slug", flat=True)
         reports = {slug: _align(slug, remove=remove, dry_run=dry_run) for slug in slugs}
         totals = {
-            "changed": sum(each.count(Outcome.DONE) for each in reports.values()),
-            "planned": sum(each.count(Outcome.PLANNED) for each in reports.values()),
-            "left": sum(each.count(Outcome.LEFT) for each in reports.values()),
+            "changed": sum(each.count(StepOutcome.DONE) for each in reports.values()),
+            "planned": sum(each.count(StepOutcome.PLANNED) for each in reports.values()),
+            "left": sum(each.count(StepOutcome.LEFT) for each in reports.values()),
             "failed": sum(bool(each.failed) for each in reports.values()),
         }
         report = {
