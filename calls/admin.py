@@ -28,6 +28,8 @@ from customers.record_admin import ReadOnlyAdmin, RelatedTable
 
 GOOD_CODES = ("ok", "booked", "already_booked", "requested", "rescheduled", "cancelled", "callback_noted")
 BAD_CODES = ("checking", "unavailable")
+# What a call carries and a list of other things does not need.
+CALL_TEXTS = ("call__transcript", "call__summary", "call__analysis", "call__booking_details")
 
 
 def _duration(call: Call) -> str:
@@ -139,15 +141,7 @@ class FunctionCallAdmin(ReadOnlyAdmin):
     )
     list_filter = (CompanyFilter, "name", "code", since_filter("created_at", _("created")))
     list_select_related = ("company", "call")
-    list_defer = (
-        "arguments",
-        "answer",
-        "earlier_answers",
-        "call__transcript",
-        "call__summary",
-        "call__analysis",
-        "call__booking_details",
-    )
+    list_defer = ("arguments", "answer", "earlier_answers", *CALL_TEXTS)
     search_fields = ("call__retell_call_id", "request_key")
     search_help_text = _("Retell's call id, in full.")
     ordering = ("-pk",)

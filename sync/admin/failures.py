@@ -14,10 +14,10 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from booking.admin import CALL_TEXTS, AppointmentAdmin, calcom_link
+from booking.admin.appointments import AppointmentAdmin, calcom_link
 from booking.calcom_pages import booking_page
 from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, SyncFailure
-from calls.admin import CallAdmin, appointment_link
+from calls.admin import CALL_TEXTS, CallAdmin, appointment_link
 from calls.models import Call
 from customers.admin_columns import (
     EMPTY,

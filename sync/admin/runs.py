@@ -3,8 +3,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from booking.admin import CALL_TEXTS, calcom_link
-from calls.admin import appointment_link
+from booking.admin.appointments import calcom_link
+from calls.admin import CALL_TEXTS, appointment_link
 from customers.admin_columns import badge, link_to, local_time, long_text, pretty_json
 from customers.admin_filters import CompanyFilter, since_filter
 from customers.record_admin import ReadOnlyAdmin
