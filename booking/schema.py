@@ -319,7 +319,7 @@ PATHS: Json = {
             parameters=SIGNED_PARAMETERS,
             responses={
                 "200": json_response("The agent's dynamic variables for this call.", "RetellInboundAnswer"),
-                "400": json_response("The body broke off.", "Error"),
+                "400": json_response("The body is not JSON, or it broke off.", "Error"),
             },
         )
     },
