@@ -30,8 +30,10 @@ from customers.models import Company
 from sync.roles import MayLook
 
 DAYS = 14
-# Of the drawing, in its own units; the style sheet scales it.
-_BAR, _GAP, _HEIGHT = 36, 12, 120
+# Of the drawing, in its own units; the style sheet scales it. Above the bars stand their counts, below their
+# days.
+_BAR, _GAP = 36, 12
+_ABOVE, _HEIGHT, _BELOW = 18, 120, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,14 @@ class Chart:
     """A day's attempts to book, drawn as one bar: booked, refused by Cal.com, everything else."""
 
     bars: tuple[Bar, ...]
+    days: int
+    bar_width: int
     width: int
-    most: int
+    height: int
+    # From the top: where the bars begin, where they stand, and where their days are written.
+    bars_top: int
+    floor: int
+    days_at: int
     total: int
     zone: str
 
@@ -184,8 +192,13 @@ def _bookings(companies: dict[int, str], *, now: dt.datetime) -> Chart:
     bars = tuple(_bar(day, index, counted, most=most) for index, day in enumerate(days))
     return Chart(
         bars=bars,
+        days=DAYS,
+        bar_width=_BAR,
         width=DAYS * (_BAR + _GAP),
-        most=most,
+        height=_ABOVE + _HEIGHT + _BELOW,
+        bars_top=_ABOVE,
+        floor=_ABOVE + _HEIGHT,
+        days_at=_ABOVE + _HEIGHT + 15,
         total=sum(bar.booked for bar in bars),
         zone=zone.key,
     )
