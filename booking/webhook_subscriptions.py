@@ -89,6 +89,10 @@ class Alignment:
     def count(self, outcome: StepOutcome) -> int:
         return sum(step.outcome is outcome for step in self.steps)
 
+    @property
+    def for_a_person(self) -> int:
+        return self.count(StepOutcome.LEFT)
+
 
 def plan(present: Sequence[Subscription], *, path: str, wanted: Wanted | None) -> list[Action]:
     """What makes the subscriptions of one place the wanted one (None: none of ours). `path` tells ours."""

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from booking.upkeep import StepOutcome
 from booking.webhook_subscriptions import Alignment, align
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, CannotWork, OpsCommand, companies, counted
+from customers.ops_command import CannotWork, companies
+from sync.management.steps_command import StepsCommand
 from sync.management.table import table
 
 HEADER = ("company", "event type", "services", "action", "outcome", "remarks")
 
 
-class Command(OpsCommand):
+class Command(StepsCommand):
     help = (
         "Have Cal.com tell us about every booking: one webhook subscription for each event type of an active "
         "service, with our address and the company's secret. What is missing is created, what is wrong is "
@@ -28,7 +27,6 @@ class Command(OpsCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
         parser.add_argument(
             "--remove",
             action="store_true",
@@ -46,21 +44,8 @@ class Command(OpsCommand):
             raise CannotWork("Say whose subscriptions are to be removed: --remove --company SLUG.")
         chosen = _chosen(options["company"], even_inactive=remove)
         slugs = chosen.values_list("slug", flat=True)
-        reports = {slug: _align(slug, remove=remove, dry_run=dry_run) for slug in slugs}
-        totals = {
-            "changed": sum(each.count(StepOutcome.DONE) for each in reports.values()),
-            "planned": sum(each.count(StepOutcome.PLANNED) for each in reports.values()),
-            "left": sum(each.count(StepOutcome.LEFT) for each in reports.values()),
-            "failed": sum(bool(each.failed) for each in reports.values()),
-        }
-        report = {
-            "dry_run": dry_run,
-            "companies": {slug: asdict(each) for slug, each in reports.items()},
-            **totals,
-        }
-        if totals["failed"]:
-            return report, FAILED
-        return report, LEFT_FOR_A_PERSON if totals["left"] or totals["planned"] else CLEAN
+        aligned = {slug: _align(slug, remove=remove, dry_run=dry_run) for slug in slugs}
+        return self.summed_up(aligned, dry_run=dry_run)
 
     def show(self, report: dict[str, Any]) -> None:
         rows = [
@@ -81,13 +66,7 @@ class Command(OpsCommand):
             if company["secret_made"]:
                 made = "would be given" if report["dry_run"] else "was given"
                 self.stdout.write(f"{slug}: had no webhook secret and {made} one.")
-            if company["failed"]:
-                self.stdout.write(f"{slug}: could not be worked to the end: {company['failed']}")
-        done = f"{report['planned']} to do" if report["dry_run"] else f"{report['changed']} changed"
-        self.stdout.write(
-            f"{counted(report['companies'])}: {done}, {report['left']} left for a person, "
-            f"{report['failed']} failed."
-        )
+        self.show_totals(report)
 
 
 def _chosen(slug: str | None, *, even_inactive: bool) -> QuerySet[Company]:
