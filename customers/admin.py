@@ -12,10 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.admin_columns import EMPTY, Column, link_to, local_time, masked_phone, named
 from customers.admin_filters import BranchCompanyFilter, CompanyFilter, since_filter
-from customers.company_form import BranchForm, CompanyForm
+from customers.branch_forms import BranchForm, PhoneNumberForm, RetellAgentForm
+from customers.company_form import CompanyForm
 from customers.company_secrets import SECRET_COLUMNS, without_secrets
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
-from customers.number_forms import PhoneNumberForm, RetellAgentForm
 from customers.record_admin import RecordAdmin, RelatedTable
 
 

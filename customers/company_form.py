@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import CannotDecrypt
-from customers.models import Branch, Company
+from customers.models import Company
+from customers.zone_choice import zone_choice
 
 # The secrets that can be rotated: while senders are moved to the new one, the previous one is accepted too.
 ROTATED = {
     "calcom_webhook_secret": "calcom_webhook_secret_previous",
     "retell_api_key": "retell_api_key_previous",
 }
-
-
 # What is sent along with every question to `calcom_base_url`.
 SENT_TO_CALCOM = ("calcom_api_key", "calcom_reconcile_api_key")
 
@@ -38,11 +36,6 @@ def secret_field(label: Any) -> forms.CharField:
     return forms.CharField(
         label=label, required=False, widget=SecretInput(), help_text=_("Leave empty to keep what is stored.")
     )
-
-
-def _zones(blank: Any = None) -> forms.Select:
-    first = [("", blank)] if blank else []
-    return forms.Select(choices=[*first, *((name, name) for name in sorted(available_timezones()))])
 
 
 class CompanyForm(forms.ModelForm):
@@ -84,7 +77,7 @@ class CompanyForm(forms.ModelForm):
             "heal_link",
             "heal_daily_limit",
         )
-        widgets = {"timezone": _zones()}
+        widgets = {"timezone": zone_choice()}
 
     def clean_opening_hours(self) -> Any:
         return self.cleaned_data["opening_hours"] or {}
@@ -119,7 +112,7 @@ class CompanyForm(forms.ModelForm):
 
     def save(self, commit: bool = True) -> Company:
         company: Company = self.instance
-        for name in ("calcom_api_key", "calcom_reconcile_api_key", *ROTATED):
+        for name in (*SENT_TO_CALCOM, *ROTATED):
             if new := self.cleaned_data.get(f"new_{name}"):
                 setattr(company, name, new)
         for name, previous in ROTATED.items():
@@ -138,10 +131,3 @@ def _host(address: str) -> tuple[str, str]:
     except ValueError:  # no address; the model says so
         return "", ""
     return parts.scheme, parts.netloc
-
-
-class BranchForm(forms.ModelForm):
-    class Meta:
-        model = Branch
-        fields = ("company", "name", "slug", "timezone", "is_active")
-        widgets = {"timezone": _zones(blank=_("the company's"))}

@@ -1,4 +1,4 @@
-"""Forms of what names a branch: the numbers that are called and the Retell agents that answer."""
+"""Forms of a branch and of what names it: the numbers that are called and the Retell agents that answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers import phone_numbers
-from customers.models import PhoneNumber, RetellAgent
+from customers.models import Branch, PhoneNumber, RetellAgent
+from customers.zone_choice import zone_choice
+
+
+class BranchForm(forms.ModelForm):
+    class Meta:
+        model = Branch
+        fields = ("company", "name", "slug", "timezone", "is_active")
+        widgets = {"timezone": zone_choice(blank=_("the company's"))}
 
 
 class PhoneNumberForm(forms.ModelForm):
