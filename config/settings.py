@@ -269,7 +269,6 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 600
 CELERY_TASK_SOFT_TIME_LIMIT = 570
 CELERY_TASK_SERIALIZER = "json"
-CELERY_RESULT_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_RESULT_EXPIRES = None  # nothing is stored, so nothing needs its nightly clean-up
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -304,11 +303,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PUBLIC": True,
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "COMPONENT_SPLIT_REQUEST": True,
     "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["calls.schema.without_hooks"],
     "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
         "booking.schema.add_functions",
         "calls.schema.add_events",
         "sync.schema.add_probes",

@@ -4,7 +4,6 @@ from django.db.models.signals import post_migrate
 
 class SyncConfig(AppConfig):
     name = "sync"
-    default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         # Registers the checks. Models and checks can be imported only once the apps are loaded.

@@ -52,7 +52,6 @@ RECORDED = (
     SyncFailure,
     CallbackRequest,
 )
-EDITABLE = (Company, Branch, PhoneNumber, RetellAgent, Service, Customer)
 
 every_model = pytest.mark.parametrize("model", FACTORIES, ids=lambda model: model.__name__)
 recorded_models = pytest.mark.parametrize("model", RECORDED, ids=lambda model: model.__name__)
