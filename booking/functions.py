@@ -14,7 +14,7 @@ from booking.availability import Window
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
 from booking.conversation import Conversation
-from booking.existing import cancel_appointment, list_appointments, reschedule_appointment
+from booking.existing_appointments import cancel_appointment, list_appointments, reschedule_appointment
 from booking.models import Service, SyncFailure
 from booking.outcomes import Code, Outcome
 from booking.request_callback import request_callback

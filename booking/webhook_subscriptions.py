@@ -21,9 +21,9 @@ from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomRefuse
 from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.subscriptions import OWNER, TRIGGERS, Place, Subscription, Subscriptions
 from booking.connection import client_for
+from booking.event_type_steps import GONE, StepOutcome, in_words
 from booking.models import Service
 from booking.pace import Pace
-from booking.upkeep import GONE, StepOutcome, in_words
 from customers.models import Company
 
 NOT_FOUND = 404

@@ -23,9 +23,9 @@ from booking.calcom.event_type_list import EventTypes
 from booking.calcom.messages import EVENT_TYPE_NOT_FOUND
 from booking.calcom.objects import EventType
 from booking.connection import client_for
+from booking.event_type_steps import GONE, StepOutcome, in_words
 from booking.models import OPEN_STATUSES, Service, SyncFailure
 from booking.pace import Pace
-from booking.upkeep import GONE, StepOutcome, in_words
 from customers.models import Company
 
 # On a ticket of ours: it is closed here too, when its cause is gone.

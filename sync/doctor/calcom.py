@@ -18,9 +18,9 @@ from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.objects import EventType
 from booking.connection import client_for
+from booking.event_type_steps import StepOutcome
 from booking.models import Service
 from booking.pace import Pace
-from booking.upkeep import StepOutcome
 from booking.webhook_subscriptions import Alignment, Step, Verb, align
 from customers.masking import mask_text
 from customers.models import Branch, Company, Customer

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from booking.upkeep import StepOutcome
+from booking.event_type_steps import StepOutcome
 from booking.webhook_subscriptions import Alignment
 from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, counted
 from sync.event_type_sync import Synced
