@@ -494,9 +494,14 @@ class _Work:
             )
             self.record("unknown", said=said)
             return Done(said, is_success=False)
-        self._follow_cancelled(cancelled, client=client)
+        said = "The booking is cancelled at Cal.com."
+        try:
+            self._follow_cancelled(cancelled, client=client)
+        except (unknown_attempts.InFlight, CalcomError):
+            # The guest has an e-mail about it: whatever keeps our side from following it yet, it is done.
+            said += " Our side could not be made equal to that yet, and follows by itself."
         closed = self.count_failure()
-        return Done("The booking is cancelled at Cal.com." + _closed(closed))
+        return Done(said + _closed(closed))
 
     def _follow_cancelled(self, booking: Booking, *, client: CalcomClient) -> None:
         match = self.case.remote.match

@@ -1173,6 +1173,41 @@ def test_a_cancel_of_unknown_outcome_says_so_and_stays_open(calcom, salon, look,
     assert actions() == ["triage.cancel", "triage.cancel.unknown"]
 
 
+def is_taken_over(calcom):
+    """By a completer, which holds its attempt for a while."""
+
+    def take_over(_exchange):
+        BookingAttempt.objects.update(lease_expires_at=timezone.now() + dt.timedelta(minutes=1))
+        connection.close()
+
+    calcom.faults.add("cancel", call={"received": take_over})
+
+
+def cannot_be_asked_any_more(calcom):
+    """What it was before its last move, of which nobody here has heard."""
+    calcom.faults.add("cancel", call={"received": lambda _exchange: calcom.faults.outage()})
+
+
+@pytest.mark.parametrize("what_happens", [is_taken_over, cannot_be_asked_any_more])
+def test_what_was_cancelled_at_cal_com_is_told_as_that_whatever_comes_afterwards(
+    calcom, salon, phone, look, press, what_happens
+):
+    """The guest has an e-mail by then: nobody may read that nothing was done."""
+    phone().book(at(10))
+    second = calcom.web_reschedule(calcom.bookings[0].uid, at(11), silent=True)
+    booking = calcom.web_reschedule(second.uid, at(12), silent=True)
+    Appointment.objects.update(status="requested", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="unknown", lease_expires_at=timezone.now() - dt.timedelta(minutes=1))
+    ticket(salon, uid=booking.uid)
+    shown = look()
+    what_happens(calcom)
+    done = press(triage.cancel_at_calcom, shown, message="Sorry.")
+    assert not calcom.active_bookings()
+    assert done.said.startswith("The booking is cancelled at Cal.com.")
+    assert done.said.endswith("The failure stays open.")
+    assert actions() == ["triage.cancel", "triage.cancel.done"]
+
+
 def test_a_cancel_that_cal_com_refuses_is_told_as_such(calcom, salon, look, press):
     booking = calcom.web_book("open", start=at(10))
     ticket(salon, uid=booking.uid)
