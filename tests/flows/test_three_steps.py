@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest
 from tests.flows.phone import Answer, at, move
@@ -30,6 +32,11 @@ def given_up(settings):
     return carry_out
 
 
+def lease_has_run_out() -> None:
+    """A minute has gone by since the request was answered."""
+    BookingAttempt.objects.update(lease_expires_at=timezone.now() - dt.timedelta(minutes=1))
+
+
 def aside(act, *, seconds: float) -> threading.Thread:
     """Carry it out in another process, as it were, and go on after so many seconds at the latest."""
 
@@ -52,6 +59,7 @@ def test_denied_and_made_and_asked_for_again_while_it_is_undone_it_is_not_told_a
     calcom.faults.taken_after_commit(hide_for=3600)
     assert phone().book(at(10)).code == "slot_taken"
     calcom.clock.advance(3601)
+    lease_has_run_out()
     heard: list[Answer] = []
     redials = []
 
@@ -62,6 +70,43 @@ def test_denied_and_made_and_asked_for_again_while_it_is_undone_it_is_not_told_a
     settle_later(seconds=90)
     redials[0].join(20)
     assert heard[0].code in ("booked", "slot_taken", "unavailable", "checking")
+    verdict()
+
+
+@pytest.mark.parametrize("undoing", ["done", "not possible"])
+def test_denied_and_looked_at_once_more_the_slot_is_not_held_any_longer(
+    calcom, salon, phone, settle_later, verdict, undoing
+):
+    """What the later look holds while it undoes something, the next caller need not wait for."""
+    calcom.faults.taken_after_commit(hide_for=3600)
+    assert phone().book(at(10)).code == "slot_taken"
+    calcom.clock.advance(3601)
+    lease_has_run_out()
+    if undoing == "not possible":
+        calcom.faults.outage()
+    settle_later(seconds=90)
+    calcom.faults.clear()
+    for booking in calcom.active_bookings():
+        calcom.web_cancel(booking.uid, silent=True)
+    assert phone(from_number="+4915187654321").book(at(10)).code == "booked"
+    verdict()
+
+
+def test_denied_and_asked_for_by_the_next_caller_the_later_look_lets_them_go_first(
+    calcom, salon, phone, settle_later, verdict, caplog
+):
+    calcom.faults.taken_after_commit(hide_for=3600)
+    assert phone().book(at(10)).code == "slot_taken"
+    calcom.web_cancel(calcom.bookings[0].uid, silent=True)
+    lease_has_run_out()
+
+    def look_once_more(_exchange):
+        aside(lambda: settle_later(seconds=90), seconds=20)
+
+    calcom.faults.add("create", call={"received": look_once_more})
+    assert phone(from_number="+4915187654321").book(at(10)).code == "booked"
+    assert BookingAttempt.objects.get(state=State.REFUSED).look_again_at, "it has not been looked at yet"
+    assert "completer.failed" not in caplog.text
     verdict()
 
 
