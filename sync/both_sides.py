@@ -34,22 +34,16 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True)
 class Remote:
+    """`other`: where the failure is about two bookings, what became of the one it is not named after."""
+
     seen: Seen
     match: Match | None = None
+    other: Booking | None = None
     why: str = ""
 
     @property
     def booking(self) -> Booking | None:
         return self.match.booking if self.match else None
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with whatever a person decided upon when they looked at it."""
-        booking = self.booking
-        if booking is None:
-            return str(self.seen)
-        told = (booking.uid, booking.status, booking.start.isoformat(), booking.end.isoformat())
-        return hashlib.sha256("|".join(told).encode()).hexdigest()[:16]
 
 
 def look(failure: SyncFailure, *, attempt: BookingAttempt | None, deadline: Deadline) -> Remote:
@@ -63,9 +57,10 @@ def look(failure: SyncFailure, *, attempt: BookingAttempt | None, deadline: Dead
         if booking is None:
             return Remote(Seen.NOT_THERE)
         match = converge.find_out(company=failure.company, booking=booking, client=client, deadline=deadline)
+        other = _other_of(failure, client=client, deadline=deadline)
     except CalcomError as error:
         return Remote(Seen.NOT_ASKED, why=mask_text(error.message))
-    return Remote(Seen.SHOWN, match=match)
+    return Remote(Seen.SHOWN, match=match, other=other)
 
 
 def uid_of(failure: SyncFailure) -> str:
@@ -110,6 +105,22 @@ def appointment_of(failure: SyncFailure, remote: Remote) -> Appointment | None:
     if failure.appointment is not None:
         return failure.appointment
     return match.attempt.appointment if match is not None and match.attempt is not None else None
+
+
+def fingerprint(remote: Remote, appointment: Appointment | None) -> str:
+    """Changes with whatever a person decided upon when they looked at both sides: also with our own, which a
+    caller or a delivery may have changed without anything at the booking, or at the failure, being different.
+    """
+    told: list[Any] = [str(remote.seen)]
+    told += [
+        (booking.uid, booking.status, booking.start.isoformat(), booking.end.isoformat())
+        for booking in (remote.booking, remote.other)
+        if booking is not None
+    ]
+    if appointment is not None:
+        told += [appointment.pk, str(appointment.status), appointment.calcom_booking_uid]
+        told += [appointment.starts_at.isoformat(), appointment.ends_at.isoformat()]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -169,3 +180,15 @@ def _ask(
         return booking
     found = lookup.find_created(attempt, client=client, deadline=deadline)
     return found[0] if found else None
+
+
+def _other_of(failure: SyncFailure, *, client: CalcomClient, deadline: Deadline) -> Booking | None:
+    """Of two that stand for one intention the one beside it, after all its moves. Raises CalcomError."""
+    if failure.failure_type != SyncFailure.Type.DUPLICATE_BOOKING:
+        return None
+    uid = failure.error_details.get("other_uid")
+    if row_id := failure.error_details.get("other_appointment"):
+        rows = Appointment.objects.filter(pk=row_id, company=failure.company_id)
+        uid = rows.values_list("calcom_booking_uid", flat=True).first()
+    booking = client.find_booking(uid, deadline=deadline) if uid else None
+    return lookup.end_of_chain(booking, client=client, deadline=deadline)[0] if booking else None

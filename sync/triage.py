@@ -1,8 +1,8 @@
 """What a person does about a sync failure; when that is legal stands in `triage_rules`.
 
 Every verb reads the row again and refuses with `MovedOn` when it, or the booking at Cal.com, is not any more
-what the person was shown: `expected` is the version of the row on their page, `seen` the fingerprint of the
-booking.
+what the person was shown: `expected` is the version of the row on their page, `seen` the fingerprint of both
+sides.
 
 Who did what, and why, is an audit entry in the transaction of the effect. A verb that talks to Cal.com writes
 a first one before it asks, because no transaction is open meanwhile and a crash must leave a trace, and a
@@ -204,10 +204,10 @@ class _Work:
         row = read_failure(failure.pk)
         _require_version(row, expected)
         case = triage_rules.open_case(row, user=user, now=timezone.now(), seconds=ACT_SECONDS)
-        if seen is not None and case.remote.fingerprint != seen:
+        if seen is not None and case.fingerprint != seen:
             if case.remote.seen is Seen.NOT_ASKED:
                 raise NotLegal(f"Cal.com could not be asked: {case.remote.why}")
-            raise MovedOn("The booking at Cal.com is not any more what you were shown.")
+            raise MovedOn("The booking, or our appointment, is not any more what you were shown.")
         triage_rules.preview(verb, case)
         told = {"calcom": str(case.remote.seen), **(details or {})}
         if case.booking is not None:

@@ -126,6 +126,10 @@ class Case:
         return self.remote.booking
 
     @property
+    def fingerprint(self) -> str:
+        return both_sides.fingerprint(self.remote, self.appointment)
+
+    @property
     def differences(self) -> tuple[str, ...]:
         """What our appointment says otherwise than its booking."""
         match = self.remote.match
@@ -360,6 +364,9 @@ def _preview_cancel(case: Case) -> list[str]:
     if match.appointment is not None:
         becomes = "stays as it is" if match.kinship is Kinship.TWIN else "is cancelled too"
         effects.append(f"Our appointment {name_of(match.appointment)} {becomes}.")
+    if (other := case.remote.other) is not None:
+        becomes = "stays as it is" if other.is_active else "does not stand either: nothing is left then"
+        effects.append(f"The other one, {other.uid} ({_when(other, case)}, {other.status}), {becomes}.")
     return [*effects, "This cannot be taken back."]
 
 

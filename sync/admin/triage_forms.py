@@ -97,7 +97,7 @@ def shown(verb: Verb, case: Case, *, sent: ReasonForm | None = None) -> ReasonFo
     """The form of a page that shows this case. What was typed into `sent` is kept; the version is new."""
     initial: dict[str, Any] = {
         "expected": triage_rules.version_of(case.failure),
-        "seen": case.remote.fingerprint,
+        "seen": case.fingerprint,
     }
     if verb is Verb.CANCEL:
         initial["message"] = f"{case.failure.company.name} has cancelled this booking."

@@ -58,7 +58,7 @@ def test_a_call_promised_with_a_no_is_made_although_a_person_keeps_what_was_made
         expected=triage_rules.version_of(failure),
         user=admin_user,
         reason="They want it.",
-        seen=shown.remote.fingerprint,
+        seen=shown.fingerprint,
     )
     assert done.is_success
     settle_later(seconds=1)

@@ -141,7 +141,7 @@ def test_a_ticket_about_what_vanished_closes_when_it_is_found_to_have_been_made_
         expected=triage_rules.version_of(failure),
         user=admin_user,
         reason="Promised.",
-        seen=shown.remote.fingerprint,
+        seen=shown.fingerprint,
     )
     assert not done.is_success, "nobody knows yet"
     assert open_failures().exists()

@@ -63,7 +63,7 @@ def press(person):
 
     def act(verb, case: triage_rules.Case, **arguments: Any) -> triage.Done:
         if verb not in (triage.try_again, triage.assign, triage.snooze, triage.review, triage.resolve):
-            arguments["seen"] = case.remote.fingerprint
+            arguments["seen"] = case.fingerprint
         expected = triage_rules.version_of(case.failure)
         done: triage.Done = verb(
             failure=case.failure, expected=expected, user=person, reason="Because.", **arguments
@@ -629,6 +629,20 @@ def test_of_two_that_stand_after_a_move_a_person_sees_both_and_cancels_one(
     assert Appointment.objects.get().calcom_booking_uid == row.calcom_booking_uid != both_stand
     assert SyncFailure.objects.get().status == "resolved"
     verdict()
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+def test_of_two_that_stood_when_they_were_shown_the_last_is_not_cancelled(
+    calcom, salon, both_stand, look, press, announced, work, heard
+):
+    case = look()
+    assert "stays as it is" in " ".join(triage_rules.preview(Verb.CANCEL, case))
+    calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=not heard)
+    work(seconds=30)
+    with pytest.raises(MovedOn):
+        press(triage.cancel_at_calcom, case, message="Sorry.")
+    assert [booking.uid for booking in calcom.active_bookings()] == [both_stand]
+    assert "nothing is left then" in " ".join(triage_rules.preview(Verb.CANCEL, look()))
 
 
 def test_while_cal_com_shows_an_old_view_of_a_moved_booking_nothing_is_offered(

@@ -526,6 +526,26 @@ def test_when_the_booking_moved_on_meanwhile_it_says_so(calcom, operator, ticket
     assert not calcom.requests("cancel")
 
 
+def test_of_two_that_one_person_had_the_last_is_not_cancelled_by_whoever_was_shown_both(
+    calcom, phone, operator, reconcile
+):
+    """One is booked on the web and unheard; the caller cancels it while ops look at the page."""
+    caller = phone()
+    calcom.web_book(
+        "roundrobin_open", start=at(10), name="Anna Weber", email="anna@web.test", phone=caller.from_number
+    )
+    by_phone = caller.book(at(10), service="colour").uid
+    reconcile()
+    failure = SyncFailure.objects.get(status="manual_review")
+    page = operator.preview(failure, "cancel")
+    assert "The other one" in page
+    on_the_web = Appointment.objects.get(source="calcom")
+    assert cancel(phone(), appointment=str(on_the_web.pk)).code == "cancelled"
+    said = operator.press(failure, "cancel", page=page, message="Sorry.")
+    assert "Nothing was done" in said[0]
+    assert [booking.uid for booking in calcom.active_bookings()] == [by_phone]
+
+
 def test_a_page_of_what_is_not_possible_has_no_form_and_says_why(calcom, operator, ticket):
     failure = ticket(uid="gone")
     page = operator.preview(failure, "cancel")
