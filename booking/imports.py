@@ -6,13 +6,13 @@ the company's own customers, by phone number, then by an address that is theirs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 import structlog
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from booking import failures, follow, idempotency, mirror
+from booking import failures, follow, idempotency, known_uids, mirror
 from booking.calcom.objects import Attendee, Booking
 from booking.models import Appointment, FormerUid, Service
 from calls.models import Call
@@ -48,7 +48,9 @@ def import_booking(
     """
     attendee = booking.attendees[0] if booking.attendees else Attendee(name="", email="", phone="")
     source = Appointment.Source.RETELL if call else Appointment.Source.CALCOM
+    before_it = {*former_uids, booking.rescheduled_from_uid} - {"", booking.uid}
     with transaction.atomic():
+        _require_unknown({booking.uid, *before_it}, service=service)
         customer = (call and call.customer) or _customer(company, attendee)
         appointment = Appointment.objects.create(
             company=company,
@@ -72,10 +74,7 @@ def import_booking(
             last_sync_attempted_at=now,
         )
         FormerUid.objects.bulk_create(
-            [
-                FormerUid(appointment=appointment, uid=uid, replaced_at=now)
-                for uid in sorted({*former_uids, booking.rescheduled_from_uid} - {"", booking.uid})
-            ],
+            [FormerUid(appointment=appointment, uid=uid, replaced_at=now) for uid in sorted(before_it)],
             ignore_conflicts=True,
         )
         if call is not None and appointment.is_live:
@@ -88,6 +87,16 @@ def import_booking(
         also(appointment)
     logger.info("appointment.imported", appointment=appointment.pk, uid=booking.uid, company=company.slug)
     return appointment
+
+
+def _require_unknown(uids: Collection[str], *, service: Service) -> None:
+    """Raises IntegrityError if one of them is, or was, the booking of an appointment of the company. What is
+    moved in the moment it is heard of is imported by two at once, under the uid it had and the one it has:
+    no constraint would keep them from making two appointments of it, so they wait for each other.
+    """
+    Service.objects.select_for_update(no_key=True).only("pk").get(pk=service.pk)
+    if any(each.company == service.company_id for each in known_uids.holders(uids)):
+        raise IntegrityError("The booking has got its appointment in this moment.")
 
 
 def call_that_booked(company: Company, booking: Booking, *, service: Service | None) -> Call | None:

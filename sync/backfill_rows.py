@@ -120,6 +120,8 @@ def _insert_json(rows: Sequence[NewAppointment], *, company: Company, now: datet
 
 
 def _insert_models(rows: Sequence[NewAppointment], *, company: Company, now: datetime) -> dict[int, int]:
+    moved = set(FormerUid.objects.filter(uid__in=[row.uid for row in rows]).values_list("uid", flat=True))
+    rows = [row for row in rows if row.uid not in moved]
     Appointment.objects.bulk_create(
         [
             Appointment(
@@ -168,6 +170,8 @@ FROM json_to_recordset(%s::json) AS booked (
     ends_at timestamptz, status text, uid text, number bigint, idempotency_key text, attendee_name text,
     attendee_email text, calcom_updated_at timestamptz
 )
+-- What was moved since Cal.com was asked has its appointment under the uid it has now.
+WHERE NOT EXISTS (SELECT 1 FROM appointment_former_uids AS former WHERE former.uid = booked.uid)
 ON CONFLICT DO NOTHING
 RETURNING call_id, id
 """

@@ -300,8 +300,8 @@ class _Work:
                 also=lambda appointment: self.also(Converged(match.kinship, appointment=appointment)),
             )
         except IntegrityError:
-            # Another delivery about it may have been faster.
-            known = _appointment_of(match.company, [match.booking.uid])
+            # Another delivery about it, or about the booking it was moved from, may have been faster.
+            known = _appointment_of(match.company, [match.booking.uid, *match.former_uids])
             if known is None and match.call is not None:
                 return self.report()  # the same person has the same thing booked under another uid
             if known is None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from django.db import connections
+import pytest
+from django.db import connection, connections
 
 T = TypeVar("T")
 
@@ -28,3 +30,31 @@ def at_once(*acts: Callable[[], T]) -> list[T]:
         thread.join(timeout=30)
     assert len(answers) == len(acts), "somebody got no answer"
     return [answers[number] for number in range(len(acts))]
+
+
+@contextmanager
+def just_before(statement: str, act: Callable[[], object]) -> Iterator[None]:
+    """Have somebody else act, once, when we are about to send the database a statement that holds this text:
+    what they do is committed before ours is carried out.
+    """
+    if connection.vendor == "sqlite":
+        pytest.skip("whoever writes is alone")
+    others: list[threading.Thread] = []
+
+    def run() -> None:
+        try:
+            act()
+        finally:
+            connections.close_all()
+
+    def watch(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if not others and statement in sql:
+            others.append(threading.Thread(target=run))
+            others[0].start()
+            others[0].join(timeout=20)
+            assert not others[0].is_alive(), "the others wait for us"
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        yield
+    assert others, "no such statement was sent"

@@ -31,6 +31,7 @@ from tests.factories import (
     CustomerFactory,
     ServiceFactory,
 )
+from tests.flows.at_once import just_before
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at
 from tests.waiting import wait_until
@@ -1037,4 +1038,27 @@ def test_what_was_made_can_be_booked_and_moved_like_any_other(calcom, salon, los
 
     assert answer.code == "already_booked"
     assert len(calcom.active_bookings()) == 1
+    verdict()
+
+
+# --- Beside live work
+
+
+def test_what_is_moved_on_the_web_while_its_appointment_is_made_is_one_appointment(
+    calcom, salon, lost, announced, work, verdict
+):
+    call = lost()
+    [booking] = calcom.bookings
+
+    def it_is_moved_and_imported() -> None:
+        calcom.web_reschedule(booking.uid, at(14))
+        work()
+
+    with just_before("INSERT INTO appointments", it_is_moved_and_imported):
+        assert run(salon).created == 0
+    row = Appointment.objects.get()
+    assert (row.calcom_booking_uid, row.starts_at) == (calcom.active_bookings()[0].uid, at(14))
+    assert run(salon).linked == 1
+    call.refresh_from_db()
+    assert call.appointment == row
     verdict()
