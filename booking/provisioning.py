@@ -207,10 +207,16 @@ def _make(
     except ValidationError as error:
         problems = (f"{place}.{name}: {' '.join(said)}" for name, said in error.message_dict.items())
         raise InvalidFile("; ".join(problems)) from None
-    row.save()
+    # Only what the file says: somebody in the admin may be changing the rest in this moment.
+    row.save(update_fields=None if is_new else _written(row, different))
     changes.described.setdefault((kind, row.pk), place)
     (changes.created if is_new else changes.updated).append(f"{kind} {row}")
     return row
+
+
+def _written(row: models.Model, names: Collection[str]) -> list[str]:
+    columns = row._meta.concrete_fields  # noqa: SLF001 - the documented way to them
+    return [*names, *(column.name for column in columns if getattr(column, "auto_now", False))]
 
 
 def _holds(row: models.Model, name: str, value: Any) -> bool:

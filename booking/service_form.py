@@ -10,6 +10,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
 from booking.models import Service
+from customers.as_shown_form import AsShownForm
 
 SECONDS = 5.0
 
@@ -31,7 +32,7 @@ class LinesField(forms.CharField):
         return bool(self.clean(data) != (initial or []))
 
 
-class ServiceForm(forms.ModelForm):
+class ServiceForm(AsShownForm):
     aliases = LinesField(
         required=False, label=_("Aliases"), help_text=_("Other names callers use, one a line.")
     )
@@ -59,7 +60,7 @@ class ServiceForm(forms.ModelForm):
         """Refuse an event type that Cal.com does not show to this company: a booking made there would land in
         somebody else's calendar. Where Cal.com cannot be asked, the first booking asks again.
         """
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         company = cleaned.get("company") or (self.instance.company if self.instance.pk else None)
         branch = cleaned.get("branch")
         if company is not None and branch is not None and branch.company_id != company.pk:

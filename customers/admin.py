@@ -89,7 +89,7 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
         _retell_previous,
     )
     fieldsets = (
-        (None, {"fields": ("name", "slug", "timezone", "language", "is_active")}),
+        (None, {"fields": ("name", "slug", "timezone", "language", "is_active", "as_shown")}),
         (_("Addresses"), {"fields": (webhook_addresses,)}),
         (
             "Cal.com",

@@ -8,11 +8,12 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from customers import phone_numbers
+from customers.as_shown_form import AsShownForm
 from customers.models import Branch, PhoneNumber, RetellAgent
 from customers.zone_choice import zone_choice
 
 
-class BranchForm(forms.ModelForm):
+class BranchForm(AsShownForm):
     class Meta:
         model = Branch
         fields = ("company", "name", "slug", "timezone", "is_active")

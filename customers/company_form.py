@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from customers.as_shown_form import AsShownForm
 from customers.encrypted_field import CannotDecrypt
 from customers.models import Company
 from customers.zone_choice import zone_choice
@@ -38,7 +39,7 @@ def secret_field(label: Any) -> forms.CharField:
     )
 
 
-class CompanyForm(forms.ModelForm):
+class CompanyForm(AsShownForm):
     new_calcom_api_key = secret_field(_("New Cal.com API key"))
     new_calcom_reconcile_api_key = secret_field(_("New Cal.com API key for reconciling"))
     new_calcom_webhook_secret = secret_field(_("New Cal.com webhook secret"))
@@ -83,7 +84,7 @@ class CompanyForm(forms.ModelForm):
         return self.cleaned_data["opening_hours"] or {}
 
     def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
+        cleaned = super().clean()
         if _host(cleaned.get("calcom_base_url", "")) != _host(self.instance.calcom_base_url):
             for name in SENT_TO_CALCOM:
                 if self._is_stored(name) and not cleaned.get(f"new_{name}"):

@@ -32,6 +32,7 @@ from django.urls import reverse
 
 from customers import phone_numbers
 from customers.admin_columns import EMPTY, Column, page_of
+from customers.as_shown_form import AsShownForm
 from customers.company_secrets import without_secrets
 from customers.models import Company, PhoneNumber
 from customers.row_ids import is_row_id
@@ -123,6 +124,12 @@ class RecordAdmin(ModelAdmin):
         if not all(map(is_row_id, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise SuspiciousOperation("Something was ticked that is no row.")
         return super().response_action(request, *args, **options)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change and isinstance(form, AsShownForm):
+            obj.save(update_fields=form.changed_columns())
+        else:
+            super().save_model(request, obj, form, change)
 
     def page_links(self, request: HttpRequest, record: Any) -> list[PageLink]:
         return []

@@ -68,6 +68,7 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
                     "branch",
                     "duration_minutes",
                     "is_active",
+                    "as_shown",
                 )
             },
         ),

@@ -4,8 +4,18 @@ moment: what one of them has read, another has changed before it is written.
 
 from __future__ import annotations
 
-from booking.models import Appointment
+import html
+import re
+
+import pytest
+from django.db import connection
+from django.urls import reverse
+
+from booking import event_types
+from booking.models import Appointment, Service
+from booking.provisioning import provision
 from calls.models import WebhookEvent
+from customers.models import Company
 from tests.flows.at_once import just_before
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -57,3 +67,80 @@ def test_what_is_imported_while_its_move_is_imported_is_one_appointment(calcom, 
     assert [each.uid for each in row.former_uids.all()] == [first.uid]
     assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
     verdict()
+
+
+# --- Two who change the same settings
+
+
+def test_what_is_switched_off_while_a_file_is_read_stays_off(salon):
+    def somebody_switches_it_off() -> None:
+        Company.objects.filter(pk=salon.pk).update(is_active=False, may_cancel=False)
+
+    with just_before('UPDATE "companies"', somebody_switches_it_off):
+        provision({"companies": [{"slug": "salon", "name": "Salon Neu"}]})
+    salon.refresh_from_db()
+    assert (salon.name, salon.is_active, salon.may_cancel) == ("Salon Neu", False, False)
+
+
+@pytest.fixture
+def page_of(admin_client):
+    """The page of a record, and what a browser sends of it: what was typed beside what it was given."""
+
+    def open_page(name: str, pk: int):
+        address = reverse(f"admin:{name}_change", args=[pk])
+        shown = admin_client.get(address).content.decode()
+        hidden = re.search(r'name="as_shown" value="(\w+)"', html.unescape(shown))
+        assert hidden, "the page does not say what it shows"
+        return lambda **typed: admin_client.post(address, {"as_shown": hidden[1], **typed})
+
+    return open_page
+
+
+def test_a_company_that_is_switched_off_is_not_switched_on_again_by_an_older_page(salon, page_of):
+    typed = {
+        "name": "Salon Neu",
+        "timezone": salon.timezone,
+        "language": salon.language,
+        "calcom_base_url": salon.calcom_base_url,
+        "attendee_email_domain": salon.attendee_email_domain,
+        "change_notice_minutes": 0,
+        "callback_within_minutes": 240,
+        "opening_hours": "{}",
+        "heal_daily_limit": 1000,
+        **dict.fromkeys(("heal_adopt", "heal_import", "heal_follow", "heal_link"), "on"),
+        **dict.fromkeys(("may_reschedule", "may_cancel", "is_active"), "on"),
+    }
+    before, also_before = (page_of("customers_company", salon.pk) for _ in range(2))
+    assert before(**{name: text for name, text in typed.items() if name != "is_active"}).status_code == 302
+    answer = also_before(**{**typed, "name": "Salon Uralt"})
+    assert "Somebody has changed this" in answer.content.decode()
+    salon.refresh_from_db()
+    assert (salon.name, salon.is_active) == ("Salon Neu", False)
+    assert page_of("customers_company", salon.pk)(**typed).status_code == 302
+    salon.refresh_from_db()
+    assert salon.is_active
+    assert salon.calcom_api_key == "cal_test_key"
+
+
+def test_what_was_found_out_of_an_event_type_while_its_service_is_saved_stays(
+    calcom, salon, booked, haircut, page_of
+):
+    """Cal.com is asked before it is saved, and books something else meanwhile: that is not unlearned."""
+    assert Service.objects.get(pk=haircut.pk).is_learned
+
+    def it_is_forgotten(_exchange: object) -> None:
+        event_types.forget(haircut)
+        connection.close()
+
+    calcom.faults.add("event_type", call={"before_answer": it_is_forgotten})
+    saved = page_of("booking_service", haircut.pk)(
+        name=haircut.name,
+        slug=haircut.slug,
+        spoken_name="cut",
+        duration_minutes=haircut.duration_minutes,
+        calcom_event_type_id=haircut.calcom_event_type_id,
+        is_active="on",
+    )
+    assert saved.status_code == 302
+    haircut.refresh_from_db()
+    assert (haircut.spoken_name, haircut.is_learned) == ("cut", False)
