@@ -44,6 +44,11 @@ class Layer(StrEnum):
     CONSTRAINT = "layer_4_constraint"
 
 
+# What is written where no layer refuses, and no attempt id proves.
+NO_PROOF = "ownership"
+REFUSED_BY = (*Layer, NO_PROOF)
+
+
 @dataclass(frozen=True)
 class Asked:
     """What we asked Cal.com for. Instants are aware; `sent_at` is when the request was sent."""

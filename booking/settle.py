@@ -45,7 +45,7 @@ from booking.calcom.errors import CalcomError
 from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 from booking.outcomes import Code
-from booking.ownership import Asked, Judgement, Layer, Verdict
+from booking.ownership import NO_PROOF, Asked, Judgement, Layer, Verdict
 from customers.database import drop_dead_connections, waiting_at_most
 
 logger = structlog.get_logger(__name__)
@@ -301,7 +301,7 @@ def _refuse(
     """Somebody else's booking: never stored, never cancelled. It is written down, because it means
     trouble.
     """
-    layer = judgement.refused_by[0] if judgement.refused_by else "ownership"
+    layer = judgement.refused_by[0] if judgement.refused_by else NO_PROOF
     logger.warning("booking.foreign", attempt=str(attempt.uuid), uid=booking.uid, layer=layer)
     now = timezone.now()
     with transaction.atomic():

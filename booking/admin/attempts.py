@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from booking.models import BookingAttempt
+from booking.ownership import REFUSED_BY
 from calls.admin import CALL_TEXTS, CallAdmin, appointment_link
 from customers.admin_columns import badge, link_to, local_time, long_text, pretty_json
-from customers.admin_filters import CompanyFilter, since_filter
+from customers.admin_filters import CompanyFilter, since_filter, value_filter
 from customers.record_admin import ReadOnlyAdmin, RelatedTable
 
 _State = BookingAttempt.State
@@ -36,7 +37,13 @@ class BookingAttemptAdmin(ReadOnlyAdmin):
         "told",
         "looks",
     )
-    list_filter = (CompanyFilter, "state", "kind", "refused_by", since_filter("created_at", _("intended")))
+    list_filter = (
+        CompanyFilter,
+        "state",
+        "kind",
+        value_filter("refused_by", _("refused by"), REFUSED_BY),
+        since_filter("created_at", _("intended")),
+    )
     list_select_related = ("company", "appointment", "call")
     list_defer = (
         "request",

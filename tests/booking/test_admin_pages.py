@@ -705,6 +705,38 @@ def test_every_filter_of_a_list_answers(ops, model):
             assert ops.get(url(model, "changelist") + choice["query_string"]).status_code == 200
 
 
+LONG = (Customer, Call, FunctionCall, WebhookEvent, Appointment, BookingAttempt)
+long_lists = pytest.mark.parametrize("model", LONG, ids=lambda model: model.__name__)
+
+
+@long_lists
+def test_the_filters_beside_a_long_list_read_no_whole_table(ops, model):
+    FACTORIES[model]()
+    with CaptureQueriesContext(connection) as captured:
+        ops.get(url(model, "changelist"))
+    table = f'FROM "{model._meta.db_table}"'
+    # How many there are, from the smallest index, and one page of them.
+    assert len([query for query in captured if table in query["sql"]]) == 2
+    assert not [query for query in captured if "DISTINCT" in query["sql"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "value"),
+    [
+        (FunctionCall, "name", "request_callback"),
+        (FunctionCall, "code", "checking"),
+        (BookingAttempt, "refused_by", "layer_2_call"),
+        (BookingAttempt, "refused_by", "ownership"),
+    ],
+)
+def test_a_list_is_narrowed_to_one_of_the_values_that_are_written(ops, model, column, value):
+    FACTORIES[model]()
+    wanted = FACTORIES[model](**{column: value})
+    address = url(model, "changelist")
+    assert f'href="?{column}={value}"' in ops.get(address).content.decode()
+    assert [row.pk for row in ops.get(address, {column: value}).context["cl"].result_list] == [wanted.pk]
+
+
 def test_lists_can_be_narrowed_to_a_company(ops):
     wanted, _other = make.AppointmentFactory.create_batch(2)
     answer = ops.get(url(Appointment, "changelist"), {"company": wanted.company_id})
