@@ -74,10 +74,12 @@ class Call(models.Model):
         indexes = (
             models.Index(fields=("company", "created_at"), name="call_created"),
             models.Index(fields=("created_at",), condition=models.Q(status="ongoing"), name="call_ongoing"),
+            # With the id, in whose order they are read: PostgreSQL does not know how few there are, and
+            # would rather go through all calls in that order.
             models.Index(
-                fields=("company",),
+                fields=("company", "id"),
                 condition=models.Q(booking_confirmed=True, appointment__isnull=True),
-                name="call_confirmed_unlinked",
+                name="call_confirmed_lost",
             ),
         )
 

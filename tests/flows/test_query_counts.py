@@ -8,7 +8,8 @@ from django.test.utils import CaptureQueriesContext
 
 from booking import completer
 from booking.models import BookingAttempt, Service
-from tests.factories import BookingAttemptFactory
+from calls.models import Call
+from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory
 from tests.flows.phone import at
 
 
@@ -83,3 +84,26 @@ def test_what_is_to_be_settled_is_found_by_index(salon):
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "attempt_open" in plan, plan
     assert "attempt_later_look" in plan, plan
+
+
+def test_calls_that_lost_their_appointment_are_found_by_index(calcom, salon, run):
+    """There are none, usually. PostgreSQL takes "confirmed" and "without appointment" for independent of each
+    other, so it believes that a quarter of all calls is so, and that going through the latest calls shows
+    enough of them soon.
+    """
+    linked = AppointmentFactory(call=CallFactory(branch__company=salon), calcom_booking_uid="linked")
+    Call.objects.bulk_create(
+        CallFactory.build_batch(
+            3000, branch=linked.branch, customer=linked.customer, appointment=linked, booking_confirmed=True
+        )
+        + CallFactory.build_batch(3000, branch=linked.branch, customer=linked.customer)
+    )
+    with CaptureQueriesContext(connection) as captured:
+        run("--dry-run")
+    listings = [query["sql"] for query in captured if query["sql"].endswith("LIMIT 300")]
+    [lost] = [sql for sql in listings if 'FROM "calls" WHERE' in sql]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE calls")  # a plan is made for the rows that are known of
+        cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + lost)
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "call_confirmed_lost" in plan, plan
