@@ -2,6 +2,9 @@
 
 They belong to no call and have no idempotency key: nobody here intended them. Whoever made one is found among
 the company's own customers, by phone number, then by an address that is theirs alone.
+
+A booking of ours of which every row but the call is gone comes back the same way, with that call, its
+customer and the key it had.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ SCHEMAS: Json = {
         "type": "object",
         "required": ["slot_id", "start", "spoken"],
         "properties": {
-            "slot_id": {"type": "string", "description": "Signed, and expires. For book_appointment."},
+            "slot_id": {"type": "string", "description": "Signed, and expires. For booking and moving."},
             "start": INSTANT,
             "spoken": SPOKEN,
             "person": {"type": "string", "description": "Whose slot it is, where the service has a person."},

@@ -2,6 +2,7 @@
 
     CalcomError ── CalcomRefused         a definite no, with a reason                failure_mode "permanent"
                 ├─ CalcomMisconfigured   our key, event type or request is wrong     "config": ops must act
+                ├─ BookingNotFound       there is no booking with this uid           "permanent"
                 ├─ CalcomUnavailable     nothing happened there, or nothing was learned   "transient"
                 │    ├─ RateLimited      … and when to come back
                 │    └─ UnreadableAnswer of this one thing; it can be asked about others
