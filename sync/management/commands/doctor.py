@@ -7,7 +7,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies
+from customers.ops_command import CLEAN, FAILED, LEFT_FOR_A_PERSON, OpsCommand, companies, counted
 from sync.doctor.examine import examine_company, examine_installation
 from sync.doctor.finding import Finding, Verdict, count, unchecked
 
@@ -50,9 +50,8 @@ class Command(OpsCommand):
         self._show_findings("installation", report["installation"])
         for slug, findings in report["companies"].items():
             self._show_findings(slug, findings)
-        number = len(report["companies"])
         self.stdout.write(
-            f"{number} {'company' if number == 1 else 'companies'}: "
+            f"{counted(report['companies'])}: "
             f"{report['ok']} ok, {report['warning']} warnings, {report['failed']} failed, "
             f"{report['could_not_check']} could not be checked."
         )

@@ -28,7 +28,8 @@ _LONGEST_VALUE = 100
 class Command(OpsCommand):
     help = (
         "A ready-made Retell agent for a branch: print it as a file to import, or create and update it "
-        "through Retell's API (--push). Exit status 1 if a phone number could not be connected."
+        "through Retell's API (--push). Exit status 1 if a phone number could not be connected, or if "
+        "Retell cannot call PUBLIC_URL."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
