@@ -70,10 +70,6 @@ class Done:
     changed: dict[str, int] = field(default_factory=dict)
     is_success: bool = True
 
-    @property
-    def rows(self) -> int:
-        return sum(self.changed.values())
-
 
 # --- What is only our own
 

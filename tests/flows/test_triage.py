@@ -148,7 +148,7 @@ def test_a_verb_on_the_row_itself_changes_one_row_and_says_who(
 ):
     ticket(salon, uid="gone")
     done = press(verb, look(ask=False), **options)
-    assert done.rows == 1
+    assert done.changed == {"sync failure": 1}
     assert SyncFailure.objects.values_list(column, flat=True).get() == value
     entry = AuditEntry.objects.get()
     assert (entry.action, str(entry.user), entry.reason) == (f"triage.{verb.__name__}", "ops", "Because.")
@@ -158,7 +158,7 @@ def test_a_verb_on_the_row_itself_changes_one_row_and_says_who(
 def test_what_is_snoozed_stays_open_until_then(calcom, salon, look, press):
     ticket(salon, uid="gone")
     until = timezone.now() + dt.timedelta(hours=4)
-    assert press(triage.snooze, look(ask=False), until=until).rows == 1
+    assert press(triage.snooze, look(ask=False), until=until).changed == {"sync failure": 1}
     failure = SyncFailure.objects.get()
     assert (failure.snoozed_until, failure.is_open) == (until, True)
     for days in (60, -1):
@@ -256,7 +256,7 @@ def test_a_key_that_nobody_can_open_is_told_as_such(salon, look, press, key, sub
         cursor.execute(f"UPDATE companies SET {key} = 'enc1:nonsense'")
     ticket(salon, Type.CONFIG_ERROR, subject=subject)
     done = press(triage.try_again, look())
-    assert (done.is_success, done.rows) == (False, 0)
+    assert (done.is_success, done.changed) == (False, {})
     assert "cannot be opened" in done.said
     assert actions() == ["triage.try_again", "triage.try_again.not_done"]
     assert SyncFailure.objects.get().is_open
@@ -577,7 +577,7 @@ def test_what_the_same_person_has_under_another_uid_is_not_adopted_beside_it(
     Appointment.objects.update(calcom_booking_uid="another", calcom_booking_id=None)
     ticket(salon, uid=calcom.bookings[0].uid)
     done = press(triage.adopt, look())
-    assert (done.is_success, done.rows) == (False, 0)
+    assert (done.is_success, done.changed) == (False, {})
     assert "under another uid" in done.said
     assert Appointment.objects.get().calcom_booking_uid == "another"
     assert SyncFailure.objects.get().is_open
