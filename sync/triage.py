@@ -23,7 +23,17 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from booking import event_types, failures, follow, imports, mirror, recreate, settle, unknown_attempts
+from booking import (
+    event_types,
+    failures,
+    follow,
+    imports,
+    known_uids,
+    mirror,
+    recreate,
+    settle,
+    unknown_attempts,
+)
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused, OutcomeUnknown, Refusal
@@ -423,7 +433,16 @@ class _Work:
                 also=lambda _done: self.record("done"),
             )
         except IntegrityError:
+            self._require_lone()
             raise NotLegal("The same person has the same thing booked under another uid.") from None
+
+    def _require_lone(self) -> None:
+        """Raises NotLegal if a delivery has brought the booking its appointment since it was looked at."""
+        match = self.case.remote.match
+        if match is None or match.kinship is Kinship.MIRRORED:
+            return
+        if known_uids.is_known(match.booking.uid, company_id=match.company.pk):
+            raise NotLegal("The booking has got its appointment in this moment.")
 
     # --- link
 
@@ -431,6 +450,18 @@ class _Work:
         chosen = next((row for row in triage_rules.candidates(self.case) if row.pk == appointment_id), None)
         if chosen is None:
             raise NotLegal("The chosen appointment cannot be it any more.")
+        try:
+            row = self._link(chosen)
+        except IntegrityError:
+            self._require_lone()
+            raise
+        self.count("appointment")
+        self.count("call", row.call_id is not None)
+        closed = self.count_failure()
+        return Done(f"Linked to appointment {name_of(row)}." + _closed(closed))
+
+    def _link(self, chosen: Appointment) -> Appointment:
+        """Raises IntegrityError if the booking is another appointment's."""
         now = timezone.now()
         match = self.case.remote.match
         with transaction.atomic():
@@ -439,7 +470,8 @@ class _Work:
                 .select_related("company", "service", "customer", "call")
                 .get(pk=chosen.pk)
             )
-            if (row.calcom_booking_uid, row.call_id) != (chosen.calcom_booking_uid, chosen.call_id):
+            before = (chosen.status, chosen.calcom_booking_uid, chosen.call_id)
+            if (row.status, row.calcom_booking_uid, row.call_id) != before:
                 raise NotLegal("The chosen appointment has changed in this moment.")
             if triage_rules.is_about_a_lone_booking(self.case) and match is not None:
                 follow.follow(row, booking=match.booking, former_uids=match.former_uids, now=now)
@@ -450,10 +482,7 @@ class _Work:
                 mirror.link_call(row, now=now)
             self.close("Linked by a person.")
             self.record("done", appointment=row)
-        self.count("appointment")
-        self.count("call", row.call_id is not None)
-        closed = self.count_failure()
-        return Done(f"Linked to appointment {name_of(row)}." + _closed(closed))
+        return row
 
     # --- recreate, cancel
 

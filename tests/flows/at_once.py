@@ -33,9 +33,9 @@ def at_once(*acts: Callable[[], T]) -> list[T]:
 
 
 @contextmanager
-def just_before(statement: str, act: Callable[[], object]) -> Iterator[None]:
+def just_before(statement: str, act: Callable[[], object], *, patience: float = 10) -> Iterator[None]:
     """Have somebody else act, once, when we are about to send the database a statement that holds this text:
-    what they do is committed before ours is carried out.
+    what they do is committed before ours is carried out, unless they have to wait for us longer than we do.
     """
     if connection.vendor == "sqlite":
         pytest.skip("whoever writes is alone")
@@ -51,10 +51,11 @@ def just_before(statement: str, act: Callable[[], object]) -> Iterator[None]:
         if not others and statement in sql:
             others.append(threading.Thread(target=run))
             others[0].start()
-            others[0].join(timeout=20)
-            assert not others[0].is_alive(), "the others wait for us"
+            others[0].join(timeout=patience)
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(watch):
         yield
     assert others, "no such statement was sent"
+    others[0].join(timeout=20)
+    assert not others[0].is_alive()

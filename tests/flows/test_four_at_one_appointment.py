@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.urls import reverse
+from django.utils import timezone
 
-from booking import event_types
-from booking.models import Appointment, Service
+from booking import event_types, failures
+from booking.models import Appointment, BookingAttempt, Service, SyncFailure
 from booking.provisioning import provision
 from calls.models import WebhookEvent
 from customers.models import Company
+from sync import triage, triage_rules
+from sync.models import AuditEntry
 from tests.flows.at_once import just_before
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -67,6 +72,72 @@ def test_what_is_imported_while_its_move_is_imported_is_one_appointment(calcom, 
     assert [each.uid for each in row.former_uids.all()] == [first.uid]
     assert set(WebhookEvent.objects.values_list("status", flat=True)) == {"processed"}
     verdict()
+
+
+# --- A person in the admin, and everybody else
+
+
+@pytest.fixture
+def ops(salon):
+    """A button that is pressed by somebody who has seen the page of the only open failure before."""
+    user = User.objects.create_user("ops", is_staff=True)
+
+    def look() -> triage_rules.Case:
+        failure = triage_rules.read_failure(open_failures().get().pk)
+        return triage_rules.open_case(failure, user=user, now=timezone.now())
+
+    def seen() -> Callable[..., triage.Done]:
+        case = look()
+        shown = {"expected": triage_rules.version_of(case.failure), "seen": case.fingerprint}
+
+        def press(verb: Callable[..., triage.Done], **arguments: object) -> triage.Done:
+            return verb(failure=case.failure, user=user, reason="Because.", **shown, **arguments)
+
+        return press
+
+    return seen
+
+
+@pytest.fixture
+def lone(calcom, salon, phone):
+    """A booking whose appointment has lost it; its uid."""
+    uid = phone().book(at(10)).uid
+    BookingAttempt.objects.all().delete()
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    calcom.bookings[0].metadata.clear()
+    failures.open_failure(
+        company=salon,
+        failure_type=SyncFailure.Type.ORPHANED_CALCOM,
+        subject=failures.about_booking(uid),
+        message="A gap.",
+        uid=uid,
+    )
+    return uid
+
+
+@pytest.mark.parametrize(
+    ("verb", "statement"),
+    [
+        pytest.param(triage.link, 'UPDATE "appointments"', id="link"),
+        pytest.param(triage.adopt, 'SELECT "services"."id" FROM "services"', id="adopt"),
+    ],
+)
+def test_a_booking_that_a_delivery_imports_in_this_moment_is_not_given_out_twice(
+    calcom, salon, lone, announced, work, ops, verb, statement
+):
+    press = ops()
+    arguments = {"appointment_id": Appointment.objects.get().pk} if verb is triage.link else {}
+
+    def it_is_imported() -> None:
+        calcom.send_event(announced, salon.calcom_webhook_secret, "BOOKING_CREATED", {"uid": lone})
+        work(seconds=5)
+
+    with just_before(statement, it_is_imported):
+        done = press(verb, **arguments)
+    assert "The booking has got its appointment in this moment" in done.said
+    assert not done.is_success
+    assert Appointment.objects.get(calcom_booking_uid=lone).source == "calcom"
+    assert AuditEntry.objects.filter(action=f"triage.{verb.__name__}.not_done").exists()
 
 
 # --- Two who change the same settings
