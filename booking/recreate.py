@@ -41,6 +41,7 @@ from booking.models import (
 from booking.request_body import create_request
 from calls.models import Call
 from customers.identify import NoContact, attendee_identity
+from customers.models import Customer
 
 State = BookingAttempt.State
 Status = Appointment.Status
@@ -161,6 +162,9 @@ def _claim(appointment: Appointment, intention: Intention, *, now: datetime) -> 
     """Raises IntegrityError if the same promise stands in another row, CannotRecreate."""
     attempt_id = uuid.uuid4()
     with transaction.atomic():
+        # As whoever books by phone does: a near duplicate has another key, and only by this row do the two
+        # wait for each other.
+        Customer.objects.select_for_update(no_key=True).only("pk").get(pk=intention.customer.pk)
         row = Appointment.objects.select_for_update(no_key=True).get(pk=appointment.pk)
         before = (appointment.status, appointment.calcom_booking_uid, appointment.starts_at)
         if (row.status, row.calcom_booking_uid, row.starts_at) != before:

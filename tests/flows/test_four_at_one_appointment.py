@@ -140,6 +140,24 @@ def test_a_booking_that_a_delivery_imports_in_this_moment_is_not_given_out_twice
     assert AuditEntry.objects.filter(action=f"triage.{verb.__name__}.not_done").exists()
 
 
+def test_what_a_caller_books_anew_is_not_booked_again_beside_it(calcom, salon, phone, ops, run, verdict):
+    """A few minutes from the time it had: another key, and another host is free."""
+    assert phone().book(at(10), service="colour").code == "booked"
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    run("--full")
+    Appointment.objects.update(status="failed", calcom_booking_uid=None)
+    press = ops()
+    said: list[str] = []
+
+    def ops_book_it_again() -> None:
+        said.append(press(triage.recreate_at_calcom).said)
+
+    with just_before('INSERT INTO "appointments"', ops_book_it_again, patience=2):
+        assert phone().book(at(10, 5), service="colour").code == "booked"
+    assert "The same person has the same thing booked" in said[0]
+    assert [booking.start for booking in calcom.active_bookings()] == [at(10, 5)]
+
+
 # --- Two who change the same settings
 
 
