@@ -74,6 +74,10 @@ def why_not(appointment: Appointment, *, now: datetime) -> str:
         return f"The appointment is {appointment.get_status_display()}."
     if appointment.starts_at <= now:
         return "The appointment lies in the past."
+    if appointment.ends_at - appointment.starts_at != appointment.service.duration:
+        # Cal.com would book the other length: the guest would hear of a booking, and of its cancellation.
+        minutes = appointment.service.duration_minutes
+        return f"The service takes {minutes} minutes by now, and the appointment another time."
     if appointment.attempts.filter(state__in=OPEN_STATES).exists():
         return "An attempt of it is still being settled."
     return ""

@@ -21,6 +21,7 @@ from calls.models import WebhookEvent
 from customers.models import Company
 from sync import triage, triage_rules
 from sync.models import AuditEntry
+from sync.triage_rules import NotLegal
 from tests.flows.at_once import just_before
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -156,6 +157,19 @@ def test_what_a_caller_books_anew_is_not_booked_again_beside_it(calcom, salon, p
         assert phone().book(at(10, 5), service="colour").code == "booked"
     assert "The same person has the same thing booked" in said[0]
     assert [booking.start for booking in calcom.active_bookings()] == [at(10, 5)]
+
+
+def test_what_would_take_another_time_by_now_is_not_booked_again(calcom, salon, booked, haircut, ops, run):
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    run("--full")
+    press = ops()
+    calcom.state.event_type("open").minutes = 45
+    Service.objects.filter(pk=haircut.pk).update(duration_minutes=45, learned_event_type_id=None)
+    calcom.clear_log()
+    with pytest.raises(NotLegal, match="takes 45 minutes"):
+        press(triage.recreate_at_calcom)
+    assert not calcom.requests("create"), "the guest heard of it"
+    assert Appointment.objects.get().status == "scheduled"
 
 
 # --- Two who change the same settings
