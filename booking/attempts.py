@@ -170,7 +170,9 @@ def same_booking(intention: Intention) -> Appointment | None:
 def _is_same(appointment: Appointment, intention: Intention) -> bool:
     if appointment.service is None:
         return False
-    if appointment.service.calcom_event_type_id != intention.service.calcom_event_type_id:
+    # One service is one thing, also if it has been given another event type since the caller's was read.
+    event_types = (appointment.service.calcom_event_type_id, intention.service.calcom_event_type_id)
+    if appointment.service_id != intention.service.pk and event_types[0] != event_types[1]:
         return False
     is_near = idempotency.is_near(appointment.starts_at, intention.starts_at)
     if is_near and appointment.customer_id == intention.customer.pk:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
@@ -170,6 +171,23 @@ def test_what_would_take_another_time_by_now_is_not_booked_again(calcom, salon, 
         press(triage.recreate_at_calcom)
     assert not calcom.requests("create"), "the guest heard of it"
     assert Appointment.objects.get().status == "scheduled"
+
+
+# --- A caller, and whoever changes the settings
+
+
+def test_a_service_that_is_given_another_event_type_in_this_moment_is_the_same(
+    calcom, salon, booked, phone, haircut
+):
+    other = calcom.state.event_type("single").id
+    cache.clear()
+
+    def it_is_given_another() -> None:
+        Service.objects.filter(pk=haircut.pk).update(calcom_event_type_id=other)
+
+    with just_before("FOR NO KEY UPDATE OF calls, customers", it_is_given_another):
+        assert phone().book(at(10)).code == "already_booked"
+    assert not open_failures().exists()
 
 
 # --- Two who change the same settings
