@@ -21,6 +21,9 @@ from calls.models import Call
 MISSING = "They have an appointment here whose booking Cal.com does not know."
 # What the ticket about it says, whoever has found it out.
 NOT_KNOWN_THERE = "Cal.com does not know the booking of this appointment any more."
+NOT_SHOWN_THERE = (
+    "Cal.com shows the key of this company neither the booking nor its event type. Is it another account's?"
+)
 
 
 def is_beyond_doubt() -> Q:

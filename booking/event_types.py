@@ -64,6 +64,21 @@ def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) 
     return event_type
 
 
+def is_shown(event_type_id: int, *, client: CalcomClient, deadline: Deadline) -> bool:
+    """Whether Cal.com shows this key the event type. If not, that it shows no booking of it either proves
+    nothing: the key may be another account's by now. Raises CalcomError if it cannot be asked.
+    """
+    try:
+        client.event_type(event_type_id, deadline=deadline)
+    except CalcomMisconfigured as error:
+        if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
+            return True  # a server that cannot show event types
+        if error.status in (403, 404):
+            return False
+        raise
+    return True
+
+
 def forget(service: Service | None) -> None:
     """What was learned is not true any more: it is read again before the next booking."""
     if service is not None:

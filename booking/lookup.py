@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from booking import attempts, lost_attempts, ownership
+from booking import attempts, event_types, lost_attempts, ownership
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import UnreadableAnswer
+from booking.calcom.errors import CalcomMisconfigured, UnreadableAnswer
 from booking.calcom.objects import Booking
 from booking.models import BookingAttempt
 
@@ -26,6 +26,18 @@ def find_created(attempt: BookingAttempt, *, client: CalcomClient, deadline: Dea
     """
     shown = list_around_attempt(attempt, client=client, deadline=deadline)
     return created_among(shown, attempt=attempt, client=client, deadline=deadline)
+
+
+def require_shown(attempt: BookingAttempt, *, client: CalcomClient, deadline: Deadline) -> None:
+    """Have Cal.com show the event type of an attempt, before it is believed that the attempt has made nothing
+    because nothing of it is shown. Raises CalcomMisconfigured if it is not shown either, CalcomError.
+    """
+    event_type_id = attempt.request["eventTypeId"]
+    if not event_types.is_shown(event_type_id, client=client, deadline=deadline):
+        raise CalcomMisconfigured(
+            f"Cal.com does not show this key event type {event_type_id}, so that it shows no booking of it "
+            "proves nothing. The key may be another account's."
+        )
 
 
 def list_around_attempt(

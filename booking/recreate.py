@@ -115,6 +115,7 @@ def prove_absent(appointment: Appointment, *, client: CalcomClient, deadline: De
         raise CannotRecreate("Cal.com knows the booking of this appointment.")
     for attempt in appointment.attempts.filter(kind=BookingAttempt.Kind.CREATE).order_by("-pk")[:5]:
         attempt.appointment = appointment
+        lookup.require_shown(attempt, client=client, deadline=deadline)
         for booking in lookup.find_created(attempt, client=client, deadline=deadline):
             if booking.is_active:
                 raise CannotRecreate("A booking of this appointment stands at Cal.com, under another uid.")

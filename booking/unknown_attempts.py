@@ -143,6 +143,7 @@ def _settle_create(
     if found:
         _adopt(attempt, found, client=client, deadline=deadline, now=now)
     elif now >= give_up_at(attempt):
+        lookup.require_shown(attempt, client=client, deadline=deadline)
         _mark_absent(attempt, now=now)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from booking import lookup
+from booking import event_types, lookup
+from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
 from sync.remote_bookings import PacedClient
@@ -15,6 +16,7 @@ class Asking:
     def __init__(self, client: PacedClient) -> None:
         self.client = client
         self._asked_for = 0
+        self._shows: dict[int, bool] = {}
 
     @property
     def has_room(self) -> bool:
@@ -25,6 +27,19 @@ class Asking:
         """None: Cal.com says that there is no such booking. Raises CalcomError."""
         self._asked_for += 1
         return self.client.find_booking(uid, deadline=Deadline.after(ASK_SECONDS))
+
+    def shows(self, event_type_id: int) -> bool:
+        """Whether Cal.com shows an event type to this key. Raises CalcomError."""
+        if event_type_id not in self._shows:
+            client = self.client
+            client.before()
+            client.pace.wait()
+            # Not paced: that this one is refused says nothing of what else may be asked.
+            plain = CalcomClient(base_url=client.base_url, api_key=client.api_key)
+            self._shows[event_type_id] = event_types.is_shown(
+                event_type_id, client=plain, deadline=Deadline.after(ASK_SECONDS)
+            )
+        return self._shows[event_type_id]
 
     def end_of(self, booking: Booking) -> Booking:
         """Where it is now, after all its moves. Raises BookingNotFound where they lead to nowhere,

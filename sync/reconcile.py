@@ -37,7 +37,7 @@ from booking import (
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import BookingNotFound, CalcomError, UnreadableAnswer
 from booking.calcom.objects import Booking, Unreadable, read_booking, read_instant
-from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, SyncFailure
+from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, BookingAttempt, SyncFailure
 from booking.pace import PER_MINUTE, Pace
 from calls.models import Call
 from customers.models import Company
@@ -479,10 +479,26 @@ class _Run:
 
     def _missing(self, appointment: Appointment, uid: str) -> None:
         booking = self.asking.find_booking(uid)
-        if booking is None:
+        if booking is None and not self._may_be_shown(appointment):
+            self.tickets.open(
+                SyncFailure.Type.ORPHANED_LOCAL,
+                uid=uid,
+                message=doubt.NOT_SHOWN_THERE,
+                appointment=appointment,
+                details={"status": appointment.status, "found": "event type not shown"},
+            )
+        elif booking is None:
             self._gone(appointment)
         elif follow.differences(appointment, booking, now=self.now):
             self._differs(uid, Gap.STATUS)
+
+    def _may_be_shown(self, appointment: Appointment) -> bool:
+        """Whether the key sees what the appointment was booked under; another account's key would not."""
+        made = appointment.attempts.filter(kind=BookingAttempt.Kind.CREATE).order_by("-pk").first()
+        number = made.request.get("eventTypeId") if made is not None else None
+        if number is None and appointment.service is not None:
+            number = appointment.service.calcom_event_type_id
+        return number is None or self.asking.shows(number)
 
     def _gone(self, appointment: Appointment) -> None:
         """Cal.com was asked by the uid and says there is none."""

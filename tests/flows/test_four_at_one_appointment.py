@@ -4,6 +4,7 @@ moment: what one of them has read, another has changed before it is written.
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import re
 from collections.abc import Callable
@@ -187,6 +188,59 @@ def test_a_service_that_is_given_another_event_type_in_this_moment_is_the_same(
 
     with just_before("FOR NO KEY UPDATE OF calls, customers", it_is_given_another):
         assert phone().book(at(10)).code == "already_booked"
+    assert not open_failures().exists()
+
+
+# --- Cal.com's key, which is another account's by now
+
+
+@pytest.fixture
+def other_account(calcom, salon):
+    """Give the company the key of another account, which knows nothing of what was booked; and back again."""
+    calcom.state.add_account("other", api_key="cal_other_key", owner="otto")
+
+    def change(key: str = "cal_other_key") -> None:
+        salon.calcom_api_key = key
+        salon.save()
+
+    return change
+
+
+def test_what_another_account_does_not_show_has_not_been_proven_absent(
+    calcom, phone, other_account, settle_later, settings, verdict
+):
+    settings.ANSWER_BUDGET_SECONDS = 3
+    calcom.faults.timeout_after_commit()
+    assert phone().book(at(10)).code == "checking"
+    other_account()
+    settle_later()
+    assert BookingAttempt.objects.get().state == "unknown"
+    assert "another account" in open_failures().get().error_message
+    other_account("cal_test_key")
+    settle_later(seconds=3600)
+    assert Appointment.objects.get().calcom_booking_uid == calcom.active_bookings()[0].uid
+    assert not open_failures().exists()
+    verdict()
+
+
+def test_what_another_account_does_not_show_is_neither_ended_nor_booked_again(
+    calcom, salon, booked, phone, other_account, run, ops, verdict
+):
+    over, to_come = Appointment.objects.get(), phone().book(at(11)).uid
+    now = timezone.now()
+    past = {"starts_at": now - dt.timedelta(hours=2), "ends_at": now - dt.timedelta(hours=1)}
+    Appointment.objects.update(updated_at=now - dt.timedelta(hours=3))
+    Appointment.objects.filter(pk=over.pk).update(**past)
+    other_account()
+    run("--full")
+    assert [row.status for row in Appointment.objects.all()] == ["scheduled", "scheduled"]
+    assert all("another account" in failure.error_message for failure in open_failures())
+    open_failures().exclude(calcom_booking_id=to_come).update(status="resolved")
+    calcom.clear_log()
+    assert "another account" in ops()(triage.recreate_at_calcom).said
+    assert not calcom.requests("create")
+    other_account("cal_test_key")
+    run("--full")
     assert not open_failures().exists()
 
 

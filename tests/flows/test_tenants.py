@@ -171,7 +171,11 @@ def test_a_crowd_of_unknown_attempts_of_one_company_keeps_no_other_waiting(
         "appointment__status": Appointment.Status.PENDING,
         "appointment__calcom_booking_uid": None,
         "state": BookingAttempt.State.UNKNOWN,
-        "request": {"eventTypeId": 1, "start": MOMENT.isoformat(), "metadata": {}},
+        "request": {
+            "eventTypeId": calcom.state.event_type("open").id,
+            "start": MOMENT.isoformat(),
+            "metadata": {},
+        },
         "created_at": ago,
     }
     BookingAttemptFactory.create_batch(
