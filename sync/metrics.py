@@ -1,16 +1,17 @@
 """`GET /metrics` for Prometheus.
 
 The figures are counted in the database when they are asked for: one truth over all processes, and nothing to
-collect from them.
+collect from them. Of the tables that grow for ever only the latest rows are (`sync.settled_counts`).
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Iterator
+from typing import TypeVar
 
 from django.conf import settings
-from django.db.models import Count, Max, QuerySet, Sum
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
@@ -29,8 +30,12 @@ from booking.models import (
 )
 from calls.deliveries import WAITING
 from calls.models import FunctionCall, RefusedDelivery, WebhookEvent
+from customers.models import Company
 from sync.audit_alerts import SUBJECT
 from sync.models import ReconciliationRun
+from sync.settled_counts import count_by
+
+F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily)
 
 
 @require_GET
@@ -50,13 +55,14 @@ class Tables(Collector):
     """What the tables hold, by company. No figure names a person."""
 
     def collect(self) -> Iterator[Metric]:
-        yield from _bookings()
-        yield from _callers()
-        yield from _deliveries()
-        yield from _reconciliation()
+        companies = list(Company.objects.order_by().values_list("pk", flat=True))
+        yield from _bookings(companies)
+        yield from _callers(companies)
+        yield from _deliveries(companies)
+        yield from _reconciliation(companies)
 
 
-def _bookings() -> Iterator[Metric]:
+def _bookings(companies: list[int]) -> Iterator[Metric]:
     yield _gauge(
         "slotkeeper_open_failures",
         "Sync failures that wait for a person or for healing.",
@@ -75,6 +81,8 @@ def _bookings() -> Iterator[Metric]:
         "slotkeeper_attempts",
         "Changes at Cal.com by how they ended.",
         BookingAttempt.objects.exclude(state__in=OPEN_STATES),
+        companies,
+        since="created_at",
         kind="kind",
         state="state",
     )
@@ -82,18 +90,23 @@ def _bookings() -> Iterator[Metric]:
         "slotkeeper_duplicates_refused",
         "Bookings handed back by Cal.com that were refused, by the layer that did.",
         BookingAttempt.objects.exclude(refused_by=""),
+        companies,
+        since="created_at",
         layer="refused_by",
     )
-    yield _gauge(
+    yield _growing(
+        GaugeMetricFamily,
         "slotkeeper_appointments",
         "Appointments by status.",
         Appointment.objects.all(),
+        companies,
+        since="starts_at",
         status="status",
         source="source",
     )
 
 
-def _callers() -> Iterator[Metric]:
+def _callers(companies: list[int]) -> Iterator[Metric]:
     yield _gauge(
         "slotkeeper_open_callbacks",
         "Callbacks promised and not yet made.",
@@ -108,12 +121,14 @@ def _callers() -> Iterator[Metric]:
         "slotkeeper_function_calls",
         "Function requests by their last answer.",
         FunctionCall.objects.all(),
+        companies,
+        since="created_at",
         function="name",
         code="code",
     )
 
 
-def _deliveries() -> Iterator[Metric]:
+def _deliveries(companies: list[int]) -> Iterator[Metric]:
     yield _gauge(
         "slotkeeper_waiting_deliveries",
         "Webhooks stored and not yet worked.",
@@ -125,6 +140,8 @@ def _deliveries() -> Iterator[Metric]:
         "slotkeeper_deliveries",
         "Webhooks by what became of them.",
         WebhookEvent.objects.exclude(status__in=WAITING),
+        companies,
+        since="received_at",
         provider="provider",
         event_type="event_type",
         status="status",
@@ -132,11 +149,13 @@ def _deliveries() -> Iterator[Metric]:
     yield _refused_deliveries()
 
 
-def _reconciliation() -> Iterator[Metric]:
+def _reconciliation(companies: list[int]) -> Iterator[Metric]:
     yield _counter(
         "slotkeeper_reconciliations",
         "Runs of the reconciliation by how they ended.",
         ReconciliationRun.objects.exclude(outcome=ReconciliationRun.Outcome.RUNNING),
+        companies,
+        since="started_at",
         scope="scope",
         outcome="outcome",
     )
@@ -162,9 +181,13 @@ def _last_complete_reconciliation() -> Metric:
         "When the last complete reconciliation began.",
         labels=["company"],
     )
-    complete = ReconciliationRun.objects.filter(outcome=ReconciliationRun.Outcome.COMPLETE)
-    for slug, last in complete.order_by().values_list("company__slug").annotate(last=Max("started_at")):
-        family.add_metric([slug], last.timestamp())
+    complete = ReconciliationRun.objects.filter(
+        company=OuterRef("pk"), outcome=ReconciliationRun.Outcome.COMPLETE
+    )
+    latest = Subquery(complete.order_by("-started_at").values("started_at")[:1])
+    for slug, last in Company.objects.order_by().annotate(last=latest).values_list("slug", "last"):
+        if last is not None:
+            family.add_metric([slug], last.timestamp())
     return family
 
 
@@ -182,19 +205,34 @@ def _audit_findings() -> Metric:
 
 
 def _gauge(name: str, text: str, rows: QuerySet, **labels: str) -> GaugeMetricFamily:
+    """Of rows that are few, whatever the age of the tables."""
     family = GaugeMetricFamily(name, text, labels=["company", *labels])
-    _fill(family, rows, labels)
-    return family
-
-
-def _counter(name: str, text: str, rows: QuerySet, **labels: str) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=["company", *labels])
-    _fill(family, rows, labels)
-    return family
-
-
-def _fill(family: GaugeMetricFamily | CounterMetricFamily, rows: QuerySet, labels: dict[str, str]) -> None:
-    columns = ["company__slug", *labels.values()]
-    counted = rows.order_by().values_list(*columns).annotate(rows=Count("pk"))
+    counted = rows.order_by().values_list("company__slug", *labels.values()).annotate(rows=Count("pk"))
     for *values, count in counted:
         family.add_metric([str(value) for value in values], count)
+    return family
+
+
+def _counter(
+    name: str, text: str, rows: QuerySet, companies: list[int], *, since: str, **labels: str
+) -> CounterMetricFamily:
+    return _growing(CounterMetricFamily, name, text, rows, companies, since=since, **labels)
+
+
+def _growing(
+    family_of: type[F],
+    name: str,
+    text: str,
+    rows: QuerySet,
+    companies: list[int],
+    *,
+    since: str,
+    **labels: str,
+) -> F:
+    """Of rows that become more with every call; `since` as in `count_by`."""
+    family = family_of(name, text, labels=["company", *labels])
+    columns = ["company__slug", *labels.values()]
+    counted = count_by(rows, columns, key=name, since=since, companies=companies)
+    for values, count in counted.items():
+        family.add_metric([str(value) for value in values], count)
+    return family

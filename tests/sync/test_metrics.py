@@ -1,15 +1,30 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from booking.models import Appointment, BookingAttempt
+from calls.models import FunctionCall, WebhookEvent
 from sync.models import ReconciliationRun
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+
+
+LONG_TABLES = (
+    "appointments",
+    "booking_attempts",
+    "function_calls",
+    "webhook_events",
+    "reconciliation_runs",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +89,68 @@ def test_what_is_open_and_what_has_ended_are_counted_apart(client):
 
 def test_the_number_of_queries_does_not_grow_with_the_rows(client, django_assert_num_queries):
     factories.BookingAttemptFactory.create_batch(5, state="refused", refused_by="layer_2_call")
-    with django_assert_num_queries(14):
+    read(client)  # what has settled is counted once a day
+    with django_assert_num_queries(15):
         read(client)
+
+
+def count_of(client, sample):
+    [line] = [line for line in read(client).content.decode().splitlines() if line.startswith(sample)]
+    return float(line.rpartition(" ")[2])
+
+
+def test_what_has_settled_is_counted_once_a_day_and_the_rest_each_time(client):
+    now = timezone.now()
+    call = factories.CallFactory()
+    old, young = now - dt.timedelta(days=3), now - dt.timedelta(hours=1)
+    factories.FunctionCallFactory.create_batch(2, call=call, created_at=old)
+    factories.FunctionCallFactory(call=call, created_at=young)
+    assert count_of(client, "slotkeeper_function_calls_total") == 3
+    factories.FunctionCallFactory(call=call, created_at=young)
+    assert count_of(client, "slotkeeper_function_calls_total") == 4
+    factories.FunctionCallFactory(call=call, created_at=old)
+    assert count_of(client, "slotkeeper_function_calls_total") == 4
+    cache.clear()  # a day has passed
+    assert count_of(client, "slotkeeper_function_calls_total") == 5
+
+
+def test_no_table_that_grows_with_every_call_is_read_whole(client):
+    call = factories.CallFactory()
+    old = timezone.now() - dt.timedelta(days=30)
+    FunctionCall.objects.bulk_create(
+        factories.FunctionCallFactory.build_batch(2000, call=call, created_at=old)
+    )
+    WebhookEvent.objects.bulk_create(
+        factories.WebhookEventFactory.build_batch(
+            2000, company=call.company, status="processed", received_at=old
+        )
+    )
+    ReconciliationRun.objects.bulk_create(
+        ReconciliationRun(company=call.company, scope="full", outcome="complete", started_at=old)
+        for _ in range(2000)
+    )
+    attempt = factories.BookingAttemptFactory()
+    Appointment.objects.bulk_create(
+        factories.AppointmentFactory.build_batch(
+            2000, call=call, customer=call.customer, service=None, status="completed", starts_at=old
+        )
+    )
+    BookingAttempt.objects.bulk_create(
+        factories.BookingAttemptFactory.build_batch(2000, appointment=attempt.appointment, created_at=old)
+    )
+    read(client)
+    with CaptureQueriesContext(connection) as captured:
+        read(client)
+    is_sqlite = connection.vendor == "sqlite"
+    with connection.cursor() as cursor:
+        if not is_sqlite:
+            cursor.execute("ANALYZE")  # a plan is made for the rows that are known of
+        for sql in [query["sql"] for query in captured if query["sql"].startswith("SELECT")]:
+            cursor.execute(("EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN ") + sql)
+            plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+            for table in LONG_TABLES:
+                assert f"Seq Scan on {table}" not in plan, (sql, plan)
+                assert not re.search(rf"^SCAN {table}(?! USING (COVERING )?INDEX)", plan, re.M), (sql, plan)
 
 
 def test_open_and_overdue_callbacks_are_told_apart(client):
