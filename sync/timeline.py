@@ -1,7 +1,8 @@
 """Everything that is known about one booking, in the order it happened, and what it comes to.
 
-One call, one failure or one appointment names a handful of rows in eight tables; each is read with one query,
-however much happened. What is about people is masked: the records' own pages have it in full.
+One call, one failure or one appointment names a handful of rows in eight tables; each is read with one query
+(the deliveries with two), however much happened. What is about people is masked: the records' own pages have
+it in full.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.utils import timezone
 
 from booking.models import (
@@ -170,7 +171,11 @@ class _Story:
             of_entry |= Q(failure=subject.failure)
         self.entries = self._read(AuditEntry, of_entry, join=("user",))
         self.callbacks = self._read(CallbackRequest, Q(call=call) if call else None, join=("closed_by",))
-        self.deliveries = self._read(WebhookEvent, self._of_delivery(), defer=("body", "headers"))
+        bulky = ("body", "headers")
+        self.deliveries = self._read(WebhookEvent, self._named_for_call(), defer=bulky)
+        # By their time, because that is what bounds the search: in the order of another index PostgreSQL may
+        # go through all deliveries there are.
+        self.deliveries += self._read(WebhookEvent, self._speaks_of_booking(), defer=bulky, by="received_at")
         made = Q(pk__in=about) if about else None
         self.appointments = self._read(Appointment, made, join=("service",))
 
@@ -181,6 +186,7 @@ class _Story:
         *,
         join: tuple[str, ...] = (),
         defer: tuple[str, ...] = (),
+        by: str = "pk",
     ) -> list[Any]:
         """The latest rows, if there is a condition and the reader may see them."""
         if not condition or not _may_see(self.user, model):
@@ -188,22 +194,31 @@ class _Story:
         rows = model.objects.filter(condition, company=self.subject.company_id).defer(*defer)
         if join:
             rows = rows.select_related(*join)
-        return list(rows.order_by("-pk")[:MOST_OF_A_KIND])
+        return list(rows.order_by(f"-{by}")[:MOST_OF_A_KIND])
 
-    def _of_delivery(self) -> Q | None:
-        call, wanted = self.subject.call, Q()
-        if call is not None:
-            keys = [f"retell:{event}:{call.retell_call_id}" for event in RETELL_EVENTS]
-            wanted |= Q(webhook_id__in=keys)
-        if self.subject.uids:
-            about = Q()
-            for uid in self.subject.uids:
-                about |= Q(body__contains=uid)
-            # No index helps to find a uid in a body, so no more are searched than there are.
-            kept = timedelta(days=settings.WEBHOOK_BODY_DAYS)
-            since = max(self.subject.since - BEFORE, timezone.now() - kept)
-            wanted |= about & Q(provider=WebhookEvent.Provider.CALCOM, received_at__gte=since)
-        return wanted
+    def _named_for_call(self) -> Q | None:
+        call = self.subject.call
+        if call is None:
+            return None
+        return Q(webhook_id__in=[f"retell:{event}:{call.retell_call_id}" for event in RETELL_EVENTS])
+
+    def _speaks_of_booking(self) -> Q | None:
+        if not self.subject.uids:
+            return None
+        about = Q()
+        for uid in self.subject.uids:
+            about |= Q(body__contains=uid)
+        # No index helps to find a uid in a body, so no more are searched than there are.
+        kept = timedelta(days=settings.WEBHOOK_BODY_DAYS)
+        since = max(self.subject.since - BEFORE, timezone.now() - kept)
+        # Retell's bodies hold whole transcripts, and PostgreSQL would search them first: it takes the search
+        # of a text for as cheap as the look at a column.
+        of_calcom = Case(
+            When(provider=WebhookEvent.Provider.CALCOM, then=about),
+            default=False,
+            output_field=models.BooleanField(),
+        )
+        return Q(of_calcom, received_at__gte=since)
 
     def events(self) -> list[Event]:
         told = [
