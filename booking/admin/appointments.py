@@ -86,7 +86,8 @@ class AppointmentAdmin(ReadOnlyAdmin):
         "former_uids__uid",
         "call__retell_call_id",
         "customer__phone",
-        "idempotency_key",
+        # Its own is in an index only while it is live; the attempts know it for ever.
+        "attempts__idempotency_key",
     )
     search_help_text = _(
         "Cal.com's uid (also a former one) or id, Retell's call id, a phone number: in full."

@@ -626,7 +626,7 @@ def found_by(client, model, term):
 
 
 @pytest.mark.parametrize(
-    "term", ["uid-x", "former-x", "call_x", "+49 151 1234 5678", "0151 12345678", " 4711 "], ids=str
+    "term", ["uid-x", "former-x", "key-x", "call_x", "+49 151 1234 5678", "0151 12345678", " 4711 "], ids=str
 )
 def test_an_appointment_is_found_by_what_a_person_has_in_hand(ops, term):
     make.PhoneNumberFactory(number="+493012345678")
@@ -634,6 +634,7 @@ def test_an_appointment_is_found_by_what_a_person_has_in_hand(ops, term):
     call = make.CallFactory(customer=customer, retell_call_id="call_x")
     wanted = make.AppointmentFactory(call=call, calcom_booking_uid="uid-x", calcom_booking_id=4711)
     make.FormerUidFactory(appointment=wanted, uid="former-x")
+    make.BookingAttemptFactory(appointment=wanted, idempotency_key="key-x")
     # The customer's company is the call's, as everywhere.
     customer.company = call.company
     customer.save()
@@ -678,21 +679,36 @@ def test_each_record_is_found_by_its_own_id_and_by_its_call(ops):
     assert found_by(ops, Appointment, "no such thing") == set()
 
 
+def searches(client, term):
+    with CaptureQueriesContext(connection) as captured:
+        client.get(url(Appointment, "changelist"), {"q": term})
+    return [query["sql"] for query in captured if term in query["sql"] and query["sql"].startswith("SELECT")]
+
+
 def test_a_search_reads_indexes_and_no_whole_table(ops):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL reads small tables whole, whatever the indexes")
     make.AppointmentFactory()
-    with CaptureQueriesContext(connection) as captured:
-        ops.get(url(Appointment, "changelist"), {"q": "uid-x"})
-    searches = [
-        query["sql"] for query in captured if "uid-x" in query["sql"] and query["sql"].startswith("SELECT")
-    ]
-    assert len(searches) >= 4
-    for sql in searches:
+    assert len(searches(ops, "uid-x")) >= 4
+    for sql in searches(ops, "uid-x"):
         with connection.cursor() as cursor:
             cursor.execute("EXPLAIN QUERY PLAN " + sql)
             plan = [step[-1] for step in cursor.fetchall()]
         assert not [step for step in plan if step.startswith("SCAN") and "INDEX" not in step], (sql, plan)
+
+
+def test_a_key_is_not_looked_for_among_all_appointments(ops):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite uses an index of the company for it")
+    row = make.AppointmentFactory(status="completed")
+    alike = {"call": row.call, "customer": row.customer, "service": row.service, "status": "completed"}
+    Appointment.objects.bulk_create(make.AppointmentFactory.build_batch(3000, **alike))
+    [by_key] = [sql for sql in searches(ops, "key-x") if "idempotency_key" in sql]
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE appointments")  # a plan is made for the rows that are known of
+        cursor.execute("EXPLAIN " + by_key)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Seq Scan on appointments" not in plan, plan
 
 
 @every_model
