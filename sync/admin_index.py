@@ -17,11 +17,11 @@ from django.db.models.functions import TruncDate
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from booking import takes_place
 from booking.instants import day_bounds
 from booking.models import (
     OPEN_STATES,
     OPEN_STATUSES,
-    Appointment,
     BookingAttempt,
     CallbackRequest,
     SyncFailure,
@@ -155,20 +155,12 @@ def _open_callbacks(companies: dict[int, str], *, now: dt.datetime) -> Figure:
 
 
 def _appointments_today(companies: dict[int, str], *, now: dt.datetime) -> Figure:
-    """Today is each company's own day: the calendars of Berlin and Los Angeles are not on the same page."""
-    today = Q(pk__in=())
-    for name in sorted(set(companies.values())):
-        zone = ZoneInfo(name)
-        start, end = day_bounds(now.astimezone(zone).date(), zone)
-        there = [pk for pk, theirs in companies.items() if theirs == name]
-        today |= Q(company__in=there, starts_at__gte=start, starts_at__lt=end)
-    count = (
-        Appointment.objects.filter(today)
-        .exclude(status__in=(Appointment.Status.CANCELLED, Appointment.Status.FAILED))
-        .count()
-    )
+    count = takes_place.today(companies, now=now).count()
     url = reverse("admin:booking_appointment_changelist")
-    return Figure(title=_("Appointments today"), count=count, url=f"{url}?o=1", is_work=False)
+    # In the order of their start, which is the first column.
+    return Figure(
+        title=_("Appointments today"), count=count, url=f"{url}?takes_place=today&o=0", is_work=False
+    )
 
 
 def _bookings(companies: dict[int, str], *, now: dt.datetime) -> Chart:

@@ -3,10 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from booking import takes_place
 from booking.admin.attempts import attempts_table
 from booking.calcom_pages import booking_page
 from booking.models import Appointment, FormerUid
@@ -23,6 +26,7 @@ from customers.admin_columns import (
     pretty_json,
 )
 from customers.admin_filters import CompanyFilter, since_filter
+from customers.models import Company
 from customers.record_admin import PageLink, ReadOnlyAdmin, RelatedTable
 
 
@@ -57,6 +61,20 @@ appointment_columns = (
 )
 
 
+class TakesPlaceFilter(admin.SimpleListFilter):
+    title = _("takes place")
+    parameter_name = "takes_place"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("today", _("today"))]
+
+    def queryset(self, request: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "today":
+            return queryset
+        companies = dict(Company.objects.order_by().values_list("pk", "timezone"))
+        return queryset.filter(pk__in=takes_place.today(companies, now=timezone.now()))
+
+
 @admin.register(Appointment)
 class AppointmentAdmin(ReadOnlyAdmin):
     list_display = (
@@ -73,6 +91,7 @@ class AppointmentAdmin(ReadOnlyAdmin):
     )
     list_filter = (
         CompanyFilter,
+        TakesPlaceFilter,
         "status",
         "calcom_sync_status",
         "source",

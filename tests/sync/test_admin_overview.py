@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -145,6 +146,21 @@ def test_every_figure_leads_to_a_list_that_answers(ops):
     for figure in figures(ops).values():
         for address in (figure.url, *(url for _name, _count, url in figure.parts)):
             assert client.get(address).status_code == 200
+
+
+def test_the_figure_of_today_leads_to_the_appointments_of_today_by_their_start(ops):
+    now = timezone.now()
+    later, first = (
+        make.AppointmentFactory(starts_at=now + dt.timedelta(microseconds=number)) for number in (1, 0)
+    )
+    make.AppointmentFactory(starts_at=now, status="cancelled")
+    make.AppointmentFactory(starts_at=now + dt.timedelta(days=3))
+    figure = figures(ops, now=now)["Appointments today"]
+    client: Any = Client()
+    client.force_login(ops)
+    shown = client.get(figure.url).context["cl"].result_list
+    assert [row.pk for row in shown] == [first.pk, later.pk]
+    assert figure.count == 2
 
 
 def test_the_inbox_shows_open_failures_oldest_and_kind_on_request(ops):
