@@ -13,9 +13,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import Count, QuerySet
 from django.utils import timezone
+
+from booking import best_effort_cache
 
 SETTLED_AFTER = timedelta(days=2)
 KEPT_FOR = timedelta(days=1)
@@ -27,11 +28,11 @@ def count_by(
     """The values of the columns → how many of the rows have them. `since` is the column of their instant,
     after the company in an index; `key` names the count.
     """
-    kept: tuple[datetime, Counter[tuple[Any, ...]]] | None = cache.get(f"settled:{key}")
+    kept: tuple[datetime, Counter[tuple[Any, ...]]] | None = best_effort_cache.read(f"settled:{key}")
     if kept is None:
         moment = timezone.now() - SETTLED_AFTER
         kept = moment, _count(rows.filter(**{f"{since}__lt": moment}), columns)
-        cache.set(f"settled:{key}", kept, KEPT_FOR.total_seconds())
+        best_effort_cache.write(f"settled:{key}", kept, KEPT_FOR.total_seconds())
     until, settled = kept
     # The index starts with the company; naming all of them keeps it usable.
     return settled + _count(rows.filter(company__in=companies, **{f"{since}__gte": until}), columns)

@@ -114,6 +114,13 @@ def test_what_has_settled_is_counted_once_a_day_and_the_rest_each_time(client):
     assert count_of(client, "slotkeeper_function_calls_total") == 5
 
 
+def test_without_the_cache_the_figures_are_there_all_the_same(client, settings):
+    factories.AppointmentFactory()
+    broken = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = {"default": broken}
+    assert count_of(client, "slotkeeper_appointments") == 1
+
+
 def test_no_table_that_grows_with_every_call_is_read_whole(client):
     call = factories.CallFactory()
     old = timezone.now() - dt.timedelta(days=30)
