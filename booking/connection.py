@@ -8,7 +8,7 @@ from customers.models import Company
 
 def client_for(company: Company) -> CalcomClient:
     """The company's view of Cal.com, with the key that callers book with. Raises CalcomMisconfigured without
-    one.
+    one that can be used.
     """
     try:
         key = company.calcom_api_key

@@ -101,10 +101,20 @@ class Page:
 
 @dataclass(frozen=True)
 class CalcomClient:
-    """One company's view of Cal.com. Cheap to build; connections are shared by the process and kept alive."""
+    """One company's view of Cal.com. Cheap to build; connections are shared by the process and kept alive.
+
+    Raises CalcomMisconfigured for a key that no request can carry, such as one with the dots that stand for
+    what is hidden of it: at the request it would look like a Cal.com that cannot be reached.
+    """
 
     base_url: str
     api_key: str
+
+    def __post_init__(self) -> None:
+        try:
+            self.api_key.encode("latin-1")
+        except UnicodeEncodeError:
+            raise CalcomMisconfigured("The API key holds a character that no request can carry.") from None
 
     def create_booking(self, request: Mapping[str, Any], *, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/create-a-booking

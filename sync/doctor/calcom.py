@@ -38,23 +38,26 @@ _AWAY_REMEDY = "Run this again when Cal.com answers; see status.cal.com, and the
 def look(company: Company) -> Iterator[Finding]:
     pace = Pace()
     if company.calcom_reconcile_api_key:
-        own = CalcomClient(base_url=company.calcom_base_url, api_key=company.calcom_reconcile_api_key)
-        yield _key(own, RECONCILE_KEY, pace)[0]
+        yield _key(company, company.calcom_reconcile_api_key, RECONCILE_KEY, pace)[0]
     if not company.calcom_api_key:
         yield failed(KEY, "The company has no Cal.com API key: nothing can be booked.", _KEY_REMEDY)
         return
-    client = client_for(company)
-    finding, zone = _key(client, KEY, pace)
+    finding, zone = _key(company, company.calcom_api_key, KEY, pace)
     yield finding
     if zone is None:
         return
+    client = client_for(company)
     yield _zone(company, zone)
     yield from _event_types(company, client, pace)
     yield from _subscriptions(company, pace)
 
 
-def _key(client: CalcomClient, check: str, pace: Pace) -> tuple[Finding, str | None]:
+def _key(company: Company, key: str, check: str, pace: Pace) -> tuple[Finding, str | None]:
     """And the time zone of the key's owner: None if the key did not work."""
+    try:
+        client = CalcomClient(base_url=company.calcom_base_url, api_key=key)
+    except CalcomMisconfigured as error:
+        return failed(check, error.message, _KEY_REMEDY), None
     pace.wait()
     try:
         zone = client.ask(

@@ -275,6 +275,17 @@ def test_a_second_key_that_is_refused_is_told_from_the_first(examine):
     assert not_ok(examine()) == [("Cal.com reconciliation key", "", FAILED)]
 
 
+@pytest.mark.parametrize(
+    ("column", "check"),
+    [("calcom_api_key", "Cal.com key"), ("calcom_reconcile_api_key", "Cal.com reconciliation key")],
+)
+def test_a_key_that_no_request_can_carry_is_found(examine, column, check):
+    Company.objects.update(**{column: "cal_live_\u2022\u2022\u2022\u2022"})
+    (finding,) = [each for each in examine() if each.verdict is not OK]
+    assert (finding.check, finding.verdict) == (check, FAILED)
+    assert "API key" in finding.remedy
+
+
 def test_an_address_without_an_api_is_found(examine, calcom):
     Company.objects.update(calcom_base_url=f"{calcom.url}/v9")
     (finding,) = [each for each in examine() if each.verdict is not OK]

@@ -172,6 +172,28 @@ def test_without_the_key_of_their_calendar_callers_are_called_back_and_it_is_one
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.parametrize("key", ["cal_live_\u2022\u2022\u2022\u2022", "cal_live_1234\u2026"])
+def test_a_key_that_no_request_can_carry_is_a_ticket_and_not_a_calendar_that_is_down(
+    calcom, salon, phone, manage_here, key
+):
+    """Copied from a page that shows only a part of it."""
+    Company.objects.update(calcom_api_key=key)
+    for hour in range(9, 16):  # more than open the breaker
+        answer = phone().book(at(hour))
+        assert (answer.status, answer.code) == (200, "unavailable")
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    assert manage_here("reconcile", "--json").returncode == 2
+    assert {failure.failure_type for failure in open_failures()} == {"config_error"}
+    Company.objects.update(calcom_api_key="cal_test_key")
+    assert phone().book(at(9)).code == "booked", "nothing waits for a calendar to come back"
+
+
+def test_so_is_a_key_for_reconciling_that_no_request_can_carry(salon, manage_here):
+    Company.objects.update(calcom_reconcile_api_key="cal_live_\u2022\u2022\u2022\u2022")
+    assert manage_here("reconcile", "--json").returncode == 2
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+
+
 def test_a_signature_that_nobody_can_check_is_refused_and_counted(salon, phone):
     key = salon.retell_api_key
     lose("retell_api_key", of=salon)
