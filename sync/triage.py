@@ -328,12 +328,13 @@ class _Work:
     def _settle_attempt(self) -> Done:
         attempt = self.case.attempt
         assert attempt is not None  # noqa: S101 - attempt_is_open
+        before = attempt.appointment.status  # settling it also changes the object
         state = unknown_attempts.settle_attempt(attempt, deadline=Deadline.after(ACT_SECONDS))
         if state in OPEN_STATES:
             return Done("It is not known yet: the attempt is looked for again soon.", is_success=False)
         self.count("attempt")
         appointment = Appointment.objects.get(pk=attempt.appointment_id)
-        self.count("appointment", appointment.status != attempt.appointment.status)
+        self.count("appointment", appointment.status != before)
         closed = self.count_failure()
         return Done(f"The attempt is {BookingAttempt.State(state).label}." + _closed(closed))
 

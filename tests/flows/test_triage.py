@@ -117,8 +117,21 @@ def test_while_cal_com_cannot_be_asked_nothing_is_offered_that_relies_on_it(calc
     case = look(failure)
     assert case.remote.seen == "not_asked"
     assert case.remote.why
-    legal = {verb for verb, why in triage_rules.legal_verbs(case).items() if not why}
+    reasons = triage_rules.legal_verbs(case)
+    assert reasons[Verb.ADOPT] == reasons[Verb.CANCEL] == "Cal.com could not be asked."
+    legal = {verb for verb, why in reasons.items() if not why}
     assert legal == {Verb.TRY_AGAIN, Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN, Verb.REVIEW}
+
+
+def test_what_is_cancelled_there_is_neither_adopted_nor_cancelled_again(calcom, salon, phone, look):
+    uid = phone().book(at(10)).uid
+    ticket(salon, Type.STATUS_MISMATCH, uid=uid, appointment=Appointment.objects.get())
+    reasons = triage_rules.legal_verbs(look())
+    assert reasons[Verb.ADOPT] == "Our appointment says the same as the booking."
+    assert not reasons[Verb.CANCEL]
+    calcom.web_cancel(uid, silent=True)
+    reasons = triage_rules.legal_verbs(look())
+    assert reasons[Verb.ADOPT] == reasons[Verb.CANCEL] == "The booking is cancelled at Cal.com."
 
 
 def test_looking_and_previewing_changes_nothing_anywhere(calcom, salon, phone, look):
@@ -146,9 +159,13 @@ def test_looking_and_previewing_changes_nothing_anywhere(calcom, salon, phone, l
 def test_a_verb_on_the_row_itself_changes_one_row_and_says_who(
     calcom, salon, look, press, verb, options, column, value
 ):
-    ticket(salon, uid="gone")
-    done = press(verb, look(ask=False), **options)
+    failure = ticket(salon, uid="gone")
+    other = ticket(salon, uid="other")
+    before = SyncFailure.objects.filter(pk=other.pk).values().get()
+    done = press(verb, look(failure, ask=False), **options)
     assert done.changed == {"sync failure": 1}
+    assert SyncFailure.objects.filter(pk=other.pk).values().get() == before
+    other.delete()
     assert SyncFailure.objects.values_list(column, flat=True).get() == value
     entry = AuditEntry.objects.get()
     assert (entry.action, str(entry.user), entry.reason) == (f"triage.{verb.__name__}", "ops", "Because.")
@@ -335,10 +352,30 @@ def test_an_unknown_attempt_is_settled(calcom, salon, phone, look, press, verdic
     )
     done = press(triage.try_again, look())
     assert done.is_success
+    assert done.changed == {"attempt": 1, "appointment": 1, "sync failure": 1}
     assert Appointment.objects.get().status == "scheduled"
     assert SyncFailure.objects.get().status == "resolved"
     assert actions() == ["triage.try_again", "triage.try_again.done"]
     verdict()
+
+
+def test_an_attempt_that_may_still_come_true_keeps_its_ticket(calcom, salon, phone, look, press, settings):
+    """Nothing is there yet, and its grace time has not gone by."""
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.timeout_before_commit()
+    assert phone().book(at(10)).code == "checking"
+    attempt = BookingAttempt.objects.get()
+    ticket(
+        salon,
+        Type.NETWORK_TIMEOUT,
+        subject=failures.about_key(attempt.idempotency_key),
+        appointment=attempt.appointment,
+    )
+    done = press(triage.try_again, look())
+    assert (done.is_success, done.changed) == (False, {})
+    assert "not known yet" in done.said
+    assert BookingAttempt.objects.get().state == "unknown"
+    assert open_failures().exists()
 
 
 def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, press, verdict):
@@ -416,6 +453,14 @@ def test_a_key_that_works_again_closes_its_ticket(calcom, salon, look, press):
     assert SyncFailure.objects.get().status == "resolved"
 
 
+def test_the_hourly_runs_key_proves_nothing_about_the_one_that_books(calcom, salon, look, press):
+    ticket(salon, Type.CONFIG_ERROR, subject=failures.ACCESS)
+    salon.calcom_api_key, salon.calcom_reconcile_api_key = "cal_revoked", "cal_test_key"
+    salon.save()
+    assert not press(triage.try_again, look()).is_success
+    assert SyncFailure.objects.get().is_open
+
+
 def test_the_hourly_runs_own_key_is_tried_by_itself(calcom, salon, look, press):
     ticket(salon, Type.CONFIG_ERROR, subject=failures.RECONCILE_ACCESS)
     salon.calcom_reconcile_api_key = "cal_revoked"
@@ -432,7 +477,7 @@ def test_an_event_type_that_can_be_booked_again_closes_its_ticket(calcom, salon,
     subject = f"{failures.EVENT_TYPE}{haircut.calcom_event_type_id}"
     ticket(salon, Type.CONFIG_ERROR, subject=subject)
     Service.objects.update(learned_event_type_id=None)
-    assert press(triage.try_again, look()).is_success
+    assert press(triage.try_again, look()).changed == {"service": 1, "sync failure": 1}
     haircut.refresh_from_db()
     assert haircut.is_learned
 
@@ -459,6 +504,17 @@ def test_of_two_appointments_of_one_call_none_is_certain(calcom, salon, phone, l
     Appointment.objects.filter(starts_at=at(10)).update(status="cancelled")
     assert press(triage.try_again, look()).is_success
     assert Call.objects.get().appointment == Appointment.objects.get(starts_at=at(12))
+
+
+def test_a_ticket_by_its_key_closes_once_both_sides_are_equal(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    key = BookingAttempt.objects.get().idempotency_key
+    ticket(salon, Type.ORPHANED_LOCAL, subject=failures.about_key(key), appointment=row)
+    case = look()
+    assert "Our appointment says the same." in triage_rules.preview(Verb.TRY_AGAIN, case)
+    assert press(triage.try_again, case).changed == {"sync failure": 1}
+    assert SyncFailure.objects.get().status == "resolved"
 
 
 def test_an_appointment_that_vanished_keeps_its_ticket(calcom, vanished, look, press):
@@ -536,6 +592,51 @@ def test_what_was_denied_to_the_caller_can_be_kept_and_is_not_cancelled_later(
     settle_later()
     assert calcom.booking(booking.uid).is_active
     assert Appointment.objects.get().status == "scheduled"
+
+
+def denied_to_the_caller(calcom, booking):
+    BookingAttempt.objects.update(state="refused", told="slot_taken", look_again_at=None)
+
+
+def other_than_asked_for(calcom, booking):
+    BookingAttempt.objects.update(state="absent", told="checking")
+    booking.start += dt.timedelta(hours=1)
+    booking.end += dt.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        (
+            denied_to_the_caller,
+            "The caller was told no, so within a minute the machines cancel it at Cal.com.",
+        ),
+        (
+            other_than_asked_for,
+            "It is not what was asked for: it is cancelled at Cal.com, and a callback noted.",
+        ),
+    ],
+)
+def test_what_nobody_counts_on_is_cancelled_at_cal_com_and_the_page_says_so_before(
+    calcom, salon, phone, look, press, settle_later, what, says
+):
+    phone().book(at(10))
+    attempt, booking = BookingAttempt.objects.get(), calcom.bookings[0]
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
+    what(calcom, booking)
+    ticket(
+        salon,
+        uid=booking.uid,
+        subject=failures.about_key(attempt.idempotency_key),
+        appointment=attempt.appointment,
+    )
+    case = look()
+    assert says in triage_rules.preview(Verb.TRY_AGAIN, case)
+    press(triage.try_again, case)
+    settle_later(seconds=60)
+    assert not calcom.active_bookings()
+    assert CallbackRequest.objects.exists() is (what is other_than_asked_for)
 
 
 def test_a_person_may_import_what_names_an_unknown_attempt(
@@ -687,6 +788,7 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     row.refresh_from_db()
     assert (call.appointment, row.call) == (row, call)
     assert actions() == ["triage.link", "triage.link.done"]
+    assert AuditEntry.objects.get(action="triage.link").details["appointment"] == row.pk
     verdict()
 
 
@@ -1103,15 +1205,19 @@ def test_the_second_of_two_bookings_is_cancelled_with_the_message(calcom, salon,
     first = calcom.bookings[0]
     twin = calcom.seed_booking("open", start=at(10), metadata=dict(first.metadata))
     row = Appointment.objects.get()
-    ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=row)
-    done = press(triage.cancel_at_calcom, look(), message="You have two, this one goes.")
+    failure = ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=row)
+    other = ticket(salon, uid="other")
+    done = press(triage.cancel_at_calcom, look(failure), message="You have two, this one goes.")
     assert done.is_success
     assert calcom.booking(twin.uid).cancellation_reason == "You have two, this one goes."
     assert calcom.booking(first.uid).is_active
     row.refresh_from_db()
     assert (row.status, row.calcom_booking_uid) == ("scheduled", first.uid)
-    assert SyncFailure.objects.get().status == "resolved"
+    assert SyncFailure.objects.get(pk=failure.pk).status == "resolved"
+    assert SyncFailure.objects.get(pk=other.pk).attempt_count == 0
     assert actions() == ["triage.cancel", "triage.cancel.done"]
+    decided_on = {"calcom": "shown", "status": "accepted", "start": twin.start.isoformat()}
+    assert AuditEntry.objects.get(action="triage.cancel").details == decided_on
     verdict()
 
 

@@ -430,6 +430,7 @@ def test_assign_and_snooze_and_review_and_resolve(calcom, operator, ticket):
         operator.user,
     )
     assert operator.buttons(failure) == set()
+    assert "Resolved by a-operator: Because." in operator.open(failure)
     assert AuditEntry.objects.filter(user=operator.user, failure=failure).count() == 4
 
 
@@ -578,6 +579,28 @@ def test_of_two_that_one_person_had_the_last_is_not_cancelled_by_whoever_was_sho
     assert [booking.uid for booking in calcom.active_bookings()] == [by_phone]
 
 
+def test_when_cal_com_went_away_meanwhile_nothing_is_done_and_it_says_so(calcom, operator, ticket):
+    failure = ticket(uid=calcom.web_book("open", start=at(10)).uid)
+    pages = {verb: operator.preview(failure, verb) for verb in ("cancel", "adopt", "try_again")}
+    calcom.faults.outage()
+    for verb in ("cancel", "adopt"):
+        [said] = operator.press(failure, verb, page=pages[verb])
+        assert said.startswith("Nothing was done: Cal.com could not be asked")
+    assert not AuditEntry.objects.exists()
+    [said] = operator.press(failure, "try_again", page=pages["try_again"])
+    assert "could not be asked" in said
+    assert said.endswith("No row was changed.")
+    assert not calcom.requests("cancel")
+    assert not Appointment.objects.exists()
+
+
+def test_what_nobody_knows_has_no_page(operator):
+    assert (
+        operator.client.get(reverse("admin:booking_syncfailure_triage", args=[1, "resolve"])).status_code
+        == 404
+    )
+
+
 def test_a_page_of_what_is_not_possible_has_no_form_and_says_why(calcom, operator, ticket):
     failure = ticket(uid="gone")
     page = operator.preview(failure, "cancel")
@@ -604,6 +627,7 @@ def test_many_are_assigned_snoozed_reviewed_and_resolved_at_once(operator, ticke
     other = ticket(uid="other")
     shown, said = bulk(operator, "assign", rows)
     assert "3 sync failures" in shown
+    assert "More were selected" not in shown
     assert said == ["Assign to me: 3 done. Changed: 3 sync failures."]
     assert bulk(operator, "review", rows)[1] == ["Send to manual review: 3 done. Changed: 3 sync failures."]
     assert bulk(operator, "snooze", rows, hours="24")[1] == ["Snooze: 3 done. Changed: 3 sync failures."]
@@ -626,6 +650,22 @@ def test_of_many_those_that_moved_on_are_counted_and_left(operator, ticket):
         "Mark as resolved: 1 done, 2 had moved on meanwhile. Changed: 1 sync failure."
     ]
     assert SyncFailure.objects.get(pk=rows[1].pk).is_open
+
+
+def test_of_many_those_that_cannot_be_done_are_counted_and_nothing_is_called_well(
+    calcom, phone, operator, ticket
+):
+    mine, other = (ticket(uid=f"u{number}") for number in range(2))
+    operator.press(mine, "assign")
+    said = "Assign to me: 1 not possible in their state, 1 done. Changed: 1 sync failure."
+    assert bulk(operator, "assign", [mine, other])[1] == [said]
+    both_stand = ticket(SyncFailure.Type.DUPLICATE_BOOKING, uid=phone().book(at(10)).uid)
+    address = reverse("admin:booking_syncfailure_bulk", args=["try_again"])
+    page = operator.client.get(f"{address}?ids={other.pk},{both_stand.pk}").content.decode()
+    answer = operator.client.post(address, _Form(page).fields | {"reason": "x"}, follow=True)
+    assert [(message.level_tag, str(message)) for message in answer.context["messages"]] == [
+        ("warning", "Try again: 1 done, 1 tried, and still open. Changed: 1 sync failure.")
+    ]
 
 
 def test_of_more_than_can_be_done_at_once_the_person_is_told_so(operator, salon):
