@@ -351,6 +351,32 @@ def test_a_rotated_secret_keeps_the_present_one_as_the_previous_until_it_is_forg
     assert company.calcom_webhook_secrets == ["second"]
 
 
+def test_a_secret_is_not_kept_and_its_predecessor_forgotten_at_once(ops):
+    company = make.CompanyFactory(calcom_webhook_secret="first")
+    typed = {
+        "new_calcom_webhook_secret": "second",
+        "keep_calcom_webhook_secret": "on",
+        "forget_calcom_webhook_secret_previous": "on",
+    }
+    answer = ops.post(url(Company, "change", company.pk), company_form(company, **typed))
+    assert "Either keep the present one or forget the previous one." in answer.content.decode()
+    company.refresh_from_db()
+    assert company.calcom_webhook_secrets == ["first"]
+
+
+def test_a_secret_that_nobody_can_open_is_replaced_and_cannot_be_kept(ops):
+    company = make.CompanyFactory(retell_api_key="first")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE companies SET retell_api_key = 'enc1:lost'")
+    page = url(Company, "change", company.pk)
+    typed = {"new_retell_api_key": "second", "keep_retell_api_key": "on"}
+    answer = ops.post(page, company_form(company, **typed))
+    assert "What is stored cannot be decrypted, so it cannot be kept." in answer.content.decode()
+    del typed["keep_retell_api_key"]
+    assert ops.post(page, company_form(company, **typed)).status_code == 302
+    assert Company.objects.get(pk=company.pk).retell_keys == ["second"]
+
+
 def test_a_secret_replaced_without_keeping_it_is_gone(ops):
     company = make.CompanyFactory(retell_api_key="first")
     ops.post(url(Company, "change", company.pk), company_form(company, new_retell_api_key="second"))

@@ -20,6 +20,7 @@ from booking import failures
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
+from customers.admin_columns import page_of
 from customers.models import Company
 from sync import roles
 from sync.audit_alerts import audit_and_alert
@@ -197,6 +198,14 @@ def test_each_button_asks_for_its_own_permission(calcom, operator, ticket):
     )
     assert operator.buttons(failure) == {"try_again", "adopt", "resolve", "review", "snooze", "assign"}
     assert operator.client.get(triage_url(failure, "cancel")).status_code == 403
+    assert "try_again_selected" in operator.client.get(reverse(LIST)).content.decode()
+    Group.objects.get(name=roles.OPERATOR).permissions.remove(
+        Permission.objects.get(codename="repair_syncfailure")
+    )
+    assert operator.buttons(failure) == {"resolve", "review", "snooze", "assign"}
+    listed = operator.client.get(reverse(LIST)).content.decode()
+    assert "try_again_selected" not in listed
+    assert "resolve_selected" in listed
 
 
 # --- The page of a failure
@@ -833,6 +842,7 @@ def select(desk: Desk, events: list[WebhookEvent], *, across: bool = False, **qu
 def test_a_delivery_is_worked_again_with_a_reason(operator, salon, work):
     event = make.WebhookEventFactory(company=salon, status="dead", attempts=12, body='{"event": "x"}')
     address = reverse("admin:calls_webhookevent_replay", args=[event.pk])
+    assert address in operator.client.get(page_of(event)).content.decode()
     page = operator.client.get(address).content.decode()
     assert "1 delivery is worked again" in page
     event.refresh_from_db()
@@ -847,6 +857,14 @@ def test_a_delivery_is_worked_again_with_a_reason(operator, salon, work):
     work()
     event.refresh_from_db()
     assert event.status != "received"
+
+
+def test_what_is_purged_or_unknown_cannot_be_worked_again_by_itself(operator, salon):
+    purged = make.WebhookEventFactory(company=salon, status="dead", body="")
+    address = reverse("admin:calls_webhookevent_replay", args=[purged.pk])
+    assert address not in operator.client.get(page_of(purged)).content.decode()
+    purged.delete()
+    assert operator.client.get(address).status_code == 404
 
 
 def test_everything_a_filter_shows_is_worked_again_but_what_is_purged(operator, salon):

@@ -256,16 +256,18 @@ def test_serve_refuses_unsafe_production_settings_with_hints(var_dir):
         assert identifier in done.stderr
     assert "token_urlsafe" in done.stderr
     assert not (var_dir / "secret_key").exists(), "production must not make a key for itself"
+    assert not (var_dir / "log").exists(), "nothing may be started before"
 
 
 @pytest.mark.parametrize(
     "started",
     [
         ["-c", "import config.wsgi"],
+        ["-c", "import config.asgi"],
         ["-m", "celery", "--app", "config", "worker"],
         ["-m", "celery", "--app", "config", "beat", "--pidfile="],
     ],
-    ids=["web", "worker", "beat"],
+    ids=["wsgi", "asgi", "worker", "beat"],
 )
 def test_whatever_else_is_started_refuses_unsafe_production_settings_too(var_dir, started):
     done = subprocess.run(
