@@ -1,4 +1,6 @@
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,8 +10,9 @@ import pytest
 from django.core.cache import cache
 
 from sync.models import Lease
-from tests.servers.celery_jobs import count
+from tests.servers.celery_jobs import count, fail
 from tests.servers.processes import ROOT
+from tests.waiting import wait_until
 
 
 @pytest.mark.django_db(transaction=True)
@@ -33,6 +36,19 @@ def test_a_task_queued_while_the_worker_is_dead_is_run_by_the_next_worker(celery
     celery_worker_process.wait_until_idle()
     assert celery_worker_process.pid != first
     assert cache.get(key) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_task_fails_with_stands_masked_in_the_workers_log(celery_worker_process):
+    mark = uuid.uuid4().hex
+    fail.delay(why=f"{mark}: nobody answers +49 30 1234567")
+    celery_worker_process.wait_until_idle()
+    written = celery_worker_process.child.log.read_text().splitlines()
+    lines = [line for line in written if mark in line]
+    assert lines
+    for line in lines:
+        assert json.loads(line)["level"] == "error"
+        assert "1234567" not in line
 
 
 @pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="uses servers of somebody else")
@@ -67,6 +83,50 @@ def test_a_killed_test_run_takes_its_servers_with_it(tmp_path):
     while left := _processes_mentioning(f"slotkeeper-test-{run.pid}-"):
         assert time.monotonic() < deadline, f"still running: {left}"
         time.sleep(0.05)
+
+
+STARTER = """
+import sys
+from pathlib import Path
+from sync.process_tree import ProcessTree
+
+with ProcessTree(log_dir=Path(sys.argv[1])) as tree:
+    tree.start("child", sys.argv[2:])
+    print(tree._guardian.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        "the stopping",
+        "the guardian",
+        pytest.param(
+            "the kernel", marks=pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG")
+        ),
+    ],
+)
+def test_each_net_below_a_process_tree_leaves_nothing_behind_by_itself(tmp_path, net):
+    """What the child has started itself is reached by its group only, which somebody has to signal;
+    should even the guardian be killed, the kernel ends the child.
+    """
+    sleep = f"sleep 600.{uuid.uuid4().int}"
+    child = sleep.split() if net == "the kernel" else ["sh", "-c", f"{sleep} & wait"]
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(tmp_path), *child],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert starter.stdin
+    assert starter.stdout
+    guardian = int(starter.stdout.readline())
+    wait_until(lambda: any(line.split()[1] == "sleep" for line in _processes_mentioning(sleep)))
+    if net == "the kernel":
+        os.kill(guardian, signal.SIGKILL)
+    if net != "the stopping":
+        starter.kill()
+    starter.communicate()
+    wait_until(lambda: not _processes_mentioning(sleep), why_not=lambda: _processes_mentioning(sleep))
 
 
 def _processes_mentioning(words: str) -> list[str]:
