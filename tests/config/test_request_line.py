@@ -50,6 +50,13 @@ def test_one_line_tells_what_was_asked_what_became_of_it_and_how_long_it_took(cl
     (line,) = lines("request_finished")
     assert (line["request"], line["status"], line["code"]) == ("GET /hooks/tell", 200, "booked")
     assert line["duration_ms"] >= 0
+    assert line["level"] == "info"
+
+
+def test_a_request_that_is_refused_is_a_warning(client, lines):
+    client.get("/hooks/nobody-knows")
+    (line,) = lines("request_finished")
+    assert (line["status"], line["level"]) == (404, "warning")
 
 
 def test_every_line_of_a_request_carries_its_id_and_no_line_another_ones(client, lines):

@@ -60,6 +60,11 @@ def test_a_trusted_proxy_tells_the_client_and_that_it_was_https(peer):
     }
 
 
+def test_a_trusted_proxy_that_tells_no_client_is_taken_for_the_client():
+    told = ask(peer="10.0.0.1", proxies=["10.0.0.0/8"], HTTP_X_FORWARDED_PROTO="https")
+    assert (told["address"], told["is_secure"]) == ("10.0.0.1", True)
+
+
 def test_a_client_cannot_put_an_address_in_front_of_the_one_our_proxy_saw():
     told = ask(peer="10.0.0.1", proxies=["10.0.0.0/8"], HTTP_X_FORWARDED_FOR="127.0.0.1, 203.0.113.9")
     assert told["address"] == "203.0.113.9"

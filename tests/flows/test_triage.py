@@ -10,6 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import DatabaseError, connection
+from django.db.models import F
 from django.utils import timezone
 
 from booking import failures
@@ -517,6 +518,13 @@ def test_a_ticket_by_its_key_closes_once_both_sides_are_equal(calcom, salon, pho
     assert SyncFailure.objects.get().status == "resolved"
 
 
+def test_a_ticket_that_names_only_its_appointment_shows_its_booking(calcom, salon, phone, look):
+    uid = phone().book(at(10)).uid
+    BookingAttempt.objects.all().delete()
+    ticket(salon, Type.ORPHANED_LOCAL, subject="missing", appointment=Appointment.objects.get())
+    assert look().booking.uid == uid
+
+
 def test_an_appointment_that_vanished_keeps_its_ticket(calcom, vanished, look, press):
     with pytest.raises(NotLegal):
         press(triage.try_again, look())
@@ -649,7 +657,15 @@ def test_a_person_may_import_what_names_an_unknown_attempt(
     reconcile()
     with pytest.raises(NotLegal):
         triage_rules.preview(Verb.TRY_AGAIN, look())
-    assert press(triage.adopt, look()).is_success
+    numbers = dict(Service.objects.values_list("pk", "calcom_event_type_id"))
+    Service.objects.update(calcom_event_type_id=F("calcom_event_type_id") + 1000)
+    with pytest.raises(NotLegal, match="set up the service first"):
+        press(triage.adopt, look())
+    for pk, number in numbers.items():
+        Service.objects.filter(pk=pk).update(calcom_event_type_id=number)
+    case = look()
+    assert "No call is linked to it." in " ".join(triage_rules.preview(Verb.ADOPT, case))
+    assert press(triage.adopt, case).is_success
     row = Appointment.objects.get()
     assert (row.calcom_booking_uid, row.source, row.call) == (booking.uid, "calcom", None)
     assert SyncFailure.objects.get().status == "resolved"
@@ -783,7 +799,8 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
     case = look()
     assert triage_rules.candidates(case) == [row]
-    assert press(triage.link, case, appointment_id=row.pk).is_success
+    done = press(triage.link, case, appointment_id=row.pk)
+    assert done.changed == {"appointment": 1, "call": 1, "sync failure": 1}
     call.refresh_from_db()
     row.refresh_from_db()
     assert (call.appointment, row.call) == (row, call)
@@ -914,6 +931,7 @@ def test_what_vanished_is_booked_again_as_the_same_appointment(calcom, salon, va
     shown = look()
     done = press(triage.recreate_at_calcom, shown)
     assert (done.is_success, len(calcom.requests("create"))) == (True, 1)
+    assert done.changed == {"appointment": 1, "call": 1, "sync failure": 1}
     row = Appointment.objects.get()
     booking = calcom.active_bookings()[0]
     assert (row.pk, row.idempotency_key, row.status) == (before.pk, before.idempotency_key, "scheduled")
@@ -1274,11 +1292,13 @@ def test_cancelled_already_is_a_yes(calcom, salon, look, press):
 
 def test_a_cut_off_cancel_is_looked_at_again(calcom, salon, look, press):
     booking = calcom.web_book("open", start=at(10))
-    ticket(salon, uid=booking.uid)
-    shown = look()
+    failure = ticket(salon, uid=booking.uid)
+    ticket(salon, Type.FOREIGN_BOOKING, uid=booking.uid)
+    shown = look(failure)
     calcom.faults.reset_connection(commit=True, operation="cancel")
     assert press(triage.cancel_at_calcom, shown, message="Sorry.").is_success
     assert len(calcom.requests("cancel")) == 1
+    assert not open_failures().exists(), "what else was open about this booking"
 
 
 def test_a_cancel_of_unknown_outcome_says_so_and_stays_open(calcom, salon, look, press):
