@@ -8,6 +8,7 @@ from config import generated_secrets
 def test_a_secret_is_made_once_and_readable_by_its_owner_only(tmp_path):
     path = tmp_path / "var" / "secret_key"
     first = generated_secrets.read_or_make(path, make=generated_secrets.make_secret_key)
+    assert len(first) > len(generated_secrets.GENERATED_PREFIX) + 32
     assert generated_secrets.read_or_make(path, make=generated_secrets.make_secret_key) == first
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
