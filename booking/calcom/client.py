@@ -182,12 +182,15 @@ class CalcomClient:
         **filters: str | int | datetime,
     ) -> Iterator[Page]:
         """The same page by page, as Cal.com's objects, for whoever reads more of them than is worth checking
-        one by one: each has a uid. Raises CalcomError; the pages before are then only a part.
+        one by one: each has a uid. Raises CalcomError, also where a page comes again, as from a server that
+        does not count the pages our way: it would come until MAX_PAGES, and use up the key's rate. The pages
+        before are then only a part.
         """
         query = {
             name: write_instant(value) if isinstance(value, datetime) else str(value)
             for name, value in filters.items()
         }
+        before: list[str] = []
         for number in range(MAX_PAGES):
             page = self.ask(
                 "/bookings",
@@ -198,9 +201,13 @@ class CalcomClient:
                 seconds_each=PAGE_SECONDS,
                 deadline=deadline,
             )
+            uids = [booking["uid"] for booking in page.bookings]
+            if uids and uids == before:
+                raise CalcomUnavailable("The listing gives the same page again.")
             yield page
             if len(page.bookings) < PAGE:
                 return
+            before = uids
         raise CalcomUnavailable(f"The listing did not end within {MAX_PAGES} pages.")
 
     def slots(

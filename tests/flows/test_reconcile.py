@@ -284,6 +284,27 @@ def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
     verdict()
 
 
+def test_a_listing_that_gives_its_first_page_for_ever_is_given_up_at_once(calcom, salon, run, verdict):
+    """The server does not know how we ask for the next page."""
+    seed_pages(calcom)
+    asked = []
+
+    def first_page(exchange):
+        asked.append(exchange.request.query["skip"])
+        assert len(asked) < 10, "it would be read until the pages are counted out"
+        exchange.request.query["skip"] = "0"
+
+    calcom.faults.add("list", call={"received": first_page}, times=None)
+    status, report = run()
+    assert (status, only(report)["outcome"]) == (2, "partial")
+    assert asked == ["0", "250"]
+    assert not SyncFailure.objects.exists()
+    calcom.faults.clear()
+    assert run()[0] == 0
+    assert Appointment.objects.count() == 260
+    verdict()
+
+
 def test_a_booking_that_is_just_being_made_is_left_to_its_request(calcom, salon, phone, run, verdict):
     seen = []
 
