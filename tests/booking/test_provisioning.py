@@ -14,6 +14,7 @@ from django.utils import timezone
 from booking.models import Service
 from booking.provisioning import InvalidFile, provision
 from customers.models import Company, PhoneNumber
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 
@@ -340,12 +341,16 @@ def test_a_key_that_cannot_be_opened_any_more_is_given_back_by_the_file(settings
 
 
 def test_another_event_type_is_not_gone_because_the_former_one_is():
+    """And that says nothing about the services of others."""
+    theirs = factories.ServiceFactory(calcom_event_type_id=999)
     provision(CONTENT)
+    ours = Service.objects.get(company__slug=CONTENT["companies"][0]["slug"])
     Service.objects.update(vanished_at=timezone.now())
-    provision(CONTENT)
-    assert Service.objects.get().vanished_at is not None
-    provision(content(service={"calcom_event_type_id": 102}))
-    assert Service.objects.get().vanished_at is None
+    for event_type_id, is_gone in ((ours.calcom_event_type_id, True), (102, False)):
+        provision(content(service={"calcom_event_type_id": event_type_id}))
+        ours.refresh_from_db()
+        theirs.refresh_from_db()
+        assert (ours.vanished_at is not None, theirs.vanished_at is not None) == (is_gone, True)
 
 
 @pytest.mark.parametrize("character", ["\0", "\ud83d"], ids=["NUL", "half an emoji"])
