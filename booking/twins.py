@@ -46,8 +46,8 @@ def settle_twins(*, company_id: int | None = None) -> int:
     return sum(_close(failure) for failure in pairs.select_related("appointment"))
 
 
-def report_beside_web_bookings(company: Company, *, now: datetime, only: Appointment | None = None) -> None:
-    """Open the tickets of what one person has booked on the web and by phone. `only`: of this web booking."""
+def report_beside_web_bookings(company: Company, *, now: datetime) -> None:
+    """Open the tickets of what one person has booked on the web and by phone."""
     by_phone = _booked_by_phone(
         company,
         customer=OuterRef("customer"),
@@ -61,18 +61,25 @@ def report_beside_web_bookings(company: Company, *, now: datetime, only: Appoint
         status__in=PROVEN_STATUSES,
         starts_at__gt=now,
     )
-    if only is not None:
-        on_the_web = on_the_web.filter(pk=only.pk)
-    for row in on_the_web.select_related("service"):
-        others = _booked_by_phone(
-            company,
-            customer=row.customer_id,
-            event_type_id=row.service and row.service.calcom_event_type_id,
-            start=row.starts_at,
-        )
-        for other in others.select_related("company", "call"):
-            if same_person(row.attendee_name, other.attendee_name):
-                _report(other, beside=row)
+    for row in on_the_web.select_related("company", "service"):
+        report_beside(row, now=now)
+
+
+def report_beside(row: Appointment, *, now: datetime) -> None:
+    """The same of one appointment, if it was made on the web, stands and is to come."""
+    if row.source != Source.CALCOM or row.status not in PROVEN_STATUSES or row.starts_at <= now:
+        return
+    if row.customer_id is None or row.service is None:
+        return  # nobody knows whose, or what
+    others = _booked_by_phone(
+        row.company,
+        customer=row.customer_id,
+        event_type_id=row.service.calcom_event_type_id,
+        start=row.starts_at,
+    )
+    for other in others.select_related("company", "call"):
+        if same_person(row.attendee_name, other.attendee_name):
+            _report(other, beside=row)
 
 
 def _booked_by_phone(

@@ -78,7 +78,7 @@ def work(event: WebhookEvent, *, now: datetime) -> None:
     if done.changed:
         twins.settle_twins(company_id=event.company_id)
     if done.appointment is not None:
-        twins.report_beside_web_bookings(event.company, now=now, only=done.appointment)
+        twins.report_beside(done.appointment, now=now)
 
 
 def _look_again(event: WebhookEvent, why: str, *, now: datetime) -> None:
