@@ -25,6 +25,7 @@ from customers.company_secrets import without_secrets
 from customers.encrypted_field import CannotDecrypt
 from customers.json_values import storable
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
+from customers.partial_save import save_only
 
 M = TypeVar("M", bound=models.Model)
 
@@ -207,16 +208,13 @@ def _make(
     except ValidationError as error:
         problems = (f"{place}.{name}: {' '.join(said)}" for name, said in error.message_dict.items())
         raise InvalidFile("; ".join(problems)) from None
-    # Only what the file says: somebody in the admin may be changing the rest in this moment.
-    row.save(update_fields=None if is_new else _written(row, different))
+    if is_new:
+        row.save()
+    else:
+        save_only(row, different)  # what the file says nothing of stays as it is by now
     changes.described.setdefault((kind, row.pk), place)
     (changes.created if is_new else changes.updated).append(f"{kind} {row}")
     return row
-
-
-def _written(row: models.Model, names: Collection[str]) -> list[str]:
-    columns = row._meta.concrete_fields  # noqa: SLF001 - the documented way to them
-    return [*names, *(column.name for column in columns if getattr(column, "auto_now", False))]
 
 
 def _holds(row: models.Model, name: str, value: Any) -> bool:

@@ -34,12 +34,11 @@ class AsShownForm(forms.ModelForm):
         return cleaned
 
     def changed_columns(self) -> list[str]:
-        """What the save of a row that is there has to write."""
+        """What differs from what was read."""
         columns = self.instance._meta.concrete_fields  # noqa: SLF001 - the documented way to them
         missing = object()
         return [
             column.name
             for column in columns
             if vars(self.instance).get(column.attname, missing) != self._stored.get(column.attname, missing)
-            or getattr(column, "auto_now", False)
         ]

@@ -35,6 +35,7 @@ from customers.admin_columns import EMPTY, Column, page_of
 from customers.as_shown_form import AsShownForm
 from customers.company_secrets import without_secrets
 from customers.models import Company, PhoneNumber
+from customers.partial_save import save_only
 from customers.row_ids import is_row_id
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class RecordAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change and isinstance(form, AsShownForm):
-            obj.save(update_fields=form.changed_columns())
+            save_only(obj, form.changed_columns())
         else:
             super().save_model(request, obj, form, change)
 
