@@ -54,7 +54,7 @@ def read_fitting(service: Service, *, client: CalcomClient, deadline: Deadline) 
     try:
         event_type = client.event_type(service.calcom_event_type_id, deadline=deadline)
     except CalcomMisconfigured as error:
-        if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
+        if says_server_cannot(error):
             return None
         if error.status == 403:
             # "… does not own event type …": a key may be good for its own, so it is not the key's ticket.
@@ -71,12 +71,17 @@ def is_shown(event_type_id: int, *, client: CalcomClient, deadline: Deadline) ->
     try:
         client.event_type(event_type_id, deadline=deadline)
     except CalcomMisconfigured as error:
-        if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
-            return True  # a server that cannot show event types
+        if says_server_cannot(error):
+            return True
         if error.status in (403, 404):
             return False
         raise
     return True
+
+
+def says_server_cannot(error: CalcomMisconfigured) -> bool:
+    """Whether the server, an old one of one's own, has no address for event types: nothing follows."""
+    return error.status == 404 and ROUTE_UNKNOWN.match(error.message) is not None
 
 
 def forget(service: Service | None) -> None:

@@ -15,10 +15,10 @@ from django.utils import timezone
 from booking.calcom.client import BOOKINGS, CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
-from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.objects import EventType
 from booking.connection import client_for
 from booking.event_type_steps import StepOutcome
+from booking.event_types import says_server_cannot
 from booking.models import Service
 from booking.pace import Pace
 from booking.webhook_subscriptions import Alignment, Step, Verb, align
@@ -134,7 +134,7 @@ def _event_type(client: CalcomClient, event_type_id: int) -> EventType | Finding
     try:
         event_type = client.event_type(event_type_id, deadline=Deadline.after(ASK_SECONDS))
     except CalcomMisconfigured as error:
-        if error.status == 404 and ROUTE_UNKNOWN.match(error.message):
+        if says_server_cannot(error):
             said = "This Cal.com server cannot show an event type."
             return unchecked(EVENT_TYPE, said, "Compare its length, kind and e-mail field by hand.")
         if error.status == 404:
