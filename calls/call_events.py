@@ -17,20 +17,26 @@ from calls.models import Call, WebhookEvent
 from calls.retell.call_snapshot import CallSnapshot, read_call
 from customers import statements
 from customers.database import transaction_that_may_be_lost
-from customers.json_values import read_json, storable
+from customers.json_values import read_json
 from customers.models import Company
+from customers.statements import Given, Select
 
 STARTED, ENDED, ANALYZED = "call_started", "call_ended", "call_analyzed"
 Status = WebhookEvent.Status
 
 APPLIED = frozenset({STARTED, ENDED, ANALYZED})
 
+_LOCKED = Select(
+    lambda: Call.objects.filter(company=Given("company"), retell_call_id=Given("retell_call_id")),
+    lock="FOR NO KEY UPDATE",
+)
+
 
 def work(event: WebhookEvent) -> None:
     """Apply a stored delivery; the effect and its being processed are one transaction: should that be lost,
     the delivery waits again.
     """
-    payload = storable(read_json(event.body.encode()))
+    payload = read_json(event.body.encode())
     snapshot = read_call(payload.get("call") if isinstance(payload, dict) else None)
     with transaction_that_may_be_lost():
         if event.event_type not in APPLIED:
@@ -60,8 +66,7 @@ def apply(*, company: Company, event: str, snapshot: CallSnapshot) -> Call:
 
 
 def _locked(company: Company, snapshot: CallSnapshot) -> Call | None:
-    rows = Call.objects.select_for_update(no_key=True)
-    return rows.filter(company=company, retell_call_id=snapshot.call_id or "").first()
+    return _LOCKED.first(company=company.pk, retell_call_id=snapshot.call_id or "")
 
 
 def _news(call: Call, event: str, snapshot: CallSnapshot) -> dict[str, Any]:

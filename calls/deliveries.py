@@ -47,6 +47,15 @@ _SAYS_SOMETHING_ELSE = Select(
     )
 )
 
+_DUE = Select(
+    lambda: (
+        WebhookEvent.objects.filter(status__in=WAITING, due_at__lte=Given("now", of="due_at"))
+        .select_related("company")
+        .order_by("due_at", "pk")[:BATCH]
+    ),
+    lock="FOR UPDATE OF webhook_events SKIP LOCKED",
+)
+
 logger = structlog.get_logger(__name__)
 
 
@@ -92,15 +101,12 @@ def note_repeat(*, company: Company, key: str, body: str) -> None:
         logger.warning("delivery.repeated_differently", delivery=first.pk, key=key)
 
 
-def take_due(*, now: datetime, limit: int = BATCH) -> list[WebhookEvent]:
-    """Some deliveries that are due, oldest first, made ours for the time of the lease."""
+def take_due(*, now: datetime) -> list[WebhookEvent]:
+    """BATCH deliveries that are due, oldest first, made ours for the time of the lease. Fewer: of those that
+    nobody else is taking in this moment these were all.
+    """
     with transaction_that_may_be_lost():
-        events = list(
-            WebhookEvent.objects.filter(status__in=WAITING, due_at__lte=now)
-            .select_related("company")
-            .select_for_update(skip_locked=True, of=("self",))
-            .order_by("due_at", "pk")[:limit]
-        )
+        events = _DUE.all(now=now)
         # Whoever took one so often and never came to say how it went was killed by it.
         deadly = [event for event in events if event.attempts >= MOST_ATTEMPTS]
         _bury(deadly)

@@ -1,7 +1,8 @@
 """Wake a worker after something was stored, without making anybody wait for the broker.
 
 One thread in each process does it, a few times a second at most: ten deliveries that arrive together need one
-wake-up. If the broker is down nothing is lost, and nothing is later than the next sweep.
+wake-up, and are worked for less together than one by one. If the broker is down nothing is lost, and nothing
+is later than the next sweep.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 import structlog
 from celery import current_app
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.2
 FORGOTTEN_AFTER_SECONDS = 30
 
 logger = structlog.get_logger(__name__)

@@ -114,10 +114,14 @@ class Select(Generic[M]):
 
         CALL = Select(lambda: Call.objects.filter(company=Given("company"), ...).select_related("branch"))
         call = CALL.first(company=company.pk, ...)
+
+    `lock`: what is held until the end of the transaction, in PostgreSQL's words ("FOR NO KEY UPDATE"). In
+    SQLite a write transaction is alone.
     """  # fmt: skip
 
-    def __init__(self, build: Callable[[], QuerySet[M, Any]]) -> None:
+    def __init__(self, build: Callable[[], QuerySet[M, Any]], *, lock: str = "") -> None:
         self.build = build
+        self.lock = lock
         _SELECTS.append(self)
 
     def all(self, **given: Any) -> list[M]:
@@ -159,6 +163,8 @@ class Select(Generic[M]):
         fields = compiler.klass_info["select_fields"]
         populators: Any = get_related_populators  # the stubs are of a later Django
         columns = slice(fields[0], fields[-1] + 1)
+        if self.lock and connection.features.has_select_for_update:
+            sql += f" {self.lock}"
         return _Compiled(
             sql=sql,
             parameters=[

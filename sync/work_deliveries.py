@@ -43,8 +43,6 @@ def work_due(*, now: datetime | None = None) -> Report:
     until = time.monotonic() + LONGEST_RUN_SECONDS
     while time.monotonic() < until:
         events = deliveries.take_due(now=now or timezone.now())
-        if not events:
-            break
         for event in events:
             if event.provider == WebhookEvent.Provider.CALCOM and event.company_id in out_of_reach:
                 _put_back(event, now=now or timezone.now())
@@ -53,6 +51,8 @@ def work_due(*, now: datetime | None = None) -> Report:
                 report.worked += 1
             else:
                 report.failed += 1
+        if len(events) < deliveries.BATCH:
+            break  # whatever has come meanwhile has sent a wake-up of its own
     if report.worked or report.failed:
         logger.info("deliveries.worked", **vars(report))
     return report

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from booking.calcom import signature as calcom_signature
@@ -231,6 +232,21 @@ def test_beat_takes_care_of_what_nobody_was_woken_for():
     assert set(entries) <= set(app.tasks), "the timetable names a task that no worker knows"
     for name, entry in entries.items():
         assert entry["options"]["expire_seconds"] > 0, f"{name} would queue up behind a worker that is away"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("waiting", "looks"), [(0, 1), (3, 1), (deliveries.BATCH, 2), (2 * deliveries.BATCH + 1, 3)]
+)
+def test_one_run_works_all_that_waits_and_does_not_look_again_after_a_short_batch(waiting, looks):
+    WebhookEventFactory.create_batch(waiting, due_at=timezone.now())
+
+    with CaptureQueriesContext(connection) as queries:
+        work_stored_deliveries()
+
+    assert not WebhookEvent.objects.exclude(status=WebhookEvent.Status.IGNORED).exists()
+    taken = [query for query in queries if "LIMIT" in query["sql"] and "webhook_events" in query["sql"]]
+    assert len(taken) == looks
 
 
 # --- A worker that dies -------------------------------------------------------------------------------------
