@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, InterfaceError
+from django.http import HttpResponse
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
@@ -52,6 +53,13 @@ class HookView(APIView):
             # Stands in the line that the middleware writes about the request.
             structlog.contextvars.bind_contextvars(reason=exc.get_codes())
         return super().handle_exception(exc)
+
+
+def taken() -> HttpResponse:
+    """200 with nothing in it: a delivery is stored."""
+    response = HttpResponse()
+    del response["Content-Type"]
+    return response
 
 
 def parsed(body: bytes) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from uuid import UUID
 
+from django.http import HttpResponse
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from calls import call_events, deliveries, wake_up
 from calls.authentication import RetellSignature
-from calls.hook_view import HookView, parsed
+from calls.hook_view import HookView, parsed, taken
 from calls.models import WebhookEvent
 from calls.retell.payloads import read_identifier, read_text
 from customers.models import Company
@@ -27,7 +27,7 @@ class RetellEventView(HookView):
 
     authentication_classes = (RetellSignature,)
 
-    def post(self, request: Request, endpoint_id: UUID) -> Response:
+    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
         event_type, event_id = _what_it_is(body)
@@ -44,7 +44,7 @@ class RetellEventView(HookView):
             wake_up.deliveries.wake()
         else:
             deliveries.note_repeat(company=company, key=key, body=text)
-        return Response(status=200)
+        return taken()
 
 
 def _what_it_is(body: bytes) -> tuple[str, str]:

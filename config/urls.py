@@ -8,13 +8,14 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from sync import health
 
 urlpatterns = [
+    # First: somebody waits on the phone, or for an answer to a delivery.
+    path("", include("calls.urls")),
+    path("", include("booking.urls")),
+    path("", include("sync.urls")),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^healthz/?$", health.alive, name="healthz"),
     re_path(r"^readyz/?$", health.ready, name="readyz"),
     re_path(r"^api/schema/?$", SpectacularJSONAPIView.as_view(), name="schema"),
     re_path(r"^admin$", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("", include("calls.urls")),
-    path("", include("booking.urls")),
-    path("", include("sync.urls")),
 ]

@@ -7,12 +7,12 @@ import re
 from uuid import UUID
 
 import orjson
+from django.http import HttpResponse
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from booking.calcom.deliveries import read_trigger, redact
 from calls import deliveries, wake_up
-from calls.hook_view import HookView, parsed
+from calls.hook_view import HookView, parsed, taken
 from calls.models import WebhookEvent
 from customers.json_values import storable
 from customers.models import Company
@@ -34,7 +34,7 @@ class CalcomEventView(HookView):
 
     authentication_classes = (CalcomSignature,)
 
-    def post(self, request: Request, endpoint_id: UUID) -> Response:
+    def post(self, request: Request, endpoint_id: UUID) -> HttpResponse:
         body: bytes = request.body
         company: Company = request.auth  # type: ignore[assignment]
         payload = parsed(body)
@@ -51,7 +51,7 @@ class CalcomEventView(HookView):
         )
         if is_new:
             wake_up.deliveries.wake()
-        return Response(status=200)
+        return taken()
 
 
 def _storable(body: bytes, payload: object) -> str:
