@@ -33,10 +33,10 @@ from customers.admin_columns import (
 )
 from customers.admin_filters import CompanyFilter, age_filter, inbox_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RelatedTable
-from sync import both_sides, roles, timeline, triage_rules
+from sync import both_sides, roles, timeline, triage
 from sync.admin.triage_pages import LABELS, TriagePages
 from sync.both_sides import Line, Seen
-from sync.triage_rules import IN_BULK, PERMISSION, Verb
+from sync.triage import IN_BULK, PERMISSION, Verb
 
 failure_status = badge("status", _("status"), good=(SyncFailure.Status.RESOLVED,), bad=OPEN_STATUSES)
 failure_type = badge("failure_type", _("type"))
@@ -253,18 +253,18 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
         obj: Any = None,
     ) -> HttpResponse:
         if obj is not None:
-            context |= self._both_sides(request, triage_rules.read_failure(obj.pk))
+            context |= self._both_sides(request, triage.read_failure(obj.pk))
         return super().render_change_form(
             request, context, add=add, change=change, form_url=form_url, obj=obj
         )
 
     def _both_sides(self, request: HttpRequest, failure: SyncFailure) -> dict[str, Any]:
         assert request.user.is_authenticated  # noqa: S101 - admin_view lets nobody else in
-        case = triage_rules.open_case(failure, user=request.user, now=timezone.now())
+        case = triage.open_case(failure, user=request.user, now=timezone.now())
         lines = both_sides.compare(case.appointment, case.booking, now=case.now)
         zone = zone_of(failure.appointment or failure)
         uid = case.booking.uid if case.booking else ""
-        reasons = triage_rules.legal_verbs(case)
+        reasons = triage.legal_verbs(case)
         mine = [verb for verb in Verb if request.user.has_perm(PERMISSION[verb])]
         return {
             "case": case,

@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from sync import triage_rules
-from sync.triage_rules import Case, Verb
+from sync import triage
+from sync.triage import Case, Verb
 
 HOURS = (
     (1, _("one hour")),
@@ -32,13 +32,13 @@ class ReasonForm(forms.Form):
     seen = forms.CharField(max_length=32, required=False, widget=forms.HiddenInput)
 
     def arguments(self) -> dict[str, Any]:
-        """What the verb takes beside the failure, its version and the person."""
-        return {"reason": self.cleaned_data["reason"]}
+        """What the verb takes beside the decision."""
+        return {}
 
 
 class SeenForm(ReasonForm):
     def arguments(self) -> dict[str, Any]:
-        return {**super().arguments(), "seen": self.cleaned_data["seen"]}
+        return {"seen": self.cleaned_data["seen"]}
 
 
 class AssignForm(ReasonForm):
@@ -52,7 +52,7 @@ class SnoozeForm(ReasonForm):
     field_order = ("hours", "reason")
 
     def arguments(self) -> dict[str, Any]:
-        return {**super().arguments(), "hours": self.cleaned_data["hours"]}
+        return {"hours": self.cleaned_data["hours"]}
 
 
 class CancelForm(SeenForm):
@@ -96,7 +96,7 @@ def form_class(verb: Verb) -> type[ReasonForm]:
 def shown(verb: Verb, case: Case, *, sent: ReasonForm | None = None) -> ReasonForm:
     """The form of a page that shows this case. What was typed into `sent` is kept; the version is new."""
     initial: dict[str, Any] = {
-        "expected": triage_rules.version_of(case.failure),
+        "expected": triage.version_of(case.failure),
         "seen": case.fingerprint,
     }
     if verb is Verb.CANCEL:
@@ -111,7 +111,6 @@ def shown(verb: Verb, case: Case, *, sent: ReasonForm | None = None) -> ReasonFo
         form = form_class(verb)(initial=initial)
     if isinstance(form, LinkForm):
         form.fields["appointment"].widget.choices = [
-            (row.pk, f"{triage_rules.name_of(row)} {row.attendee_name or '?'}")
-            for row in triage_rules.candidates(case)
+            (row.pk, f"{triage.name_of(row)} {row.attendee_name or '?'}") for row in triage.candidates(case)
         ]
     return form

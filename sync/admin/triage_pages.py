@@ -25,10 +25,9 @@ from django.utils.translation import gettext_lazy as _
 from booking.models import SyncFailure
 from customers.admin_columns import page_of, show_age
 from customers.row_ids import is_row_id
-from sync import triage, triage_rules
+from sync import triage
 from sync.admin import triage_forms
-from sync.triage import Done
-from sync.triage_rules import ASK_CALCOM, IN_BULK, PERMISSION, Case, MovedOn, NotLegal, Verb
+from sync.triage import ASK_CALCOM, IN_BULK, PERMISSION, Case, Decision, Done, MovedOn, NotLegal, Verb
 
 LABELS: dict[Verb, Any] = {
     Verb.TRY_AGAIN: _("Try again"),
@@ -54,7 +53,7 @@ class TriagePages(admin.ModelAdmin):
     def triage_view(self, request: HttpRequest, failure_id: int, verb: str) -> HttpResponse:
         which = self._permitted(request, verb, among=tuple(Verb))
         try:
-            failure = triage_rules.read_failure(failure_id)
+            failure = triage.read_failure(failure_id)
         except MovedOn:
             raise Http404 from None
         back = HttpResponseRedirect(reverse("admin:booking_syncfailure_change", args=[failure_id]))
@@ -69,9 +68,14 @@ class TriagePages(admin.ModelAdmin):
     def _act(
         self, request: HttpRequest, verb: Verb, failure: SyncFailure, form: triage_forms.ReasonForm
     ) -> None:
-        expected = form.cleaned_data["expected"]
+        decision = Decision(
+            failure=failure,
+            user=_user(request),
+            expected=form.cleaned_data["expected"],
+            reason=form.cleaned_data["reason"],
+        )
         try:
-            done = act(verb, failure=failure, expected=expected, user=_user(request), **form.arguments())
+            done = act(verb, decision, **form.arguments())
         except MovedOn as moved:
             messages.warning(request, f"{moved} Nothing was done. Look again before you decide.")
         except NotLegal as no:
@@ -88,9 +92,7 @@ class TriagePages(admin.ModelAdmin):
         *,
         sent: triage_forms.ReasonForm | None,
     ) -> HttpResponse:
-        case = triage_rules.open_case(
-            failure, user=_user(request), now=timezone.now(), ask=verb in ASK_CALCOM
-        )
+        case = triage.open_case(failure, user=_user(request), now=timezone.now(), ask=verb in ASK_CALCOM)
         effects, why_not = _preview(verb, case)
         context = {
             **self.admin_site.each_context(request),
@@ -123,7 +125,7 @@ class TriagePages(admin.ModelAdmin):
             form = triage_forms.form_class(which)(request.POST)
             versions = _read_versions(request.POST.get("expected", ""))
             if form.is_valid():
-                self._act_on_all(request, which, versions, arguments=form.arguments())
+                self._act_on_all(request, which, versions, form)
                 return HttpResponseRedirect(reverse("admin:booking_syncfailure_changelist"))
             ids = list(versions)
         else:
@@ -131,7 +133,7 @@ class TriagePages(admin.ModelAdmin):
         return self._show_all(request, which, ids, sent=form)
 
     def _act_on_all(
-        self, request: HttpRequest, verb: Verb, versions: dict[int, str], *, arguments: dict[str, Any]
+        self, request: HttpRequest, verb: Verb, versions: dict[int, str], form: triage_forms.ReasonForm
     ) -> None:
         outcomes: Counter[str] = Counter()
         changed: Counter[str] = Counter()
@@ -140,14 +142,14 @@ class TriagePages(admin.ModelAdmin):
             if time.monotonic() > until:
                 outcomes["not reached in time"] += 1
                 continue
+            decision = Decision(
+                failure=failure,
+                user=_user(request),
+                expected=versions[failure.pk],
+                reason=form.cleaned_data["reason"],
+            )
             try:
-                done = act(
-                    verb,
-                    failure=failure,
-                    expected=versions[failure.pk],
-                    user=_user(request),
-                    **arguments,
-                )
+                done = act(verb, decision, **form.arguments())
             except MovedOn:
                 outcomes["had moved on meanwhile"] += 1
             except NotLegal:
@@ -171,7 +173,7 @@ class TriagePages(admin.ModelAdmin):
         rows = list(
             SyncFailure.objects.filter(pk__in=ids).select_related("assigned_to").order_by("pk")[:MOST_AT_ONCE]
         )
-        versions = ",".join(f"{row.pk}:{triage_rules.version_of(row)}" for row in rows)
+        versions = ",".join(f"{row.pk}:{triage.version_of(row)}" for row in rows)
         form = sent or triage_forms.form_class(verb)()
         context = {
             **self.admin_site.each_context(request),
@@ -185,7 +187,7 @@ class TriagePages(admin.ModelAdmin):
                     "status": row.get_status_display(),
                     "age": show_age(now - row.detected_at),
                     "owner": row.assigned_to,
-                    "is_legal": row.status in triage_rules.LEGAL_WHILE[verb],
+                    "is_legal": row.status in triage.LEGAL_WHILE[verb],
                 }
                 for row in rows
             ],
@@ -228,17 +230,16 @@ _VERBS: dict[Verb, Callable[..., Done]] = {
 }
 
 
-def act(verb: Verb, *, failure: SyncFailure, **arguments: Any) -> Done:
+def act(verb: Verb, decision: Decision, **arguments: Any) -> Done:
     """Raises MovedOn, NotLegal."""
     if verb is Verb.SNOOZE:
-        until = timezone.now() + timedelta(hours=arguments.pop("hours"))
-        return triage.snooze(failure=failure, until=until, **arguments)
-    return _VERBS[verb](failure=failure, **arguments)
+        return triage.snooze(decision, until=timezone.now() + timedelta(hours=arguments["hours"]))
+    return _VERBS[verb](decision, **arguments)
 
 
 def _preview(verb: Verb, case: Case) -> tuple[list[str], str]:
     try:
-        return triage_rules.preview(verb, case), ""
+        return triage.preview(verb, case), ""
     except NotLegal as no:
         return [], str(no)
 

@@ -21,9 +21,9 @@ from booking.models import Appointment, BookingAttempt, Service, SyncFailure
 from booking.provisioning import provision
 from calls.models import WebhookEvent
 from customers.models import Company
-from sync import triage, triage_rules
+from sync import triage
 from sync.models import AuditEntry
-from sync.triage_rules import NotLegal
+from sync.triage import NotLegal
 from tests.flows.at_once import just_before
 from tests.flows.phone import at
 from tests.flows.state import open_failures
@@ -85,16 +85,19 @@ def ops(salon):
     """A button that is pressed by somebody who has seen the page of the only open failure before."""
     user = User.objects.create_user("ops", is_staff=True)
 
-    def look() -> triage_rules.Case:
-        failure = triage_rules.read_failure(open_failures().get().pk)
-        return triage_rules.open_case(failure, user=user, now=timezone.now())
+    def look() -> triage.Case:
+        failure = triage.read_failure(open_failures().get().pk)
+        return triage.open_case(failure, user=user, now=timezone.now())
 
     def seen() -> Callable[..., triage.Done]:
         case = look()
-        shown = {"expected": triage_rules.version_of(case.failure), "seen": case.fingerprint}
+        decision = triage.Decision(
+            failure=case.failure, user=user, expected=triage.version_of(case.failure), reason="Because."
+        )
+        fingerprint = case.fingerprint
 
         def press(verb: Callable[..., triage.Done], **arguments: object) -> triage.Done:
-            return verb(failure=case.failure, user=user, reason="Because.", **shown, **arguments)
+            return verb(decision, seen=fingerprint, **arguments)
 
         return press
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from booking import failures
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
-from sync import triage, triage_rules
+from sync import triage
 from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
 
@@ -51,15 +51,12 @@ def test_a_call_promised_with_a_no_is_made_although_a_person_keeps_what_was_made
         uid=booking.uid,
         appointment=attempt.appointment,
     )
-    failure = triage_rules.read_failure(found.pk)
-    shown = triage_rules.open_case(failure, user=admin_user, now=timezone.now())
-    done = triage.adopt(
-        failure=failure,
-        expected=triage_rules.version_of(failure),
-        user=admin_user,
-        reason="They want it.",
-        seen=shown.fingerprint,
+    failure = triage.read_failure(found.pk)
+    shown = triage.open_case(failure, user=admin_user, now=timezone.now())
+    decision = triage.Decision(
+        failure=failure, user=admin_user, expected=triage.version_of(failure), reason="They want it."
     )
+    done = triage.adopt(decision, seen=shown.fingerprint)
     assert done.is_success
     settle_later(seconds=1)
     assert Appointment.objects.get().status == "scheduled"

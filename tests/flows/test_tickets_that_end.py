@@ -11,7 +11,7 @@ from django.utils import timezone
 from booking import failures
 from booking.calcom.simulator.faults import api_body
 from booking.models import Appointment, CallbackRequest, Service, SyncFailure
-from sync import triage, triage_rules
+from sync import triage
 from sync.asking import MOST_ASKED_FOR
 from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
@@ -133,16 +133,13 @@ def test_a_ticket_about_what_vanished_closes_when_it_is_found_to_have_been_made_
 ):
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
     run()
-    failure = triage_rules.read_failure(open_failures().get().pk)
-    shown = triage_rules.open_case(failure, user=admin_user, now=timezone.now())
+    failure = triage.read_failure(open_failures().get().pk)
+    shown = triage.open_case(failure, user=admin_user, now=timezone.now())
     calcom.faults.add("create", commit=True, reset=True, hide_for=3600)
-    done = triage.recreate_at_calcom(
-        failure=failure,
-        expected=triage_rules.version_of(failure),
-        user=admin_user,
-        reason="Promised.",
-        seen=shown.fingerprint,
+    decision = triage.Decision(
+        failure=failure, user=admin_user, expected=triage.version_of(failure), reason="Promised."
     )
+    done = triage.recreate_at_calcom(decision, seen=shown.fingerprint)
     assert not done.is_success, "nobody knows yet"
     assert open_failures().exists()
     calcom.clock.advance(3601)

@@ -17,9 +17,9 @@ from booking import failures
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Company
-from sync import triage, triage_rules
+from sync import triage
 from sync.models import AuditEntry
-from sync.triage_rules import MovedOn, NotLegal, Verb
+from sync.triage import MovedOn, NotLegal, Verb
 from tests.factories import AppointmentFactory, BookingAttemptFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
@@ -51,24 +51,33 @@ def reconcile():
 def look(person):
     """The failure, as its page shows it at this moment."""
 
-    def open_page(failure: SyncFailure | None = None, *, ask: bool = True) -> triage_rules.Case:
+    def open_page(failure: SyncFailure | None = None, *, ask: bool = True) -> triage.Case:
         pk = failure.pk if failure else SyncFailure.objects.get(status__in=("pending", "manual_review")).pk
-        return triage_rules.open_case(triage_rules.read_failure(pk), user=person, now=timezone.now(), ask=ask)
+        return triage.open_case(triage.read_failure(pk), user=person, now=timezone.now(), ask=ask)
 
     return open_page
 
 
 @pytest.fixture
-def press(person):
+def decide(person):
+    """Somebody's decision, who was shown that case."""
+
+    def upon(case: triage.Case, *, reason: str = "Because.") -> triage.Decision:
+        return triage.Decision(
+            failure=case.failure, user=person, expected=triage.version_of(case.failure), reason=reason
+        )
+
+    return upon
+
+
+@pytest.fixture
+def press(decide):
     """A button, by somebody who was shown that case."""
 
-    def act(verb, case: triage_rules.Case, **arguments: Any) -> triage.Done:
+    def act(verb, case: triage.Case, **arguments: Any) -> triage.Done:
         if verb not in (triage.try_again, triage.assign, triage.snooze, triage.review, triage.resolve):
             arguments["seen"] = case.fingerprint
-        expected = triage_rules.version_of(case.failure)
-        done: triage.Done = verb(
-            failure=case.failure, expected=expected, user=person, reason="Because.", **arguments
-        )
+        done: triage.Done = verb(decide(case), **arguments)
         return done
 
     return act
@@ -98,7 +107,7 @@ def test_nothing_is_legal_on_what_is_resolved(calcom, salon, phone, look, verb):
     failure = ticket(salon, uid=calcom.bookings[0].uid)
     SyncFailure.objects.update(status="resolved")
     with pytest.raises(NotLegal):
-        triage_rules.preview(verb, look(failure))
+        triage.preview(verb, look(failure))
 
 
 @pytest.mark.parametrize("status", ["pending", "manual_review"])
@@ -106,7 +115,7 @@ def test_the_verbs_that_are_legal_on_an_open_orphan_from_elsewhere(calcom, salon
     booking = calcom.web_book("open", start=at(10))
     failure = ticket(salon, uid=booking.uid)
     SyncFailure.objects.update(status=status)
-    legal = {verb for verb, why in triage_rules.legal_verbs(look(failure)).items() if not why}
+    legal = {verb for verb, why in triage.legal_verbs(look(failure)).items() if not why}
     expected = {Verb.TRY_AGAIN, Verb.ADOPT, Verb.CANCEL, Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN}
     assert legal == (expected | {Verb.REVIEW} if status == "pending" else expected)
 
@@ -118,7 +127,7 @@ def test_while_cal_com_cannot_be_asked_nothing_is_offered_that_relies_on_it(calc
     case = look(failure)
     assert case.remote.seen == "not_asked"
     assert case.remote.why
-    reasons = triage_rules.legal_verbs(case)
+    reasons = triage.legal_verbs(case)
     assert reasons[Verb.ADOPT] == reasons[Verb.CANCEL] == "Cal.com could not be asked."
     legal = {verb for verb, why in reasons.items() if not why}
     assert legal == {Verb.TRY_AGAIN, Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN, Verb.REVIEW}
@@ -127,11 +136,11 @@ def test_while_cal_com_cannot_be_asked_nothing_is_offered_that_relies_on_it(calc
 def test_what_is_cancelled_there_is_neither_adopted_nor_cancelled_again(calcom, salon, phone, look):
     uid = phone().book(at(10)).uid
     ticket(salon, Type.STATUS_MISMATCH, uid=uid, appointment=Appointment.objects.get())
-    reasons = triage_rules.legal_verbs(look())
+    reasons = triage.legal_verbs(look())
     assert reasons[Verb.ADOPT] == "Our appointment says the same as the booking."
     assert not reasons[Verb.CANCEL]
     calcom.web_cancel(uid, silent=True)
-    reasons = triage_rules.legal_verbs(look())
+    reasons = triage.legal_verbs(look())
     assert reasons[Verb.ADOPT] == reasons[Verb.CANCEL] == "The booking is cancelled at Cal.com."
 
 
@@ -140,7 +149,7 @@ def test_looking_and_previewing_changes_nothing_anywhere(calcom, salon, phone, l
     failure = ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
     before = snapshot()
     calcom.clear_log()
-    triage_rules.legal_verbs(look(failure))
+    triage.legal_verbs(look(failure))
     assert snapshot() == before
     assert {entry.method for entry in calcom.log} == {"GET"}
 
@@ -248,15 +257,10 @@ def test_of_two_people_who_press_at_once_one_is_told(calcom, salon, phone, look,
 
 
 @pytest.mark.parametrize("verb", [triage.resolve, triage.try_again])
-def test_a_reason_is_kept_without_numbers_of_people(salon, look, person, verb):
+def test_a_reason_is_kept_without_numbers_of_people(salon, look, decide, verb):
     ticket(salon, uid="gone")
     case = look()
-    verb(
-        failure=case.failure,
-        expected=triage_rules.version_of(case.failure),
-        user=person,
-        reason="Rang +49 151 12345678.",
-    )
+    verb(decide(case, reason="Rang +49 151 12345678."))
     kept = list(AuditEntry.objects.values_list("reason", flat=True))
     assert kept == ["Rang ***78."] * len(kept)
     assert "12345678" not in SyncFailure.objects.get().resolution_notes
@@ -384,7 +388,7 @@ def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, pr
     Company.objects.update(heal_follow="off")
     calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
     reconcile()
-    assert "status" in " ".join(triage_rules.preview(Verb.TRY_AGAIN, look()))
+    assert "status" in " ".join(triage.preview(Verb.TRY_AGAIN, look()))
     done = press(triage.try_again, look())
     assert (done.is_success, done.changed) == (True, {"appointment": 1, "sync failure": 1})
     assert Appointment.objects.get().status == "cancelled"
@@ -513,7 +517,7 @@ def test_a_ticket_by_its_key_closes_once_both_sides_are_equal(calcom, salon, pho
     key = BookingAttempt.objects.get().idempotency_key
     ticket(salon, Type.ORPHANED_LOCAL, subject=failures.about_key(key), appointment=row)
     case = look()
-    assert "Our appointment says the same." in triage_rules.preview(Verb.TRY_AGAIN, case)
+    assert "Our appointment says the same." in triage.preview(Verb.TRY_AGAIN, case)
     assert press(triage.try_again, case).changed == {"sync failure": 1}
     assert SyncFailure.objects.get().status == "resolved"
 
@@ -640,7 +644,7 @@ def test_what_nobody_counts_on_is_cancelled_at_cal_com_and_the_page_says_so_befo
         appointment=attempt.appointment,
     )
     case = look()
-    assert says in triage_rules.preview(Verb.TRY_AGAIN, case)
+    assert says in triage.preview(Verb.TRY_AGAIN, case)
     press(triage.try_again, case)
     settle_later(seconds=60)
     assert not calcom.active_bookings()
@@ -656,7 +660,7 @@ def test_a_person_may_import_what_names_an_unknown_attempt(
     booking.metadata["idempotency_key"] = "00000000-0000-5000-8000-000000000000"
     reconcile()
     with pytest.raises(NotLegal):
-        triage_rules.preview(Verb.TRY_AGAIN, look())
+        triage.preview(Verb.TRY_AGAIN, look())
     numbers = dict(Service.objects.values_list("pk", "calcom_event_type_id"))
     Service.objects.update(calcom_event_type_id=F("calcom_event_type_id") + 1000)
     with pytest.raises(NotLegal, match="set up the service first"):
@@ -664,7 +668,7 @@ def test_a_person_may_import_what_names_an_unknown_attempt(
     for pk, number in numbers.items():
         Service.objects.filter(pk=pk).update(calcom_event_type_id=number)
     case = look()
-    assert "No call is linked to it." in " ".join(triage_rules.preview(Verb.ADOPT, case))
+    assert "No call is linked to it." in " ".join(triage.preview(Verb.ADOPT, case))
     assert press(triage.adopt, case).is_success
     row = Appointment.objects.get()
     assert (row.calcom_booking_uid, row.source, row.call) == (booking.uid, "calcom", None)
@@ -736,10 +740,10 @@ def test_of_two_that_stand_after_a_move_a_person_sees_both_and_cancels_one(
 ):
     case = look()
     assert case.failure.failure_type == Type.DUPLICATE_BOOKING
-    reasons = triage_rules.legal_verbs(case)
+    reasons = triage.legal_verbs(case)
     assert "one of the two" in reasons[Verb.TRY_AGAIN]
     assert "one of the two" in reasons[Verb.ADOPT]
-    assert "stays as it is" in " ".join(triage_rules.preview(Verb.CANCEL, case))
+    assert "stays as it is" in " ".join(triage.preview(Verb.CANCEL, case))
     row = Appointment.objects.get()
     assert press(triage.cancel_at_calcom, case, message="Sorry.").is_success
     assert calcom.booking(both_stand).status == "cancelled"
@@ -753,13 +757,13 @@ def test_of_two_that_stood_when_they_were_shown_the_last_is_not_cancelled(
     calcom, salon, both_stand, look, press, announced, work, heard
 ):
     case = look()
-    assert "stays as it is" in " ".join(triage_rules.preview(Verb.CANCEL, case))
+    assert "stays as it is" in " ".join(triage.preview(Verb.CANCEL, case))
     calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=not heard)
     work(seconds=30)
     with pytest.raises(MovedOn):
         press(triage.cancel_at_calcom, case, message="Sorry.")
     assert [booking.uid for booking in calcom.active_bookings()] == [both_stand]
-    assert "nothing is left then" in " ".join(triage_rules.preview(Verb.CANCEL, look()))
+    assert "nothing is left then" in " ".join(triage.preview(Verb.CANCEL, look()))
 
 
 def test_while_cal_com_shows_an_old_view_of_a_moved_booking_nothing_is_offered(
@@ -770,7 +774,7 @@ def test_while_cal_com_shows_an_old_view_of_a_moved_booking_nothing_is_offered(
     reconcile()
     failure = ticket(salon, uid=uid, appointment=Appointment.objects.get())
     calcom.faults.add("get", path_contains=uid, patch={"status": "accepted"}, remove=["rescheduledToUid"])
-    legal = {verb for verb, why in triage_rules.legal_verbs(look(failure)).items() if not why}
+    legal = {verb for verb, why in triage.legal_verbs(look(failure)).items() if not why}
     assert legal == {Verb.RESOLVE, Verb.SNOOZE, Verb.ASSIGN, Verb.REVIEW}
 
 
@@ -798,7 +802,7 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     Appointment.objects.update(call=None)
     ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
     case = look()
-    assert triage_rules.candidates(case) == [row]
+    assert triage.candidates(case) == [row]
     done = press(triage.link, case, appointment_id=row.pk)
     assert done.changed == {"appointment": 1, "call": 1, "sync failure": 1}
     call.refresh_from_db()
@@ -817,7 +821,7 @@ def test_a_call_that_says_no_time_there_is_is_shown_with_the_appointments_it_may
     call = Call.objects.get()
     Call.objects.update(appointment=None, booking_details={"start": start})
     ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
-    assert triage_rules.candidates(look()) == [Appointment.objects.get()]
+    assert triage.candidates(look()) == [Appointment.objects.get()]
 
 
 def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
@@ -843,7 +847,7 @@ def test_a_lone_booking_may_only_be_what_lost_its_own(calcom, salon, phone, look
     Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
     BookingAttempt.objects.update(state="absent")
     ticket(salon, uid=calcom.web_book("open", start=at(10, 30)).uid)
-    assert triage_rules.candidates(look()) == [Appointment.objects.get()]
+    assert triage.candidates(look()) == [Appointment.objects.get()]
     for model, changed in (
         (BookingAttempt, {"state": "unknown"}),
         (Appointment, {"status": "cancelled"}),
@@ -853,7 +857,7 @@ def test_a_lone_booking_may_only_be_what_lost_its_own(calcom, salon, phone, look
     ):
         before = model._default_manager.values(*changed).get()
         model._default_manager.update(**changed)
-        assert triage_rules.candidates(look()) == [], changed
+        assert triage.candidates(look()) == [], changed
         model._default_manager.update(**before)
 
 
@@ -861,7 +865,7 @@ def test_an_appointment_that_stands_with_another_booking_is_not_ended(calcom, sa
     phone().book(at(10))
     BookingAttempt.objects.all().delete()
     ticket(salon, Type.ORPHANED_LOCAL, uid="gone", appointment=Appointment.objects.get())
-    assert "another booking" in triage_rules.legal_verbs(look())[Verb.END]
+    assert "another booking" in triage.legal_verbs(look())[Verb.END]
 
 
 def test_an_appointment_that_another_call_is_given_in_this_moment_is_not_linked(
@@ -998,14 +1002,14 @@ def test_what_vanished_is_ended_here_and_can_be_booked_again(
 def test_only_what_stands_here_and_not_there_can_be_ended(calcom, salon, phone, look):
     phone().book(at(10))
     ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
-    assert "has not said" in triage_rules.legal_verbs(look())[Verb.END]
+    assert "has not said" in triage.legal_verbs(look())[Verb.END]
     calcom.faults.outage()
-    assert "has not said" in triage_rules.legal_verbs(look())[Verb.END]
+    assert "has not said" in triage.legal_verbs(look())[Verb.END]
     calcom.faults.clear()
     calcom.erase(calcom.bookings[0].uid)
-    assert triage_rules.legal_verbs(look())[Verb.END] == ""
+    assert triage.legal_verbs(look())[Verb.END] == ""
     Appointment.objects.update(status="completed")
-    assert "stands" in triage_rules.legal_verbs(look())[Verb.END]
+    assert "stands" in triage.legal_verbs(look())[Verb.END]
 
 
 def test_what_is_being_changed_is_not_ended(calcom, vanished, look, press):
@@ -1138,7 +1142,7 @@ def test_what_has_changed_here_before_it_is_booked_again_is_not_booked_again(
 def test_what_nobody_comes_to_is_not_offered_to_be_booked_again(salon, vanished, look, change, why):
     Appointment.objects.update(idempotency_key=None, **change)
     with pytest.raises(NotLegal, match=why):
-        triage_rules.preview(Verb.RECREATE, look())
+        triage.preview(Verb.RECREATE, look())
 
 
 def test_where_nothing_can_be_looked_up_after_it_was_sent_it_is_left_to_the_completer(
