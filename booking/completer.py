@@ -16,7 +16,7 @@ from django.db.models import F, Q, Window
 from django.db.models.functions import Least, RowNumber
 from django.utils import timezone
 
-from booking import attempt_reports, attempts, gone, later_look, unknown_attempts
+from booking import attempt_reports, attempts, close_by_own_rows, later_look, unknown_attempts
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomUnavailable, UnreadableAnswer
 from booking.models import OPEN_STATES, BookingAttempt
@@ -70,7 +70,7 @@ def settle_unknown(*, now: datetime | None = None, company_id: int | None = None
             report.settled += state in (State.SUCCEEDED, State.COMPENSATED, State.REFUSED)
             report.absent += state == State.ABSENT
             report.left += state in OPEN_STATES
-    gone.close_gone(company_id=company_id)
+    close_by_own_rows.close_by_own_rows(company_id=company_id)
     if report.looked_at:
         logger.info("completer.ran", **vars(report))
     return report

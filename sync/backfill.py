@@ -22,7 +22,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Max, Min, QuerySet
 from django.utils import timezone
 
-from booking import database_errors, gone, mirror
+from booking import close_by_own_rows, database_errors, mirror
 from booking.calcom.errors import CalcomMisconfigured
 from booking.pace import Pace
 from calls.models import Call
@@ -125,7 +125,7 @@ def backfill(
             errors=len(report.errors),
         )
         if not dry_run:
-            gone.close_gone(company_id=company.pk)
+            close_by_own_rows.close_by_own_rows(company_id=company.pk)
     return report
 
 

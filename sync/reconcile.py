@@ -25,12 +25,12 @@ from django.utils import timezone
 
 from booking import (
     attempts,
+    close_by_own_rows,
     completer,
     database_errors,
     doubt,
     failures,
     follow,
-    gone,
     twins,
     unknown_attempts,
 )
@@ -41,7 +41,7 @@ from booking.models import OPEN_STATUSES, PROVEN_STATUSES, Appointment, BookingA
 from booking.pace import PER_MINUTE, Pace
 from calls.models import Call
 from customers.models import Company
-from sync import closing, converge, healing, links
+from sync import close_by_listing, converge, healing, links
 from sync.asking import ASK_SECONDS, MOST_ASKED_FOR, Asking
 from sync.compare import Comparison, Difference, Gap
 from sync.converge import Converged, Kinship, Match
@@ -197,7 +197,7 @@ class _Run:
                 self._read_and_heal(comparison)
                 self._look_at_missing(comparison)
                 if not self.dry_run:
-                    closing.close_what_is_gone(
+                    close_by_listing.close_by_listing(
                         self.tickets,
                         comparison=comparison,
                         asking=self.asking,
@@ -213,7 +213,7 @@ class _Run:
         self._link_calls()
         if not self.dry_run:
             twins.report_beside_web_bookings(self.company, now=self.now)
-            report.closed += gone.close_gone(company_id=self.company.pk)
+            report.closed += close_by_own_rows.close_by_own_rows(company_id=self.company.pk)
         open_rows = SyncFailure.objects.filter(company=self.company, status__in=OPEN_STATUSES)
         report.left = len(report.problems) if self.dry_run else open_rows.count()
         return report

@@ -11,7 +11,7 @@ from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from sync.both_sides import Seen
-from sync.closing import DOUBT_A_BOOKING
+from sync.close_by_listing import DOUBT_A_BOOKING
 from sync.converge import Kinship
 from sync.triage.case import Case
 from sync.triage.conditions import WHY_A_PERSON, is_other_than_asked, require_nobody_busy

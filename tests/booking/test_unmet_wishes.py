@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from booking import gone
+from booking import close_by_own_rows
 from booking.models import Appointment, BookingAttempt, CallbackRequest
 from tests import factories as make
 
@@ -37,7 +37,7 @@ def promised_and_then_booked(*, wanted: str = "Haarschnitt", asked_for: str = ""
 
 def queries_of_a_run() -> int:
     with CaptureQueriesContext(connection) as captured:
-        assert gone.close_gone() == 0
+        assert close_by_own_rows.close_by_own_rows() == 0
     return len(captured)
 
 
@@ -48,7 +48,7 @@ def test_each_calls_callback_is_closed_by_what_was_booked_in_that_call():
         promised_and_then_booked(asked_for="colour").pk,
         make.CallbackRequestFactory().pk,
     }
-    assert gone.close_gone() == 2
+    assert close_by_own_rows.close_by_own_rows() == 2
     assert set(CallbackRequest.objects.filter(status="done").values_list("pk", flat=True)) == got
     assert set(CallbackRequest.objects.filter(status="open").values_list("pk", flat=True)) == waiting
 

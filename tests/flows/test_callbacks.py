@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.utils import timezone
 
-from booking import callbacks, gone
+from booking import callbacks, close_by_own_rows
 from booking.close_callback import close_callbacks
 from booking.models import CallbackRequest
 from calls.models import Call
@@ -209,7 +209,7 @@ def test_what_is_promised_while_the_request_is_closed_keeps_it_open(calcom, phon
         assert callbacks.promise(call=call, customer=row.customer, reason="The colouring.")
 
     meanwhile(promise_again)
-    gone.close_gone()
+    close_by_own_rows.close_by_own_rows()
     assert only().status == "open"
 
 

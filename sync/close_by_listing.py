@@ -1,4 +1,9 @@
-"""Tickets that a run closes: about bookings that are equal again, or that do not stand any more."""
+"""Close tickets of which Cal.com shows that their gap is gone: its bookings are equal to ours again, or do
+not stand any more.
+
+After each run of `reconcile` that has read a whole listing. What our own rows can tell is closed by
+`booking.close_by_own_rows`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ DOUBT_A_BOOKING = (Type.ORPHANED_CALCOM, Type.DUPLICATE_BOOKING, Type.FOREIGN_BO
 _ABOUT_BOOKINGS = (*_DIFFERENCES, Type.ORPHANED_LOCAL, *DOUBT_A_BOOKING)
 
 
-def close_what_is_gone(
+def close_by_listing(
     tickets: Tickets, *, comparison: Comparison, asking: Asking, own_key: bool, now: datetime
 ) -> None:
     """After a listing that was read to its end. Raises CalcomError."""

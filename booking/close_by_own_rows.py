@@ -1,8 +1,9 @@
-"""Close tickets whose gap is gone, however it went: by a repeat, by the completer, by a person.
+"""Close tickets and callbacks of which our own rows show that they have had their answer: by a repeat, by the
+completer, by a person.
 
-It runs with the completer, every half minute, and asks the tables. A booking closes what is open about
-itself; what else it puts in order is found here, off the phone line, and so is what was settled by another
-way than the one that opened the ticket.
+It runs with the completer, every half minute, and asks nobody but the tables; what only Cal.com can tell is
+closed by `sync.close_by_listing`. A booking closes what is open about itself; what else it puts in order is
+found here, off the phone line, and so is what was settled by another way than the one that opened the ticket.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _OUTCOME_UNKNOWN = (
 )
 
 
-def close_gone(*, company_id: int | None = None) -> int:
+def close_by_own_rows(*, company_id: int | None = None) -> int:
     """How many sync failures and callbacks were closed: of one company, if it is given."""
     of_company = {} if company_id is None else {"company": company_id}
     open_rows = SyncFailure.objects.filter(status__in=OPEN_STATUSES, **of_company)
