@@ -1,7 +1,7 @@
-"""The embedded process tree behind `manage.py serve`: Valkey, web server, Celery worker with Beat.
+"""The embedded process tree behind `manage.py serve`: Valkey, web server, Celery workers, Beat.
 
 Started in that order and stopped in reverse. Whoever outgrows one machine gives DATABASE_URL and REDIS_URL
-and runs the web server and the worker on their own, with the same command lines.
+and runs the web server, the workers and Beat on their own, with the same command lines.
 """
 
 import contextlib
@@ -160,20 +160,34 @@ def start_web(
     )
 
 
-def start_workers(tree: ProcessTree, *, env: Mapping[str, str]) -> Child:
-    """One for what callers wait for, with Beat, and one for what may take minutes; the first of them."""
-    worker = _start_worker(tree, "--beat", name="worker", queue="celery", processes=2, env=env)
+def start_workers(tree: ProcessTree, *, env: Mapping[str, str]) -> None:
+    """One for what callers wait for, and one for what may take minutes."""
+    _start_worker(tree, name="worker", queue="celery", processes=2, env=env)
     _start_worker(tree, name="long-runs", queue="long", processes=1, env=env)
-    return worker
+
+
+def start_beat(tree: ProcessTree, *, env: Mapping[str, str]) -> Child:
+    """Not `celery worker --beat`: a worker does not notice that the Beat it has started is gone, and nothing
+    is reconciled or settled any more.
+    """
+    return tree.start(
+        "beat",
+        [
+            sys.executable, "-m", "celery", "--app", "config", "beat",
+            "--pidfile=", "--loglevel", "INFO",
+        ],
+        env=env,
+        cwd=settings.BASE_DIR,
+    )  # fmt: skip
 
 
 def _start_worker(
-    tree: ProcessTree, *options: str, name: str, queue: str, processes: int, env: Mapping[str, str]
-) -> Child:
-    return tree.start(
+    tree: ProcessTree, *, name: str, queue: str, processes: int, env: Mapping[str, str]
+) -> None:
+    tree.start(
         name,
         [
-            sys.executable, "-m", "celery", "--app", "config", "worker", *options,
+            sys.executable, "-m", "celery", "--app", "config", "worker",
             "--hostname", f"{name}@%h", "--queues", queue, "--concurrency", str(processes),
             "--without-gossip", "--without-mingle", "--loglevel", "INFO",
         ],

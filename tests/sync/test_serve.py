@@ -102,8 +102,8 @@ def start_serve(var_dir: Path) -> Iterator:
 
 
 def is_complete(serving: Serving) -> bool:
-    """Two web workers and their parent, two of Celery's pool with parent and Beat, one with its parent for
-    long runs, Valkey, guardian, serve. Who is ready to answer need not have all of Celery's beside it yet.
+    """Two web workers and their parent, two of Celery's pool with their parent, one with its parent for long
+    runs, Beat, Valkey, guardian, serve. Who is ready to answer need not have all of Celery's beside it yet.
     """
     return len(serving.processes()) >= 11
 
@@ -118,7 +118,7 @@ def test_serve_needs_no_environment_answers_and_ends_cleanly_on_ctrl_c(start_ser
     serving = start_serve()
     serving.wait_until_ready()
     assert serving.told["seconds"] < 60
-    assert set(serving.told["pids"]) == {"serve", "valkey", "web", "worker", "long-runs"}
+    assert set(serving.told["pids"]) == {"serve", "valkey", "web", "worker", "long-runs", "beat"}
     assert get(serving.told["url"] + "/healthz") == (200, b"ok\n")
     status, body = get(serving.told["url"] + "/readyz")
     assert status == 200
@@ -162,7 +162,7 @@ def test_kill_9_leaves_no_process_and_the_next_start_works(start_serve):
     assert get(again.told["url"] + "/healthz")[0] == 200
 
 
-@pytest.mark.parametrize("child", ["worker", "long-runs", "web", "valkey"])
+@pytest.mark.parametrize("child", ["worker", "long-runs", "beat", "web", "valkey"])
 @pytest.mark.soak
 def test_a_child_that_dies_ends_the_tree_and_names_its_log(start_serve, child):
     serving = start_serve()
@@ -203,7 +203,7 @@ def test_the_demo_salon_comes_with_its_simulator_and_keeps_its_keys(start_serve,
     serving = start_serve("--demo", "--simulator-port", "0")
     serving.wait_until_ready()
     told = serving.told
-    assert set(told["pids"]) == {"serve", "valkey", "simulator", "web", "worker", "long-runs"}
+    assert set(told["pids"]) == {"serve", "valkey", "simulator", "web", "worker", "long-runs", "beat"}
     assert (told["company"], told["admin_user"]) == ("demo-salon", "admin")
     assert len(told["admin_password"]) >= 12
     for private in ("keys.json", "company.json", "calcom-world.json"):

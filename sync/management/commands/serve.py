@@ -30,7 +30,7 @@ class Stopped(Exception):
 
 
 class Command(JsonCommand):
-    help = "Run everything on this machine: Valkey, web server, Celery worker and Beat. Ctrl-C stops it."
+    help = "Run everything on this machine: Valkey, web server, Celery workers and Beat. Ctrl-C stops it."
     requires_system_checks: list[str] = []  # `deployment` below; the rest belongs to `check`
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -97,11 +97,12 @@ class Command(JsonCommand):
             web = embedded_server.start_web(
                 tree, address=address, workers=options["workers"], threads=options["threads"], env=env
             )
-            worker = embedded_server.start_workers(tree, env=env)
+            embedded_server.start_workers(tree, env=env)
+            beat = embedded_server.start_beat(tree, env=env)
             tree.wait_until(
                 unless_stopped(stop, lambda: embedded_server.answers_healthz(address)), child=web, seconds=60
             )
-            tree.wait_until(unless_stopped(stop, embedded_server.beat_is_alive), child=worker, seconds=60)
+            tree.wait_until(unless_stopped(stop, embedded_server.beat_is_alive), child=beat, seconds=60)
             embedded_server.close_connections()
             told["pids"] = {"serve": os.getpid(), **{child.name: child.pid for child in tree.children}}
             told["log_dir"] = str(tree.log_dir)
