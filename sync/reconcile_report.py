@@ -14,6 +14,7 @@ from calls.models import Call
 from customers.models import Company
 from sync import links
 from sync.converge import Match
+from sync.healing import Repair
 from sync.models import ReconciliationRun
 
 # The subject of what is known of a call alone.
@@ -48,6 +49,12 @@ class Report:
     @property
     def is_complete(self) -> bool:
         return self.outcome == Outcome.COMPLETE
+
+    def has_repaired(self, repair: Repair) -> None:
+        self.healed[str(repair)] = self.healed.get(str(repair), 0) + 1
+
+    def would_repair(self, repair: Repair) -> None:
+        self.would_heal[str(repair)] = self.would_heal.get(str(repair), 0) + 1
 
 
 @dataclass(frozen=True)
