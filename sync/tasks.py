@@ -11,6 +11,7 @@ from calls import deliveries
 from customers.company_secrets import without_secrets
 from customers.models import Company
 from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
+from sync.long_run import LongRun
 from sync.turn import Busy
 
 logger = structlog.get_logger(__name__)
@@ -21,7 +22,7 @@ def work_stored_deliveries() -> None:
     work_deliveries.work_due()
 
 
-@shared_task(name="sync.tasks.purge_deliveries")
+@shared_task(name="sync.tasks.purge_deliveries", base=LongRun)
 def purge_deliveries() -> None:
     before = timezone.now() - timedelta(days=settings.WEBHOOK_BODY_DAYS)
     while deliveries.purge(before=before):
@@ -35,7 +36,7 @@ def reconcile_all() -> None:
         reconcile_company.delay(company_id=company_id)
 
 
-@shared_task(name="sync.tasks.reconcile_company", time_limit=3600, soft_time_limit=3500)
+@shared_task(name="sync.tasks.reconcile_company", base=LongRun, time_limit=3600, soft_time_limit=3500)
 def reconcile_company(*, company_id: int) -> None:
     company = Company.objects.get(pk=company_id)
     try:
@@ -51,7 +52,7 @@ def sync_services_of_all() -> None:
         sync_services.delay(company_id=company_id)
 
 
-@shared_task(name="sync.tasks.sync_services", time_limit=3600, soft_time_limit=3500)
+@shared_task(name="sync.tasks.sync_services", base=LongRun, time_limit=3600, soft_time_limit=3500)
 def sync_services(*, company_id: int) -> None:
     company = Company.objects.get(pk=company_id)
     synced = event_type_sync.sync_services(company, now=timezone.now())
@@ -59,7 +60,7 @@ def sync_services(*, company_id: int) -> None:
         logger.warning("services.not_synced", company=company.slug, why=synced.failed)
 
 
-@shared_task(name="sync.tasks.audit_all")
+@shared_task(name="sync.tasks.audit_all", base=LongRun)
 def audit_all() -> None:
     now = timezone.now()
     for company in without_secrets(Company.objects.filter(is_active=True)):

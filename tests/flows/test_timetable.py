@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
+import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +16,16 @@ from booking.models import Appointment, BookingAttempt, Service, SyncFailure
 from calls.models import Call, WebhookEvent
 from config.celery import app
 from customers.models import Branch, Company
+from sync import embedded_server
 from sync.beat import LeasedScheduler
+from sync.models import ReconciliationRun
+from sync.process_tree import ProcessTree, kill_group
+from sync.tasks import reconcile_company
 from tests.factories import CallFactory, WebhookEventFactory
 from tests.flows.phone import at
 from tests.servers.processes import CeleryWorkerProcess
 from tests.servers.retell_api import RetellApi
+from tests.waiting import wait_until
 
 ENTRIES = (
     "settle-unknown-attempts",
@@ -133,3 +141,52 @@ def test_every_entry_of_the_timetable_has_its_work_done_by_a_worker(
         if not is_done():
             idle.append(name)
     assert not idle
+
+
+def test_a_comparison_that_has_ended_is_not_made_again_when_its_message_comes_again(
+    calcom: Any, salon: Company, celery_worker_process: CeleryWorkerProcess
+) -> None:
+    """Redis gives out anew what it has heard nothing of for two minutes, also while that runs."""
+    task_id = str(uuid.uuid4())
+    for _ in range(3):
+        reconcile_company.apply_async(kwargs={"company_id": salon.pk}, task_id=task_id)
+        celery_worker_process.wait_until_idle()
+    assert ReconciliationRun.objects.count() == 1
+    reconcile_company.delay(company_id=salon.pk)
+    celery_worker_process.wait_until_idle()
+    assert ReconciliationRun.objects.count() == 2, "the next one is another"
+
+
+@pytest.mark.soak
+@pytest.mark.django_db(transaction=True)
+def test_a_comparison_that_takes_long_is_made_once(
+    calcom: Any, salon: Company, subprocess_environment: dict[str, str], tmp_path: Path
+) -> None:
+    calcom.faults.add("list", delay_before=7, times=None)
+    settings = {"TASK_VISIBILITY_TIMEOUT_SECONDS": "5"}
+    with ProcessTree(log_dir=tmp_path) as tree:
+        embedded_server.start_workers(tree, env={**subprocess_environment, **settings})
+        reconcile_company.delay(company_id=salon.pk)
+        wait_until(ReconciliationRun.objects.filter(outcome="complete").exists, seconds=60)
+        # As long as it took to leave a copy, and for the copy to begin.
+        time.sleep(20)
+    assert ReconciliationRun.objects.count() == 1
+
+
+@pytest.mark.soak
+@pytest.mark.django_db(transaction=True)
+def test_a_comparison_whose_worker_was_killed_is_made_by_the_next(
+    calcom: Any, salon: Company, subprocess_environment: dict[str, str], tmp_path: Path
+) -> None:
+    calcom.faults.add("list", hang=True, times=None)
+    environment = {**subprocess_environment, "TASK_VISIBILITY_TIMEOUT_SECONDS": "5"}
+    with ProcessTree(log_dir=tmp_path) as tree:
+        embedded_server.start_workers(tree, env=environment)
+        reconcile_company.delay(company_id=salon.pk)
+        wait_until(lambda: calcom.faults.hanging, seconds=60)
+        for child in tree.children:
+            kill_group(child.pid)
+    calcom.faults.clear()
+    with ProcessTree(log_dir=tmp_path) as tree:
+        embedded_server.start_workers(tree, env=environment)
+        wait_until(ReconciliationRun.objects.filter(outcome="complete").exists, seconds=60)
