@@ -14,6 +14,10 @@ from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
 from sync.long_run import LongRun
 from sync.turn import Busy
 
+# What nobody has fetched when Beat sends the next one would only queue up behind it.
+HOURLY_EXPIRES_SECONDS = 3600
+DAILY_EXPIRES_SECONDS = 24 * 3600
+
 logger = structlog.get_logger(__name__)
 
 
@@ -33,7 +37,7 @@ def purge_deliveries() -> None:
 def reconcile_all() -> None:
     """One task for each company: one that takes long, or fails, is not the others'."""
     for company_id in Company.objects.filter(is_active=True).values_list("pk", flat=True):
-        reconcile_company.delay(company_id=company_id)
+        reconcile_company.apply_async(kwargs={"company_id": company_id}, expires=HOURLY_EXPIRES_SECONDS)
 
 
 @shared_task(name="sync.tasks.reconcile_company", base=LongRun, time_limit=3600, soft_time_limit=3500)
@@ -49,7 +53,7 @@ def reconcile_company(*, company_id: int) -> None:
 def sync_services_of_all() -> None:
     """One task for each company: one that takes long, or fails, is not the others'."""
     for company_id in Company.objects.filter(is_active=True).values_list("pk", flat=True):
-        sync_services.delay(company_id=company_id)
+        sync_services.apply_async(kwargs={"company_id": company_id}, expires=DAILY_EXPIRES_SECONDS)
 
 
 @shared_task(name="sync.tasks.sync_services", base=LongRun, time_limit=3600, soft_time_limit=3500)

@@ -20,7 +20,7 @@ from sync import embedded_server
 from sync.beat import LeasedScheduler
 from sync.models import ReconciliationRun
 from sync.process_tree import ProcessTree, kill_group
-from sync.tasks import reconcile_company
+from sync.tasks import reconcile_all, reconcile_company, sync_services_of_all
 from tests.factories import CallFactory, WebhookEventFactory
 from tests.flows.phone import at
 from tests.servers.processes import CeleryWorkerProcess
@@ -143,6 +143,18 @@ def test_every_entry_of_the_timetable_has_its_work_done_by_a_worker(
     assert not idle
 
 
+@pytest.mark.parametrize(("task", "hours"), [(reconcile_all, 1), (sync_services_of_all, 24)])
+def test_what_is_sent_for_each_company_expires_when_the_next_is_due(
+    salon: Company, celery_worker_process: CeleryWorkerProcess, task: Any, hours: int
+) -> None:
+    """Else a worker that was away for a weekend comes back to 48 comparisons of each company."""
+    celery_worker_process.kill()
+    task()
+    (sent,) = celery_worker_process.queued("long")
+    expires = dt.datetime.fromisoformat(sent["expires"])
+    assert abs(expires - timezone.now() - hours * HOUR) < dt.timedelta(minutes=1)
+
+
 def test_a_comparison_that_has_ended_is_not_made_again_when_its_message_comes_again(
     calcom: Any, salon: Company, celery_worker_process: CeleryWorkerProcess
 ) -> None:
@@ -163,9 +175,9 @@ def test_a_comparison_that_takes_long_is_made_once(
     calcom: Any, salon: Company, subprocess_environment: dict[str, str], tmp_path: Path
 ) -> None:
     calcom.faults.add("list", delay_before=7, times=None)
-    settings = {"TASK_VISIBILITY_TIMEOUT_SECONDS": "5"}
+    environment = {**subprocess_environment, "TASK_VISIBILITY_TIMEOUT_SECONDS": "5"}
     with ProcessTree(log_dir=tmp_path) as tree:
-        embedded_server.start_workers(tree, env={**subprocess_environment, **settings})
+        embedded_server.start_workers(tree, env=environment)
         reconcile_company.delay(company_id=salon.pk)
         wait_until(ReconciliationRun.objects.filter(outcome="complete").exists, seconds=60)
         # As long as it took to leave a copy, and for the copy to begin.

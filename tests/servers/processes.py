@@ -5,6 +5,7 @@ Another process sees only what is committed: tests that use these need
 keep the other process from writing.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -171,6 +173,10 @@ class CeleryWorkerProcess:
     def queue_length(self) -> int:
         """Tasks that wait, and tasks that were fetched and are not finished."""
         return sum(map(self._broker.llen, QUEUES)) + int(self._broker.hlen("unacked"))
+
+    def queued(self, queue: str) -> list[dict[str, Any]]:
+        """The headers of what waits there: of a worker that was killed, all that was sent since."""
+        return [json.loads(message)["headers"] for message in self._broker.lrange(queue, 0, -1)]
 
     def wait_until_idle(self, *, seconds: float = 20) -> None:
         """Wait until nothing is queued or running. Raises TimeoutError with the end of the worker's log.
