@@ -7,6 +7,8 @@ the proof is asked for here again, whatever the caller of this module believes.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 from django.db import DatabaseError, connection
 
@@ -25,6 +27,11 @@ logger = structlog.get_logger(__name__)
 
 class NotOurs(Exception):
     """Refused to cancel what no attempt of ours proves to be ours."""
+
+
+def is_too_late(booking: Booking, *, now: datetime) -> bool:
+    """Cal.com cancels nothing that is over, however often it is asked: what is left to do is a person's."""
+    return booking.end <= now
 
 
 def cancel_ours(
@@ -51,9 +58,9 @@ def cancel_ours(
     return done
 
 
-def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> None:
-    """The booking stands at Cal.com and not here. If even this cannot be written, the claimed row still
-    tells.
+def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> bool:
+    """The booking stands at Cal.com and not here. If even this cannot be written (False), the claimed row
+    still tells.
     """
     try:
         failures.open_failure(
@@ -70,6 +77,8 @@ def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> Non
     except DatabaseError:
         connection.close_if_unusable_or_obsolete()
         logger.exception("booking.orphan_not_recorded", uid=booking.uid, attempt=str(attempt.uuid))
+        return False
+    return True
 
 
 def _earlier_attempts(attempt: BookingAttempt) -> set[str]:

@@ -398,6 +398,8 @@ def _undo(
         # It began as an attempt of this key and is another appointment by now: not ours to undo.
         logger.error("booking.not_undone", attempt=str(attempt.uuid), uid=booking.uid, why=why)
         return Settlement(Result.OPEN, attempt.appointment)
+    if not answering and compensation.is_too_late(booking, now=timezone.now()):
+        return _leave_to_a_person(attempt, booking, why=why)
     try:
         is_undone = compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline)
     except compensation.NotOurs:
@@ -433,6 +435,29 @@ def _undo(
         # It is undone there. The row still says claimed, and the completer will find it cancelled.
         logger.exception("booking.undone_but_not_recorded", attempt=str(attempt.uuid), uid=booking.uid)
     return Settlement(result, attempt.appointment)
+
+
+def _leave_to_a_person(attempt: BookingAttempt, booking: Booking, *, why: str) -> Settlement:
+    """It was over before it could be undone. The attempt ends, or Cal.com would be asked for ever to cancel
+    it; the ticket about the booking stays.
+    """
+    if compensation.report_orphan(attempt, booking=booking, why=why):
+        with transaction.atomic():
+            attempts.release(
+                attempt,
+                state=BookingAttempt.State.REFUSED,
+                told=attempt.told,
+                now=timezone.now(),
+                error_class="not_undone",
+                error_message=why,
+                answer=_summary(booking),
+            )
+            failures.close_failures(
+                company_id=attempt.company_id,
+                subjects=[failures.about_key(attempt.idempotency_key)],
+                note="It is known what became of it: see the failure about the booking.",
+            )
+    return Settlement(Result.OPEN, attempt.appointment)
 
 
 def _close_failures(attempt: BookingAttempt, *, uid: str, note: str) -> None:
