@@ -9,7 +9,17 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from booking import answer_budget, availability, book, breaker, catalogue, event_types, failures, instants
+from booking import (
+    answer_budget,
+    availability,
+    book,
+    breaker,
+    catalogue,
+    event_types,
+    failures,
+    function_names,
+    instants,
+)
 from booking.availability import Window
 from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
@@ -140,8 +150,7 @@ def book_appointment(conversation: Conversation, arguments: Mapping[str, Any]) -
 FUNCTIONS: dict[str, Callable[[Conversation, Mapping[str, Any]], Outcome]] = {
     "list_services": list_services,
     "check_availability": check_availability,
-    "book_appointment": book_appointment,
-    "collect_appointment_data": book_appointment,  # the name agents of the former system call it by
+    **dict.fromkeys(function_names.BOOKING, book_appointment),
     "list_appointments": list_appointments,
     "reschedule_appointment": reschedule_appointment,
     "cancel_appointment": cancel_appointment,
@@ -149,9 +158,7 @@ FUNCTIONS: dict[str, Callable[[Conversation, Mapping[str, Any]], Outcome]] = {
 }
 
 # A repeat of these is answered from the row of the first. What is only read is read again.
-CHANGES = frozenset(
-    {"book_appointment", "collect_appointment_data", "reschedule_appointment", "cancel_appointment"}
-)
+CHANGES = frozenset({*function_names.BOOKING, "reschedule_appointment", "cancel_appointment"})
 
 # A repeat of these is a replay where it has the same answer. (What is free is never the same answer.)
 READS = frozenset({"list_services", "list_appointments"})

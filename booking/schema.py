@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from booking import function_names
 from booking.functions import FUNCTIONS
 from booking.models import PROVEN_STATUSES, Appointment
 from booking.outcomes import SUCCESSES, Code
@@ -37,8 +38,7 @@ from calls.schema import (
 ARGUMENTS: dict[str, type[ArgumentsSerializer]] = {
     "list_services": ListServicesSerializer,
     "check_availability": CheckAvailabilitySerializer,
-    "book_appointment": BookAppointmentSerializer,
-    "collect_appointment_data": BookAppointmentSerializer,
+    **dict.fromkeys(function_names.BOOKING, BookAppointmentSerializer),
     "list_appointments": ListAppointmentsSerializer,
     "reschedule_appointment": RescheduleAppointmentSerializer,
     "cancel_appointment": CancelAppointmentSerializer,
@@ -47,8 +47,8 @@ ARGUMENTS: dict[str, type[ArgumentsSerializer]] = {
 SUMMARIES = {
     "list_services": "What can be booked",
     "check_availability": "Free times of a service",
-    "book_appointment": "Book an appointment",
-    "collect_appointment_data": "Book an appointment, under the name agents of the former system use",
+    function_names.BOOK: "Book an appointment",
+    function_names.FORMER_BOOK: "Book an appointment, under the name agents of the former system use",
     "list_appointments": "The caller's coming appointments",
     "reschedule_appointment": "Move an appointment of the caller's",
     "cancel_appointment": "Cancel an appointment of the caller's",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from django.db.models import F
 
-from booking import catalogue, change_outcome
+from booking import catalogue, change_outcome, function_names
 from booking.models import (
     CHANGE_KINDS,
     PROVEN_STATUSES,
@@ -26,7 +26,6 @@ from customers.names import same_person
 
 State = BookingAttempt.State
 
-_BOOK = ("book_appointment", "collect_appointment_data")
 # Who was told one of these was called back, or waits for it.
 _LEFT_OPEN = ("", str(Code.UNAVAILABLE), str(Code.CHECKING))
 _CAME_TO_NOTHING = (State.REFUSED, State.NOT_SENT, State.ABSENT, State.COMPENSATED)
@@ -148,7 +147,9 @@ def _never_begun(by_call: Mapping[int, CallbackRequest]) -> dict[int, list[set[s
     """What failed before there was an attempt, so that only the request tells what was wanted: by call the
     names of the services that each of these requests may have meant.
     """
-    asked = FunctionCall.objects.filter(call__in=by_call, name__in=_BOOK, code=Code.UNAVAILABLE)
+    asked = FunctionCall.objects.filter(
+        call__in=by_call, name__in=function_names.BOOKING, code=Code.UNAVAILABLE
+    )
     said = [
         (call_id, str(arguments["service"]))
         for call_id, arguments in asked.values_list("call", "arguments")

@@ -17,6 +17,7 @@ from django.db import models
 from django.db.models import Case, Q, When
 from django.utils import timezone
 
+from booking import function_names
 from booking.models import (
     OPEN_STATES,
     OPEN_STATUSES,
@@ -37,7 +38,6 @@ from sync.roles import MayLook
 MOST_OF_A_KIND = 100
 BEFORE = timedelta(hours=1)
 RETELL_EVENTS = ("call_started", "call_ended", "call_analyzed")
-BOOKING_FUNCTIONS = ("book_appointment", "collect_appointment_data")
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 # Without any one of them the answer could be a wrong one.
 _TELL: tuple[type[models.Model], ...] = (FunctionCall, BookingAttempt, Appointment, SyncFailure)
@@ -275,7 +275,7 @@ class _Story:
             return Verdict(said=said, tone=BAD, todo=todo)
         if creates:
             return Verdict(said=_why_not(creates[0], self.appointments), tone=BAD, todo=todo)
-        booked = [row for row in self.functions if row.name.startswith(BOOKING_FUNCTIONS)]
+        booked = [row for row in self.functions if row.name.startswith(function_names.BOOKING)]
         if booked:
             said = f"It never got to Cal.com: the agent was answered {booked[0].code}."
             return Verdict(said=said, tone=BAD, todo=todo)

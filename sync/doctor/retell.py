@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from booking.function_names import BOOK, FORMER_BOOK
 from booking.functions import FUNCTIONS
 from calls.call_events import APPLIED
 from calls.retell.agent_api import AgentApi
@@ -28,7 +29,7 @@ KEY, AGENT, EVENTS, TOOLS, NUMBER = (
     "Retell phone number",
 )
 ASK_SECONDS = 8.0
-NEEDED = ("check_availability", "book_appointment")
+NEEDED = ("check_availability", BOOK)
 
 _KEY_REMEDY = "Store the Retell API key that has the webhook badge in Retell's dashboard with the company."
 _AWAY_REMEDY = "Run this again when Retell answers; see status.retellai.com."
@@ -225,7 +226,7 @@ def judge_tools(llm: Json, ours: Ours, *, budget: float, push: str, subject: str
     if elsewhere:
         said = f"Tools of the agent call somebody else: {', '.join(elsewhere)}."
         return failed(TOOLS, said, remedy, subject=subject)
-    there = {base_name(name).replace("collect_appointment_data", "book_appointment") for name in tools}
+    there = {base_name(name).replace(FORMER_BOOK, BOOK) for name in tools}
     if missing := sorted(set(NEEDED) - there):
         said = f"The agent has no tool {' and no tool '.join(missing)}."
         return failed(TOOLS, said, remedy, subject=subject)
