@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.utils import timezone
 
 from booking.models import Appointment, SyncFailure
@@ -18,17 +17,6 @@ from tests.flows.phone import at
 @pytest.fixture
 def person(salon):
     return User.objects.create_user("ops", is_staff=True)
-
-
-@pytest.fixture
-def reconcile():
-    def run() -> None:
-        try:
-            call_command("reconcile", "--json")
-        except SystemExit:
-            return
-
-    return run
 
 
 @pytest.fixture
@@ -68,12 +56,12 @@ def press(decide):
 
 
 @pytest.fixture
-def vanished(calcom, salon, phone, reconcile):
+def vanished(calcom, salon, phone, run):
     """An appointment whose booking Cal.com has lost; what it was called."""
     phone().book(at(10))
     FunctionCall.objects.all().delete()  # what it promised cannot be true any more
     uid = Appointment.objects.get().calcom_booking_uid
     calcom.erase(uid)
-    reconcile()
+    run()
     calcom.clear_log()
     return uid

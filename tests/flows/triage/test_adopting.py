@@ -29,15 +29,13 @@ def lose_everything_but_the_call() -> None:
     Appointment.objects.all().delete()
 
 
-def test_an_orphan_of_our_attempt_becomes_its_appointment(
-    calcom, salon, phone, reconcile, look, press, verdict
-):
+def test_an_orphan_of_our_attempt_becomes_its_appointment(calcom, salon, phone, run, look, press, verdict):
     phone().book(at(10))
     Company.objects.update(heal_adopt="off")
     Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
     Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
     BookingAttempt.objects.update(state="absent")
-    reconcile()
+    run()
     done = press(triage.adopt, look())
     assert done.changed == {"appointment": 1, "call": 1, "sync failure": 1}
     assert Appointment.objects.get().calcom_booking_uid == calcom.bookings[0].uid
@@ -106,14 +104,12 @@ def test_what_nobody_counts_on_is_cancelled_at_cal_com_and_the_page_says_so_befo
     assert CallbackRequest.objects.exists() is (what is other_than_asked_for)
 
 
-def test_a_person_may_import_what_names_an_unknown_attempt(
-    calcom, salon, phone, reconcile, look, press, verdict
-):
+def test_a_person_may_import_what_names_an_unknown_attempt(calcom, salon, phone, run, look, press, verdict):
     phone().book(at(10))
     booking = calcom.bookings[0]
     lose_everything_but_the_call()
     booking.metadata["idempotency_key"] = "00000000-0000-5000-8000-000000000000"
-    reconcile()
+    run()
     with pytest.raises(NotLegal):
         triage.preview(Verb.TRY_AGAIN, look())
     numbers = dict(Service.objects.values_list("pk", "calcom_event_type_id"))
@@ -180,13 +176,13 @@ def test_the_second_booking_of_one_intention_is_not_adopted(calcom, salon, phone
 
 
 @pytest.fixture
-def both_stand(calcom, salon, phone, reconcile):
+def both_stand(calcom, salon, phone, run):
     """A booking that a host has confirmed again after it was moved; its uid."""
     uid = phone().book(at(10), service="advice").uid
     calcom.web_reschedule(uid, at(12), by_owner=True, silent=True)
-    reconcile()
+    run()
     calcom.web_confirm(uid, silent=True)
-    reconcile()
+    run()
     return uid
 
 
@@ -222,11 +218,11 @@ def test_of_two_that_stood_when_they_were_shown_the_last_is_not_cancelled(
 
 
 def test_while_cal_com_shows_an_old_view_of_a_moved_booking_nothing_is_offered(
-    calcom, salon, phone, reconcile, look
+    calcom, salon, phone, run, look
 ):
     uid = phone().book(at(10)).uid
     calcom.web_reschedule(uid, at(12), silent=True)
-    reconcile()
+    run()
     failure = ticket(salon, uid=uid, appointment=Appointment.objects.get())
     calcom.faults.add("get", path_contains=uid, patch={"status": "accepted"}, remove=["rescheduledToUid"])
     legal = {verb for verb, why in triage.legal_verbs(look(failure)).items() if not why}

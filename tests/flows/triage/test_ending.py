@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 
 def test_what_vanished_is_ended_here_and_can_be_booked_again(
-    calcom, vanished, phone, reconcile, look, press, verdict
+    calcom, vanished, phone, run, look, press, verdict
 ):
     assert phone().book(at(10)).code == "unavailable"
     done = press(triage.end_here, look())
@@ -26,7 +26,7 @@ def test_what_vanished_is_ended_here_and_can_be_booked_again(
     assert (row.status, row.calcom_booking_uid) == ("cancelled", vanished)
     assert actions() == ["triage.end", "triage.end.done"]
     assert phone().ask("list_appointments").body["appointments"] == []
-    reconcile()
+    run()
     assert SyncFailure.objects.get().status == "resolved"
     assert phone().book(at(10)).code == "booked"
     assert len(calcom.active_bookings()) == 1
@@ -239,13 +239,11 @@ def test_an_outcome_nobody_knows_is_left_to_the_completer(
     verdict()
 
 
-def test_a_booking_made_on_the_web_is_booked_again_without_a_call(
-    calcom, salon, reconcile, look, press, verdict
-):
+def test_a_booking_made_on_the_web_is_booked_again_without_a_call(calcom, salon, run, look, press, verdict):
     booking = calcom.web_book("open", start=at(10), phone="+4915112345678")
-    reconcile()
+    run()
     calcom.erase(booking.uid)
-    reconcile()
+    run()
     assert press(triage.recreate_at_calcom, look()).is_success
     again = calcom.active_bookings()[0]
     assert "call_id" not in again.metadata

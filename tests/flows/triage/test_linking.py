@@ -45,7 +45,7 @@ def test_a_call_that_says_no_time_there_is_is_shown_with_the_appointments_it_may
 
 
 def test_a_lone_booking_is_linked_to_the_appointment_that_lost_it(
-    calcom, salon, phone, reconcile, look, press, verdict
+    calcom, salon, phone, run, look, press, verdict
 ):
     phone().book(at(10))
     BookingAttempt.objects.all().delete()

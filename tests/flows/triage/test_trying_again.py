@@ -59,11 +59,11 @@ def test_an_attempt_that_may_still_come_true_keeps_its_ticket(calcom, salon, pho
     assert open_failures().exists()
 
 
-def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, press, verdict):
+def test_our_side_follows_what_differs(calcom, salon, phone, run, look, press, verdict):
     phone().book(at(10))
     Company.objects.update(heal_follow="off")
     calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
-    reconcile()
+    run()
     assert "status" in " ".join(triage.preview(Verb.TRY_AGAIN, look()))
     done = press(triage.try_again, look())
     assert (done.is_success, done.changed) == (True, {"appointment": 1, "sync failure": 1})
@@ -75,13 +75,13 @@ def test_our_side_follows_what_differs(calcom, salon, phone, reconcile, look, pr
 
 @pytest.mark.parametrize("verb", [triage.try_again, triage.adopt])
 def test_what_a_clock_that_was_put_back_keeps_from_being_followed_a_person_can_follow(
-    calcom, salon, phone, reconcile, look, press, verdict, verb
+    calcom, salon, phone, run, look, press, verdict, verb
 ):
     calcom.clock.advance(3600)
     uid = phone().book(at(10), service="advice").uid
     calcom.clock.advance(-3500)
     calcom.web_confirm(uid, silent=True)
-    reconcile()
+    run()
     assert SyncFailure.objects.get().failure_type == "status_mismatch"
     done = press(verb, look())
     assert done.is_success, done.said
@@ -91,13 +91,13 @@ def test_what_a_clock_that_was_put_back_keeps_from_being_followed_a_person_can_f
 
 
 def test_a_cancellation_that_a_clock_keeps_from_being_followed_is_followed_by_trying_again(
-    calcom, salon, phone, reconcile, look, press, verdict
+    calcom, salon, phone, run, look, press, verdict
 ):
     calcom.clock.advance(3600)
     uid = phone().book(at(10)).uid
     calcom.clock.advance(-3500)
     calcom.web_cancel(uid, silent=True)
-    reconcile()
+    run()
     assert press(triage.try_again, look()).is_success
     assert Appointment.objects.get().status == "cancelled"
     assert SyncFailure.objects.get().status == "resolved"
