@@ -7,7 +7,6 @@ not at all. It is a hint of what to ask Cal.com for and never the truth about a 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from booking.calcom.objects import Unreadable, read_instant
+from booking.calcom.objects import Unreadable, is_uid, read_instant
 from booking.instants import InvalidInstant, parse_instant
 from customers.placeholders import clean_text, is_placeholder, is_placeholder_name
 from customers.row_ids import is_row_id
@@ -66,7 +65,6 @@ class Details:
 
 ENCODED_AT_MOST = 3
 DEEPEST = 3
-_UID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 # Ours first. `booking_id` is a number at Cal.com and was a uid in some systems: its form tells.
 _UIDS = (
@@ -174,7 +172,7 @@ def _named_booking(layers: Sequence[dict[str, Any]]) -> tuple[str, int | None]:
             value = layer.get(name)
             if isinstance(value, str) and value.strip().isdecimal():
                 value = int(value) if len(value) <= 18 else None
-            if isinstance(value, str) and _UID.fullmatch(value.strip()) and not _says_nothing(value):
+            if isinstance(value, str) and is_uid(value.strip()) and not _says_nothing(value):
                 return value.strip(), number
             number = number or _integer(value)
     return "", number

@@ -16,7 +16,7 @@ from booking import failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
-from booking.calcom.objects import Booking
+from booking.calcom.objects import LONGEST_UID, Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from customers.company_secrets import without_secrets
@@ -71,7 +71,7 @@ def uid_of(failure: SyncFailure) -> str:
         return failure.appointment.calcom_booking_uid
     details = failure.call.booking_details if failure.call is not None else None
     uid = details.get("uid") if isinstance(details, dict) else None
-    return uid if isinstance(uid, str) and len(uid) <= 128 else ""
+    return uid if isinstance(uid, str) and len(uid) <= LONGEST_UID else ""
 
 
 def attempt_of(failure: SyncFailure) -> BookingAttempt | None:

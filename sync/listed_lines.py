@@ -16,11 +16,10 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from booking.calcom.objects import LONGEST_UID, STATUSES, Unreadable, read_instant, read_status
+from booking.calcom.objects import LONGEST_UID, STATUSES, Unreadable, is_uid, read_instant, read_status
 
 MOST_REMEMBERED = 300
 COLUMNS = "batch, uid, status, starts_at, ends_at, is_absent, was_moved, is_ours"
-_UID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
 _ATTEMPT = re.compile(r"[0-9a-fA-F-]{36}").fullmatch
 # Cal.com's own spelling, in this century; anything else is read the long way.
 _USUAL_INSTANT = re.compile(r"20[0-9-]{8}T[0-9:]{8}\.[0-9]{3}Z").fullmatch
@@ -103,7 +102,7 @@ class ListedLines:
 
     def _remember(self, booking: dict[str, Any]) -> None:
         uid = booking.get("uid")
-        if not isinstance(uid, str) or not _UID(uid) or len(self.unreadable_uids) >= MOST_REMEMBERED:
+        if not isinstance(uid, str) or not is_uid(uid) or len(self.unreadable_uids) >= MOST_REMEMBERED:
             return
         if self._is_ours(booking):
             self.unreadable_uids.add(uid)
@@ -112,7 +111,7 @@ class ListedLines:
         get = booking.get
         uid, status = get("uid"), read_status(get("status"))
         start, end = _spelled(get("start")), _spelled(get("end"))
-        if not _UID(uid):  # type: ignore[arg-type]
+        if not is_uid(uid):  # type: ignore[arg-type]
             raise Unreadable("a uid that cannot be compared")
         flags = (_is_absent(get("attendees")), _was_moved(booking, status=status), self._is_ours(booking))
         updated = get("updatedAt")

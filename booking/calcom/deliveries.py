@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from booking.calcom.objects import is_uid
 from booking.calcom.subscriptions import TRIGGERS
 
 # Sent before the status is written: until it shows, the booking is looked at again.
@@ -81,5 +82,4 @@ def _number(value: object) -> int | None:
 
 
 def _uid(value: object) -> str:
-    # It becomes part of an address.
-    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value) else ""
+    return value if isinstance(value, str) and is_uid(value) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from customers.years import FIRST_YEAR, LAST_YEAR
 # does not.
 STATUSES = frozenset({"accepted", "pending", "awaiting_host", "cancelled", "rejected"})
 LONGEST_UID = 128  # of our columns; Cal.com's have 22 characters
+# As it may become part of an address, or of a line: where somebody else has written it down.
+is_uid = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
 _LARGEST_NUMBER = 2**63 - 1  # of our columns
 
 
