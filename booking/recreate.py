@@ -29,6 +29,7 @@ from booking.calcom.errors import (
     CalcomUnavailable,
     OutcomeUnknown,
 )
+from booking.calcom.objects import Booking
 from booking.intention import Intention
 from booking.models import (
     LIVE_STATUSES,
@@ -251,7 +252,7 @@ def _after_error(
 
 
 def _settled(
-    attempt: BookingAttempt, found: list[Any], *, client: CalcomClient, deadline: Deadline
+    attempt: BookingAttempt, found: list[Booking], *, client: CalcomClient, deadline: Deadline
 ) -> Recreated:
     settlement = settle.settle_found(attempt, found=found, client=client, deadline=deadline, answering=False)
     availability.forget(attempt.company_id)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 import structlog
 from django.utils import timezone
 
-from booking import close_by_own_rows, completer, twins
+from booking import close_by_own_rows, completer, horizon, twins
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
 from booking.calcom.objects import read_instant
@@ -43,7 +43,7 @@ LEASE = timedelta(minutes=9)  # one that died is in nobody's way for longer than
 OVERLAP = timedelta(minutes=10)
 FIRST_LOOK_BACK = timedelta(days=30)
 PAST = timedelta(days=2)
-FUTURE = timedelta(days=400)
+FUTURE = horizon.FARTHEST
 FULL_EVERY = timedelta(hours=23)  # once a day, also where a run begins a little earlier than the last one
 # A full sweep of so few pages costs nothing worth saving.
 FEW_REQUESTS = 8
