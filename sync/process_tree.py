@@ -9,6 +9,7 @@ Standard library only: the tests use it before Django is set up.
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from types import TracebackType
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
 _PR_SET_PDEATHSIG = 1
+# Some 200 000 requests. What stood in a log before is kept once more.
+LONGEST_LOG = 64 * 1024 * 1024
 # Loaded here: between fork and exec nothing may allocate or import.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -78,8 +81,9 @@ class ProcessTree:
     Use it from the main thread: Linux sends the parent-death signal when the *thread* that forked ends.
     """
 
-    def __init__(self, *, log_dir: Path) -> None:
+    def __init__(self, *, log_dir: Path, longest_log: int = LONGEST_LOG) -> None:
         self.log_dir = log_dir
+        self.longest_log = longest_log
         self.children: list[Child] = []
         self._lock = threading.Lock()
         self._guardian = subprocess.Popen(
@@ -130,10 +134,20 @@ class ProcessTree:
         return child
 
     def check(self) -> None:
-        """Raises ChildDied for the first child that has ended."""
+        """Begin logs anew that have grown too long. Raises ChildDied for the first child that has ended."""
         for child in self.children:
             if child.process.poll() is not None:
                 raise ChildDied(child)
+            with contextlib.suppress(OSError):  # a full disk must not end what serves callers
+                self._shorten(child.log)
+
+    def _shorten(self, log: Path) -> None:
+        """Who writes to it has it open for good, and appends: it can be emptied, not replaced. What is
+        written in the moment between is lost.
+        """
+        if log.stat().st_size > self.longest_log:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
 
     def wait_until(self, is_ready: Callable[[], bool], *, child: Child, seconds: float) -> None:
         """Ask `is_ready` until it is true. Raises ChildDied, or TimeoutError naming the child and its log."""

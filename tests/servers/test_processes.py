@@ -10,6 +10,7 @@ import pytest
 from django.core.cache import cache
 
 from sync.models import Lease
+from sync.process_tree import ProcessTree
 from tests.servers.celery_jobs import count, fail
 from tests.servers.processes import ROOT
 from tests.waiting import wait_until
@@ -83,6 +84,29 @@ def test_a_killed_test_run_takes_its_servers_with_it(tmp_path):
     while left := _processes_mentioning(f"slotkeeper-test-{run.pid}-"):
         assert time.monotonic() < deadline, f"still running: {left}"
         time.sleep(0.05)
+
+
+def test_a_log_that_has_grown_too_long_is_begun_anew(tmp_path):
+    """Those who serve run for years, and write into the same file for as long."""
+    goes_on = tmp_path / "goes_on"
+    writes = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "print('x' * 5000, flush=True)\n"
+        "while not Path(sys.argv[1]).exists():\n"
+        "    time.sleep(0.01)\n"
+        "print('afterwards', flush=True)\n"
+        "time.sleep(60)"
+    )
+    with ProcessTree(log_dir=tmp_path, longest_log=4000) as tree:
+        log = tree.start("writer", [sys.executable, "-c", writes, str(goes_on)]).log
+        wait_until(lambda: log.stat().st_size == 5001)
+        tree.check()
+        assert log.with_suffix(".log.1").read_text() == "x" * 5000 + "\n"
+        goes_on.touch()
+        wait_until(lambda: log.read_bytes().endswith(b"afterwards\n"))
+        tree.check()
+        assert log.read_bytes() == b"afterwards\n", "the writer goes on where the file begins"
 
 
 STARTER = """
