@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from booking import mirror
-from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
+from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
 from calls.models import Call
 from customers.models import Company
 
@@ -23,6 +23,21 @@ def without_backlink(company: Company) -> QuerySet[Appointment]:
     return Appointment.objects.filter(
         company=company, status__in=PROVEN_STATUSES, call__isnull=False, call__appointment=None
     )
+
+
+def over_without_backlink(company: Company) -> QuerySet[Appointment]:
+    """Their call says that something was booked and points at nothing, and they are the only ones that name
+    it. (What was cancelled before it was ever told of has a call that says nothing, rightly.)
+    """
+    others = Appointment.objects.filter(call=OuterRef("call")).exclude(pk=OuterRef("pk"))
+    rows = Appointment.objects.filter(
+        ~Exists(others.exclude(status__in=NOT_BOOKED)),
+        company=company,
+        call__company=company,
+        call__booking_confirmed=True,
+        call__appointment=None,
+    )
+    return rows.exclude(status__in=LIVE_STATUSES).exclude(status=Status.FAILED)
 
 
 def without_call(company: Company) -> QuerySet[Appointment]:
@@ -41,9 +56,10 @@ def with_wrong_flags(company: Company) -> QuerySet[Appointment]:
 
 def to_mend(company: Company, *, limit: int) -> list[Appointment]:
     """All of these, ready for `mend`; at most `limit` of each kind."""
+    disorders = (without_backlink, over_without_backlink, without_call, with_wrong_flags)
     return [
         appointment
-        for wrong in (without_backlink(company), without_call(company), with_wrong_flags(company))
+        for wrong in (disorder(company) for disorder in disorders)
         for appointment in wrong.select_related("company", "customer", "service", "call")[:limit]
     ]
 

@@ -25,7 +25,7 @@ from sync.turn import Busy
 from tests.factories import AppointmentFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel
 from tests.flows.state import open_failures
 from tests.waiting import wait_until
 
@@ -608,6 +608,44 @@ def test_the_backlink_and_the_flags_are_repaired(calcom, salon, phone, run, verd
     verdict()
 
 
+def test_the_backlink_of_an_appointment_that_is_over_is_repaired(calcom, salon, phone, run, verdict):
+    """It used to be a ticket that said, until somebody ran backfill, that the appointment is not there."""
+    caller = phone()
+    caller.book(at(10))
+    cancel(caller)
+    Call.objects.update(appointment=None)
+    status, report = run("--dry-run")
+    assert only(report)["would_heal"] == {"link": 1}
+    assert not SyncFailure.objects.exists()
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {"link": 1})
+    assert Call.objects.get().appointment == Appointment.objects.get()
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
+def test_which_of_two_that_are_over_a_call_meant_is_not_guessed(calcom, salon, phone, run):
+    caller = phone()
+    for hour in (10, 12):
+        caller.book(at(hour))
+        cancel(caller, appointment=Appointment.objects.latest("pk").pk)
+    assert {row.status for row in Appointment.objects.all()} == {Status.CANCELLED}
+    Call.objects.update(appointment=None)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (1, {})
+    assert open_failures().get().failure_type == "call_desync"
+
+
+def test_what_was_cancelled_before_the_caller_was_told_of_it_is_not_confirmed(calcom, salon, phone, run):
+    caller = phone()
+    caller.book(at(10))
+    cancel(caller)
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    status, report = run()
+    assert (status, only(report)["healed"]) == (0, {})
+    assert Call.objects.get().booking_confirmed is False
+
+
 def test_a_call_that_booked_what_is_nowhere_is_a_ticket(calcom, salon, phone, run):
     phone().book(at(10))
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
@@ -779,7 +817,7 @@ def test_a_number_of_differences_costs_a_bounded_number_of_queries(
         calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * number), name=f"Web {number}")
     run()
     assert Appointment.objects.count() == 120
-    with django_assert_max_num_queries(61):
+    with django_assert_max_num_queries(62):
         run()
 
 
