@@ -946,7 +946,8 @@ def fail_as_it_compares(calcom) -> None:
             # The latest: one that compared in an earlier test may still stand in the pool.
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity "
-                "WHERE pid <> pg_backend_pid() AND query LIKE '%%listed_bookings%%' "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND query LIKE '%%listed_bookings%%' "
                 "ORDER BY query_start DESC LIMIT 1) AS comparison"
             )
             assert cursor.fetchall() == [(True,)]
