@@ -108,9 +108,9 @@ def take_due(*, now: datetime) -> list[WebhookEvent]:
     with transaction_that_may_be_lost():
         events = _DUE.all(now=now)
         # Whoever took one so often and never came to say how it went was killed by it.
-        deadly = [event for event in events if event.attempts >= MOST_ATTEMPTS]
-        _bury(deadly)
-        events = [event for event in events if event not in deadly]
+        while deadly := [event for event in events if event.attempts >= MOST_ATTEMPTS]:
+            _bury(deadly)
+            events = _DUE.all(now=now)
         until = now + LEASE
         WebhookEvent.objects.filter(pk__in=[event.pk for event in events]).update(
             due_at=until, attempts=F("attempts") + 1

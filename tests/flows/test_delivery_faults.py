@@ -12,6 +12,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -247,6 +248,40 @@ def test_one_run_works_all_that_waits_and_does_not_look_again_after_a_short_batc
     assert not WebhookEvent.objects.exclude(status=WebhookEvent.Status.IGNORED).exists()
     taken = [query for query in queries if "LIMIT" in query["sql"] and "webhook_events" in query["sql"]]
     assert len(taken) == looks
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_given_up_does_not_keep_what_waits_behind_it_from_being_worked():
+    now = timezone.now()
+    WebhookEventFactory.create_batch(
+        3, due_at=now - dt.timedelta(minutes=1), attempts=deliveries.MOST_ATTEMPTS
+    )
+    WebhookEventFactory.create_batch(deliveries.BATCH, due_at=now)
+
+    work_stored_deliveries()
+
+    statuses = Counter(WebhookEvent.objects.values_list("status", flat=True))
+    assert statuses == {"dead": 3, "ignored": deliveries.BATCH}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_worker_is_taking_nobody_else_takes_or_waits_for():
+    if connection.vendor == "sqlite":
+        pytest.skip("whoever writes is alone")
+    now = timezone.now()
+    WebhookEventFactory.create_batch(deliveries.BATCH + 3, due_at=now)
+
+    def take() -> set[int]:
+        try:
+            return {event.pk for event in deliveries.take_due(now=now)}
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as other_worker, transaction.atomic():
+        mine = {event.pk for event in deliveries.take_due(now=now)}
+        theirs = other_worker.submit(take).result()
+    assert (len(mine), len(theirs)) == (deliveries.BATCH, 3)
+    assert not mine & theirs
 
 
 # --- A worker that dies -------------------------------------------------------------------------------------
