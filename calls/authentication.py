@@ -27,11 +27,7 @@ from customers.statements import Given, Select
 LONGEST_BODY = 1024 * 1024
 UNREADABLE_KEY = "unreadable_key"  # ours: nobody can tell who has signed it
 
-_ACTIVE = Select(
-    lambda: Company.objects.filter(endpoint_id=Given("endpoint_id"), is_active=True).defer(
-        "created_at", "updated_at"
-    )
-)
+_ACTIVE = Select(lambda: Company.objects.filter(endpoint_id=Given("endpoint_id"), is_active=True))
 
 
 class TooLarge(APIException):
