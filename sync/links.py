@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from booking import mirror
-from booking.models import LIVE_STATUSES, PROVEN_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
+from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt, FormerUid, SyncFailure
 from calls.models import Call
 from customers.models import Company
 
@@ -37,7 +37,7 @@ def over_without_backlink(company: Company) -> QuerySet[Appointment]:
         call__booking_confirmed=True,
         call__appointment=None,
     )
-    return rows.exclude(status__in=LIVE_STATUSES).exclude(status=Status.FAILED)
+    return rows.exclude(status__in=(*PROVEN_STATUSES, *NOT_BOOKED))
 
 
 def without_call(company: Company) -> QuerySet[Appointment]:
@@ -56,19 +56,18 @@ def with_wrong_flags(company: Company) -> QuerySet[Appointment]:
 
 def to_mend(company: Company, *, limit: int) -> list[Appointment]:
     """All of these, ready for `mend`; at most `limit` of each kind."""
-    disorders = (without_backlink, over_without_backlink, without_call, with_wrong_flags)
     return [
         appointment
-        for wrong in (disorder(company) for disorder in disorders)
-        for appointment in wrong.select_related("company", "customer", "service", "call")[:limit]
+        for wrong in (without_backlink, over_without_backlink, without_call, with_wrong_flags)
+        for appointment in wrong(company).select_related("company", "customer", "service", "call")[:limit]
     ]
 
 
 def calls_in_disorder(company: Company, calls: Collection[int]) -> set[int]:
     """Those of these calls (by id) to which one of the above applies."""
+    by_call = (without_backlink, over_without_backlink, with_wrong_flags)
     theirs = [
-        without_backlink(company).filter(call__in=calls).values_list("call", flat=True),
-        with_wrong_flags(company).filter(call__in=calls).values_list("call", flat=True),
+        *(wrong(company).filter(call__in=calls).values_list("call", flat=True) for wrong in by_call),
         Call.objects.filter(pk__in=calls, appointment__in=without_call(company)).values_list("pk", flat=True),
     ]
     return {pk for rows in theirs for pk in rows if pk is not None}
