@@ -20,8 +20,6 @@ from booking.models import BookingAttempt, CallbackRequest
 
 State = BookingAttempt.State
 
-MADE_ALL_THE_SAME = "Cal.com refused this booking and made it all the same."
-
 logger = structlog.get_logger(__name__)
 
 
@@ -73,12 +71,14 @@ def _look_at_create(
             continue  # a repeat has adopted it since, and said so
         if booking.metadata.get("attempt_id") == str(attempt.uuid):
             logger.error("booking.refused_and_made", attempt=str(attempt.uuid), uid=booking.uid)
-            if compensation.is_too_late(booking, now=timezone.now()):
-                if compensation.report_orphan(attempt, booking=booking, why=MADE_ALL_THE_SAME):
+            is_too_late = compensation.is_too_late(booking, now=timezone.now())
+            if is_too_late or not compensation.cancel_ours(
+                attempt, booking=booking, client=client, deadline=deadline
+            ):
+                why = "Cal.com refused this booking and made it all the same."
+                is_reported = compensation.report_orphan(attempt, booking=booking, why=why)
+                if is_too_late and is_reported:
                     BookingAttempt.objects.filter(pk=attempt.pk).update(look_again_at=None)
-                return State.REFUSED
-            if not compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline):
-                compensation.report_orphan(attempt, booking=booking, why=MADE_ALL_THE_SAME)
                 return State.REFUSED
             # Undone once: whoever confirms it again at Cal.com means it.
             left_in = State.COMPENSATED
