@@ -18,6 +18,7 @@ from config.celery import app
 from customers.models import Branch, Company
 from sync import embedded_server
 from sync.beat import LeasedScheduler
+from sync.long_run import LongRun
 from sync.models import ReconciliationRun
 from sync.process_tree import ProcessTree, kill_group
 from sync.tasks import reconcile_all, reconcile_company, sync_services_of_all
@@ -153,6 +154,11 @@ def test_what_is_sent_for_each_company_expires_when_the_next_is_due(
     (sent,) = celery_worker_process.queued("long")
     expires = dt.datetime.fromisoformat(sent["expires"])
     assert abs(expires - timezone.now() - hours * HOUR) < dt.timedelta(minutes=1)
+
+
+def test_every_task_that_may_take_minutes_is_known_by_its_end() -> None:
+    app.loader.import_default_modules()
+    assert all(isinstance(app.tasks[name], LongRun) for name in app.conf.task_routes)
 
 
 def test_a_comparison_that_has_ended_is_not_made_again_when_its_message_comes_again(
