@@ -28,12 +28,13 @@ def count_by(
     """The values of the columns → how many of the rows have them. `since` is the column of their instant,
     after the company in an index; `key` names the count.
     """
-    kept: tuple[datetime, Counter[tuple[Any, ...]]] | None = best_effort_cache.read(f"settled:{key}")
-    if kept is None:
-        moment = timezone.now() - SETTLED_AFTER
-        kept = moment, _count(rows.filter(**{f"{since}__lt": moment}), columns)
-        best_effort_cache.write(f"settled:{key}", kept, KEPT_FOR.total_seconds())
-    until, settled = kept
+    match best_effort_cache.read(f"settled:{key}"):
+        case (datetime() as until, Counter() as settled):
+            pass
+        case _:  # nothing, or not what we put there
+            until = timezone.now() - SETTLED_AFTER
+            settled = _count(rows.filter(**{f"{since}__lt": until}), columns)
+            best_effort_cache.write(f"settled:{key}", (until, settled), KEPT_FOR.total_seconds())
     # The index starts with the company; naming all of them keeps it usable.
     return settled + _count(rows.filter(company__in=companies, **{f"{since}__gte": until}), columns)
 

@@ -179,3 +179,12 @@ def test_without_the_token_there_is_nothing_to_read(client, settings):
     assert client.get("/metrics").status_code == 401
     settings.METRICS_TOKEN = ""
     assert read(client, token="").status_code == 404
+
+
+@pytest.mark.parametrize("rubbish", ["rubbish", ("yesterday", {}), 7])
+def test_what_nobody_put_into_the_cache_is_no_count(client, rubbish):
+    factories.WebhookEventFactory(status="processed", received_at=timezone.now() - dt.timedelta(days=9))
+    cache.set("settled:slotkeeper_deliveries", rubbish)
+    response = read(client)
+    assert response.status_code == 200
+    assert "slotkeeper_deliveries_total{" in response.text
