@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from customers.models import Branch, Company
+from customers.models.company import at_most_a_year
+
+
+def validate_aliases(aliases: Any) -> None:
+    if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
+        raise ValidationError(_("The aliases are a list of texts."))
 
 
 class Service(models.Model):
@@ -27,9 +35,12 @@ class Service(models.Model):
     name = models.CharField(max_length=200)
     slug = models.SlugField(max_length=64)
     aliases = models.JSONField(
-        default=list, blank=True, help_text=_('Other names callers use: ["cut", "trim"].')
+        default=list,
+        blank=True,
+        validators=[validate_aliases],
+        help_text=_('Other names callers use: ["cut", "trim"].'),
     )
-    duration_minutes = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    duration_minutes = models.PositiveIntegerField(validators=[MinValueValidator(1), at_most_a_year])
     calcom_event_type_id = models.PositiveBigIntegerField()
     person = models.CharField(
         max_length=100,
@@ -49,7 +60,7 @@ class Service(models.Model):
     may_reschedule = models.BooleanField(null=True, blank=True, help_text=_("Unknown: as the company."))
     may_cancel = models.BooleanField(null=True, blank=True, help_text=_("Unknown: as the company."))
     change_notice_minutes = models.PositiveIntegerField(
-        null=True, blank=True, help_text=_("Empty: as the company.")
+        null=True, blank=True, validators=[at_most_a_year], help_text=_("Empty: as the company.")
     )
     is_active = models.BooleanField(default=True)
     vanished_at = models.DateTimeField(

@@ -7,12 +7,15 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxValueValidator, validate_email
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import EncryptedTextField
 from customers.opening_hours import InvalidHours, read_hours
+
+# A longer one is a slip of the hand, and no arithmetic with instants takes any length.
+at_most_a_year = MaxValueValidator(366 * 24 * 60)
 
 
 def validate_timezone(name: str) -> None:
@@ -100,10 +103,14 @@ class Company(models.Model):
     may_reschedule = models.BooleanField(default=True, help_text=_("Whether callers may move appointments."))
     may_cancel = models.BooleanField(default=True, help_text=_("Whether callers may cancel appointments."))
     change_notice_minutes = models.PositiveIntegerField(
-        default=0, help_text=_("How long before the start moving and cancelling by phone ends.")
+        default=0,
+        validators=[at_most_a_year],
+        help_text=_("How long before the start moving and cancelling by phone ends."),
     )
     callback_within_minutes = models.PositiveIntegerField(
-        default=240, help_text=_("Opening time within which a promised call back is due.")
+        default=240,
+        validators=[at_most_a_year],
+        help_text=_("Opening time within which a promised call back is due."),
     )
     opening_hours = models.JSONField(
         default=dict,
