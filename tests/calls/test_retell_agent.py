@@ -172,6 +172,11 @@ def test_the_prompt_deals_with_every_code_our_door_can_answer(code: Code, langua
     assert [name for name, _ in entries].count(str(code)) == 1
 
 
+def what_is_said_of(code: str, language: str) -> str:
+    _, entry = documents.prompt(setup(language)).split(f"\n- `{code}`:")
+    return " ".join(entry.split("\n- `")[0].split())
+
+
 @both_languages
 def test_the_prompt_deals_with_no_code_that_does_not_exist(language: str) -> None:
     entries = re.findall(r"^- `(\w+)`:", documents.prompt(setup(language)), re.MULTILINE)
@@ -202,9 +207,26 @@ def test_the_prompt_deals_with_no_code_that_does_not_exist(language: str) -> Non
 def test_a_booking_in_the_balance_is_asked_for_again_and_neither_promised_nor_denied(
     language: str, words: tuple[str, ...]
 ) -> None:
-    prompt = " ".join(documents.prompt(setup(language)).split())
-    entry = prompt[prompt.index("- `checking`") : prompt.index("- `slot_taken`")]
+    entry = what_is_said_of("checking", language)
     assert all(word in entry for word in words), entry
+
+
+@pytest.mark.parametrize(
+    ("code", "german", "english"),
+    [
+        (
+            "already_booked",
+            "noch bestätigt werden muss, wenn `say` es",
+            "has to be confirmed, if `say` says so",
+        ),
+        ("callback_noted", "nur, wenn `say` einen verspricht", "only if `say` promises one"),
+        ("too_soon", "oder zu weit im Voraus", "or too far ahead"),
+        ("unavailable", "sagt nur `say`", "only `say` knows"),
+    ],
+)
+def test_of_a_code_with_several_sentences_the_prompt_says_what_holds_for_all(code, german, english):
+    assert german in what_is_said_of(code, "de")
+    assert english in what_is_said_of(code, "en")
 
 
 @both_languages
