@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from booking import doubt
 from booking.models import PROVEN_STATUSES, Appointment
+from booking.sentences import said
 from booking.spoken_times import spoken, spoken_day, spoken_time
 from calls.retell.dynamic_variables import NOBODY
 from calls.retell.payloads import InboundCall
@@ -86,12 +87,12 @@ def _about_the_caller(company: Company, customer: Customer, *, now: datetime) ->
         return variables
     zone = company.zone_at(appointment.branch)
     when = spoken(appointment.starts_at, zone=zone, language=company.language, now=now)
-    service = appointment.service.name if appointment.service else ""
+    service = appointment.service
     return variables | {
-        "next_appointment": f"{service}, {when}" if service else when,
+        "next_appointment": f"{said(service)}, {when}" if service else when,
         "next_appointment_id": str(appointment.pk),
         "next_appointment_start": appointment.starts_at.astimezone(zone).isoformat(),
-        "next_appointment_service": service,
+        "next_appointment_service": service.name if service else "",
         "next_appointment_branch": appointment.branch.name if appointment.branch else "",
         "next_appointment_status": str(appointment.status),
     }

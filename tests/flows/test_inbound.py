@@ -132,6 +132,15 @@ def test_whoever_booked_by_phone_is_known_at_the_next_call(phone, salon):
     assert ring(salon, from_number="+4915187654321").about_the_caller == NOBODY
 
 
+def test_the_next_appointment_is_called_what_is_said_and_not_what_is_written(phone, salon):
+    salon.services.update(name="HS Herren 30'", spoken_name="Herrenhaarschnitt")
+    booked = phone().book(at(10))
+    assert "Herrenhaarschnitt, " in booked.body["say"]
+    variables = ring(salon).variables
+    assert variables["next_appointment"].startswith("Herrenhaarschnitt, ")
+    assert variables["next_appointment_service"] == "HS Herren 30'"
+
+
 def test_what_is_perhaps_cancelled_or_moved_is_not_told_as_standing(calcom, phone, salon, settings):
     settings.ANSWER_BUDGET_SECONDS = 2
     caller = phone(from_number=CALLER)
