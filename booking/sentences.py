@@ -54,6 +54,9 @@ class Speaker:
             }
         return spoken_list([self.when(at) for at in instants], self.language)
 
+    def duration(self, minutes: int) -> str:
+        return spoken_duration(minutes, language=self.language)
+
     def names(self, services: Sequence[Service]) -> str:
         """Each thing once, whoever does it."""
         return self.list(said(service) for service in catalogue.things(services))
@@ -154,7 +157,7 @@ def _not_allowed(outcome: Outcome, speaker: Speaker) -> str:
         return _("That appointment has already begun, so I can't change it any more.")
     if outcome.reason == "notice":
         return _("It is too late for that: by phone it was possible up to %(time)s before the start.") % {
-            "time": spoken_duration(outcome.extra["minutes"], language=speaker.language)
+            "time": speaker.duration(outcome.extra["minutes"])
         }
     if outcome.reason == "other_service":
         return _(
@@ -292,16 +295,15 @@ def _ambiguous(outcome: Outcome, speaker: Speaker) -> str:
         if len({service.person for service in services if service.person}) > 1:
             return _("Who would you like to see: %(persons)s?") % {"persons": speaker.persons(services)}
         return _("Which of these do you mean: %(services)s?") % {
-            "services": speaker.list(_in_full(service) for service in services)
+            "services": speaker.list(_in_full(service, speaker) for service in services)
         }
     return _("Which of these do you mean: %(services)s?") % {"services": speaker.names(services)}
 
 
-def _in_full(service: Service) -> str:
-    words = {"service": said(service), "minutes": service.duration_minutes, "person": service.person}
-    if service.person:
-        return _("%(service)s with %(person)s, %(minutes)s minutes") % words
-    return _("%(service)s, %(minutes)s minutes") % words
+def _in_full(service: Service, speaker: Speaker) -> str:
+    words = {"service": said(service), "person": service.person}
+    name = _("%(service)s with %(person)s") % words if service.person else words["service"]
+    return f"{name}, {speaker.duration(service.duration_minutes)}"
 
 
 def _unknown_service(outcome: Outcome, speaker: Speaker) -> str:
@@ -345,7 +347,7 @@ def _details(services: Sequence[Service], speaker: Speaker) -> list[str]:
     """About one thing: what is the same with everybody, and who does it."""
     details = []
     if len({service.duration_minutes for service in services}) == 1:
-        details.append(_("It takes %(minutes)s minutes.") % {"minutes": services[0].duration_minutes})
+        details.append(_("It takes %(time)s.") % {"time": speaker.duration(services[0].duration_minutes)})
     if services[0].price_text and len({service.price_text for service in services}) == 1:
         details.append(_("The price is %(price)s.") % {"price": services[0].price_text})
     if persons := speaker.persons(services):

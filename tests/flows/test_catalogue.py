@@ -290,7 +290,7 @@ def test_two_services_of_one_name_and_nobody_in_particular_are_told_apart_by_the
     answer = phone().book(at(10), service="Haarschnitt")
     assert answer.code == "ambiguous"
     assert answer.body["say"] == (
-        "Which of these do you mean: Haarschnitt, 30 minutes or Haarschnitt, 60 minutes?"
+        "Which of these do you mean: Haarschnitt, 30 minutes or Haarschnitt, an hour?"
     )
 
 

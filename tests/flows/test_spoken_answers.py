@@ -86,3 +86,17 @@ def test_what_is_requested_again_is_spoken_of_as_an_appointment(salon, phone, la
         "en": "You have already requested Beratung: ",
     }
     assert again.body["say"].startswith(expected[language]), again.body["say"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "german", "english"),
+    [
+        (1, "Das dauert eine Minute.", "It takes a minute."),
+        (45, "Das dauert 45 Minuten.", "It takes 45 minutes."),
+        (60, "Das dauert eine Stunde.", "It takes an hour."),
+    ],
+)
+def test_how_long_it_takes_is_said_as_people_say_it(salon, phone, language, minutes, german, english):
+    salon.services.update(duration_minutes=minutes)
+    say = phone().ask("list_services", service="haircut").body["say"]
+    assert {"de": german, "en": english}[language] in say, say
