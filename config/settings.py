@@ -252,7 +252,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 }
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
-        # A killed worker's tasks come back after this long: a little above the longest countdown.
+        # A killed worker's tasks come back after this long; so do those that run longer (sync/long_run.py).
         "visibility_timeout": env.integer("TASK_VISIBILITY_TIMEOUT_SECONDS", default=120, minimum=5),
         # Looked for every 5 seconds, each time; the transport's own pace is every 100.
         "unacked_restore_interval": 5,
