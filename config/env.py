@@ -120,6 +120,8 @@ def url(
         )
     if not parts.netloc and not parts.path.strip("/"):
         raise WrongSetting(f"{name} is a URL without a host.")
+    # Whoever asks what it starts with asks in small letters.
+    value = parts.scheme + value[len(parts.scheme) :]
     return value.rstrip("/") if parts.scheme in ("http", "https") else value
 
 

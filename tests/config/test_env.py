@@ -75,6 +75,11 @@ def test_a_web_address_loses_its_trailing_slash():
     assert env.url("U", environ={"U": "https://slots.example.org/"}) == "https://slots.example.org"
 
 
+def test_the_scheme_of_a_url_may_be_in_capitals():
+    read = env.url("U", schemes=("postgres",), environ={"U": "POSTGRES://Salon:S3cret@Db/Salon"})
+    assert read == "postgres://Salon:S3cret@Db/Salon"
+
+
 def test_networks_are_single_addresses_or_ranges():
     read = env.networks("P", environ={"P": "10.0.0.0/8, 192.0.2.1, ::1"})
     assert [str(network) for network in read] == ["10.0.0.0/8", "192.0.2.1/32", "::1/128"]

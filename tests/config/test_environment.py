@@ -33,6 +33,7 @@ def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> s
         ({"DATABASE_URL": "sqlite:///{folder}/elsewhere.sqlite3"}, "embedded"),
         ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/gone"}, "production"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/gone"}, "production"),
+        ({"DATABASE_URL": "POSTGRES://nobody@127.0.0.1:9/gone"}, "production"),
         ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/gone", "DEBUG": "true"}, "development"),
         ({"DATABASE_URL": "sqlite:///{folder}/x.sqlite3", "ENVIRONMENT": "production"}, "production"),
     ],
@@ -64,6 +65,7 @@ def test_no_password_goes_to_a_mail_server_in_the_clear(tmp_path, url, how):
     [
         ({"ENVIRONMENT": "production"}, "True"),
         ({"ENVIRONMENT": "production", "PUBLIC_URL": "https://slots.example.org"}, "True"),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "HTTPS://slots.example.org"}, "True"),
         ({"ENVIRONMENT": "production", "PUBLIC_URL": "http://127.0.0.1:8000"}, "False"),
         ({}, "False"),
     ],
