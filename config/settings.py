@@ -183,6 +183,8 @@ else:
     _database["CONN_MAX_AGE"] = 0
     # What was found dead is dropped by customers.database, at no cost to the others.
     _database["CONN_HEALTH_CHECKS"] = False
+    # The server believes what comes last.
+    _server_options = f"-c lock_timeout={DATABASE_WAIT_SECONDS:g}s {_database['OPTIONS'].pop('options', '')}"
     _database["OPTIONS"] = {
         # More than the 16 threads of one web worker; a waiting caller is answered in time or told so.
         "pool": {
@@ -201,7 +203,7 @@ else:
         "keepalives_interval": 5,
         "keepalives_count": 2,
         "tcp_user_timeout": 5000,
-        "options": f"-c lock_timeout={DATABASE_WAIT_SECONDS:g}s",
+        "options": _server_options.strip(),
         # What is given in the URL wins.
         **_database["OPTIONS"],
     }

@@ -74,3 +74,18 @@ def test_cookies_of_a_production_are_for_https_unless_it_is_reached_otherwise(
     tmp_path, given, for_https_only
 ):
     assert told_by_the_settings("SESSION_COOKIE_SECURE", folder=tmp_path, given=given) == for_https_only
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("", "-c lock_timeout=3s"),
+        ("?currentSchema=slots", "-c lock_timeout=3s -c search_path=slots"),
+        ("?options=-c%20statement_timeout%3D9s", "-c lock_timeout=3s -c statement_timeout=9s"),
+        ("?options=-c%20lock_timeout%3D1s", "-c lock_timeout=3s -c lock_timeout=1s"),
+    ],
+)
+def test_no_caller_waits_for_ever_for_a_row_because_the_url_says_something_else(tmp_path, query, options):
+    url = {"DATABASE_URL": f"postgres://nobody@127.0.0.1:9/gone{query}"}
+    told = told_by_the_settings("DATABASES['default']['OPTIONS']['options']", folder=tmp_path, given=url)
+    assert told == options
