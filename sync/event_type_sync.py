@@ -82,15 +82,13 @@ class Synced:
         )
 
 
-def sync_services(
-    company: Company, *, now: datetime, dry_run: bool = False, pace: Pace | None = None
-) -> Synced:
+def sync_services(company: Company, *, now: datetime, dry_run: bool = False) -> Synced:
     """Compare and write; with `dry_run` only compare. Never raises CalcomError: what went wrong stands in the
     answer.
     """
     synced = Synced()
     try:
-        api = EventTypes(client=client_for(company), pace=(pace or Pace()).wait)
+        api = EventTypes(client=client_for(company), pace=Pace().wait)
         work = _Work(company=company, api=api, now=now, dry_run=dry_run, synced=synced)
         work.on_services()
         work.on_event_types_without_service()

@@ -75,10 +75,8 @@ class CalcomUnavailable(CalcomError):
 
 
 class RateLimited(CalcomUnavailable):
-    def __init__(
-        self, message: str, *, retry_after: float, status: int | None = 429, request_id: str = ""
-    ) -> None:
-        super().__init__(message, status=status, request_id=request_id)
+    def __init__(self, message: str, *, retry_after: float, request_id: str = "") -> None:
+        super().__init__(message, status=429, request_id=request_id)
         self.retry_after = retry_after
 
 

@@ -218,11 +218,11 @@ class RemoteWebhooks:
     def release(self, order: Iterable[int] | None = None, **options: Any) -> None:
         self._control.call("release_deliveries", order=None if order is None else list(order), **options)
 
-    def repeat(self, times: int, **options: Any) -> None:
-        self._control.call("repeat_deliveries", times=times, **options)
+    def repeat(self, times: int, *, parallel: bool = False) -> None:
+        self._control.call("repeat_deliveries", times=times, parallel=parallel)
 
-    def forge(self, signature: str, **options: Any) -> None:
-        self._control.call("forge_deliveries", signature=signature, **options)
+    def forge(self, signature: str) -> None:
+        self._control.call("forge_deliveries", signature=signature)
 
     def resend(self, number: int, **options: Any) -> list[dict[str, Any]]:
         """Send the delivery of that number again."""

@@ -417,7 +417,6 @@ class Engine:
         reason: str | None,
         by_owner: bool,
         seat_uid: str | None = None,
-        request_reschedule: bool = False,
         moments: Moments = UNDISTURBED,
     ) -> Booking:
         """Cancel. Concurrent cancels of one booking all succeed, as measured. Raises Refusal."""
@@ -440,12 +439,7 @@ class Engine:
             self.webhooks.announce(
                 "BOOKING_CANCELLED",
                 booking,
-                lambda: webhook_payloads.cancelled(
-                    booking,
-                    reason=reason,
-                    attendees=list(booking.attendees),
-                    request_reschedule=request_reschedule,
-                ),
+                lambda: webhook_payloads.cancelled(booking, reason=reason, attendees=list(booking.attendees)),
             )
         with state.lock:
             state.change_status(booking, CANCELLED)

@@ -53,8 +53,7 @@ class Fault:
                       unless an answer is prescribed (`status`, `rate_limited`).
       late_commit     answer now as told, carry out that many seconds later
       return_existing answer 201 with the booking of that uid, carry out nothing
-      patch_stored    fields changed in the stored booking, by API name (start, end, status, metadata, ...);
-                      `remove_stored` metadata keys taken out
+      patch_stored    fields changed in the stored booking, by API name (start, end, status, metadata, ...)
       shift_minutes   stored and answered start and end are shifted
       hide_for        a booking made stays invisible to list and get for so many seconds: a lagging replica
 
@@ -87,7 +86,6 @@ class Fault:
     late_commit: float | None = None
     return_existing: str | None = None
     patch_stored: dict[str, Any] | None = None
-    remove_stored: list[str] | None = None
     shift_minutes: int = 0
     hide_for: float | None = None
 
@@ -240,20 +238,12 @@ class FaultVerbs:
         """Booked, but at another time than asked."""
         return self.add(operation, commit=True, shift_minutes=minutes, **options)
 
-    def unreadable_answer(
-        self,
-        kind: str = "html",
-        *,
-        operation: str = "create",
-        commit: bool = True,
-        status: int = 200,
-        **options: Any,
-    ) -> int:
-        """`kind`: html, empty, not_json, list (JSON of another shape), truncated (whole header, half the
-        body).
+    def unreadable_answer(self, kind: str = "html", *, operation: str = "create", **options: Any) -> int:
+        """Carried out. `kind`: html, empty, not_json, list (JSON of another shape), truncated (whole header,
+        half the body).
         """
         if kind == "truncated":
-            return self.add(operation, commit=commit, truncate=True, **options)
+            return self.add(operation, commit=True, truncate=True, **options)
         bodies: dict[str, tuple[Any, str]] = {
             "html": (HTML_PAGE, "text/html; charset=utf-8"),
             "empty": ("", "application/json; charset=utf-8"),
@@ -261,9 +251,7 @@ class FaultVerbs:
             "list": ([], "application/json; charset=utf-8"),
         }
         body, content_type = bodies[kind]
-        return self.add(
-            operation, commit=commit, status=status, body=body, content_type=content_type, **options
-        )
+        return self.add(operation, commit=True, status=200, body=body, content_type=content_type, **options)
 
     def refuse(self, text: str, *, operation: str = "create", status: int = 400, **options: Any) -> int:
         """Not carried out; envelope A with that text."""

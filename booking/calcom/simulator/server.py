@@ -251,36 +251,18 @@ class Simulator:
         )
         return self.engine.create(wish, Moments(announces=not silent)).booking
 
-    def web_cancel(
-        self,
-        uid: str,
-        *,
-        reason: str | None = None,
-        request_reschedule: bool = False,
-        silent: bool = False,
-    ) -> Booking:
-        """Guest or host cancels on the web page. `request_reschedule`: the host asks for another time."""
+    def web_cancel(self, uid: str, *, reason: str | None = None, silent: bool = False) -> Booking:
+        """Guest or host cancels on the web page."""
         return self.engine.cancel(
-            self.booking(uid),
-            reason=reason,
-            by_owner=False,
-            request_reschedule=request_reschedule,
-            moments=Moments(announces=not silent),
+            self.booking(uid), reason=reason, by_owner=False, moments=Moments(announces=not silent)
         )
 
     def web_reschedule(
-        self,
-        uid: str,
-        start: datetime | str,
-        *,
-        by_owner: bool = False,
-        reason: str | None = None,
-        silent: bool = False,
+        self, uid: str, start: datetime | str, *, by_owner: bool = False, silent: bool = False
     ) -> Booking:
         """Guest (or host, `by_owner`) moves it. Returns the new booking."""
-        moments = Moments(announces=not silent)
         return self.engine.reschedule(
-            self.booking(uid), as_utc(start), by_owner=by_owner, reason=reason, moments=moments
+            self.booking(uid), as_utc(start), by_owner=by_owner, moments=Moments(announces=not silent)
         ).booking
 
     def web_confirm(self, uid: str, *, silent: bool = False) -> Booking:
@@ -289,18 +271,11 @@ class Simulator:
     def web_decline(self, uid: str, *, reason: str | None = None, silent: bool = False) -> Booking:
         return self.engine.decline(self.booking(uid), reason=reason, moments=Moments(announces=not silent))
 
-    def web_no_show(
-        self, uid: str, *, absent: bool = True, host: bool = False, silent: bool = False
-    ) -> Booking:
-        """The host marks everybody who booked (or, `host`, themselves) as absent."""
+    def web_no_show(self, uid: str, *, absent: bool = True) -> Booking:
+        """The host marks everybody who booked as absent, or (False) takes that back."""
         booking = self.booking(uid)
-        attendees = [] if host else [{"email": each.email, "absent": absent} for each in booking.attendees]
-        return self.engine.mark_absent(
-            booking,
-            host=absent if host else None,
-            attendees=attendees,
-            moments=Moments(announces=not silent),
-        )
+        attendees = [{"email": each.email, "absent": absent} for each in booking.attendees]
+        return self.engine.mark_absent(booking, host=None, attendees=attendees)
 
     def send_ping(self, url: str, secret: str | None) -> Delivery:
         """The "test" button beside a webhook subscription."""
@@ -467,8 +442,6 @@ class Simulator:
             self.state.move_in_place(booking, start=booking.start + shift, end=booking.end + shift)
         if fault.hide_for is not None:
             booking.hidden_until = self.clock.now() + timedelta(seconds=fault.hide_for)
-        for key in fault.remove_stored or ():
-            booking.metadata.pop(key, None)
         if fault.patch_stored:
             patch_booking(self.state, booking, fault.patch_stored)
 

@@ -251,9 +251,7 @@ def rejected(booking: Booking, reason: str | None) -> dict[str, Any]:
     return payload
 
 
-def cancelled(
-    booking: Booking, *, reason: str | None, attendees: list[Attendee], request_reschedule: bool = False
-) -> dict[str, Any]:
+def cancelled(booking: Booking, *, reason: str | None, attendees: list[Attendee]) -> dict[str, Any]:
     payload = {
         **_common(booking, offset_text),
         "attendees": [_attendee(booking, attendee) for attendee in attendees],
@@ -266,7 +264,7 @@ def cancelled(
         "requiresConfirmation": True if booking.event_type.requires_confirmation else None,
         "price": None,
         "status": "CANCELLED",
-        "requestReschedule": request_reschedule,
+        "requestReschedule": False,
     }
     if reason:
         payload["cancellationReason"] = reason

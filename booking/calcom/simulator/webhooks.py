@@ -65,20 +65,6 @@ class Delivery:
 
 
 @dataclass
-class _Forgery:
-    signature: str
-    times: int | None
-    triggers: frozenset[str] | None = None
-
-
-@dataclass
-class _Repeat:
-    times: int
-    parallel: bool
-    remaining: int | None = None
-
-
-@dataclass
 class WebhookSender:
     """Sends, and keeps every delivery in `deliveries`. Each switch below stays until used up or `reset`."""
 
@@ -97,8 +83,9 @@ class WebhookSender:
             self._drop = 0
             self._holding = False
             self._held: list[Delivery] = []
-            self._repeat: _Repeat | None = None
-            self._forgery: _Forgery | None = None
+            self._copies = 1
+            self._copies_in_parallel = False
+            self._forgery = ""
 
     # --- switches
 
@@ -128,17 +115,17 @@ class WebhookSender:
         self._transmit_all(chosen, parallel=parallel)
         return chosen
 
-    def repeat(self, times: int, *, parallel: bool = False, count: int | None = 1) -> None:
-        """Send each of the `count` next deliveries (None: all) `times` times."""
-        self._repeat = _Repeat(times, parallel, count)
+    def repeat(self, times: int, *, parallel: bool = False) -> None:
+        """Send the next delivery `times` times."""
+        self._copies, self._copies_in_parallel = times, parallel
 
-    def forge(self, signature: str, *, count: int | None = 1, triggers: Iterable[str] | None = None) -> None:
-        """Spoil the `count` next deliveries (None: all).
+    def forge(self, signature: str) -> None:
+        """Spoil the next delivery.
 
         `signature`: `missing` (no header), `wrong`, `no-secret`, `changed_body` (signed, then altered), or
         `secret:TEXT` to sign with another secret.
         """
-        self._forgery = _Forgery(signature, count, frozenset(triggers) if triggers else None)
+        self._forgery = signature
 
     # --- sending
 
@@ -194,12 +181,12 @@ class WebhookSender:
         """Send a body of another build than triggerEvent, createdAt, payload."""
         # UTF-8 and no spaces, as JSON.stringify writes it: the signature covers exactly these bytes
         body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-        signature, body = self._signed(body, secret, trigger)
+        signature, body = self._signed(body, secret)
         with self._lock:
             number = next(self._numbers)
             delivery = Delivery(number, trigger, uid, url, secret, body, signature)
             self.deliveries.append(delivery)
-            repeat = self._take_repeat()
+            copies, self._copies = self._copies, 1
             if self._drop > 0:
                 self._drop -= 1
                 delivery.outcome = DROPPED
@@ -207,10 +194,8 @@ class WebhookSender:
                 delivery.outcome = HELD
                 self._held.append(delivery)
         if delivery.outcome == SENT:
-            copies = (
-                [delivery] + [self._copy(delivery) for _ in range(repeat.times - 1)] if repeat else [delivery]
-            )
-            self._transmit_all(copies, parallel=bool(repeat and repeat.parallel))
+            sent = [delivery, *(self._copy(delivery) for _ in range(copies - 1))]
+            self._transmit_all(sent, parallel=self._copies_in_parallel)
         return delivery
 
     def resend(
@@ -262,25 +247,12 @@ class WebhookSender:
             self.deliveries.append(copy)
         return copy
 
-    def _take_repeat(self) -> _Repeat | None:
-        repeat = self._repeat
-        if repeat is None or repeat.remaining is None:
-            return repeat
-        repeat.remaining -= 1
-        if repeat.remaining <= 0:
-            self._repeat = None
-        return repeat
-
-    def _signed(self, body: bytes, secret: str | None, trigger: str) -> tuple[str | None, bytes]:
+    def _signed(self, body: bytes, secret: str | None) -> tuple[str | None, bytes]:
         with self._lock:
-            forgery = self._forgery
-            if forgery is None or (forgery.triggers and trigger not in forgery.triggers):
-                return sign(body, secret), body
-            if forgery.times is not None:
-                forgery.times -= 1
-                if forgery.times <= 0:
-                    self._forgery = None
-        kind, _, text = forgery.signature.partition(":")
+            forgery, self._forgery = self._forgery, ""
+        kind, _, text = forgery.partition(":")
+        if not kind:
+            return sign(body, secret), body
         if kind == "missing":
             return None, body
         if kind == "wrong":
@@ -291,7 +263,7 @@ class WebhookSender:
             return sign(body, text), body
         if kind == "changed_body":
             return sign(body, secret), body[:-1] + b" }"
-        raise ValueError(f"unknown way to forge a delivery: {forgery.signature}")
+        raise ValueError(f"unknown way to forge a delivery: {forgery}")
 
     def _transmit_all(self, deliveries: list[Delivery], *, parallel: bool) -> None:
         if parallel and len(deliveries) > 1:
