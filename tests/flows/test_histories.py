@@ -39,9 +39,7 @@ from tests.waiting import wait_until
 OTHER_NUMBER = "+4915187654321"
 STUDIO_NUMBER = "+493012345679"
 INVALID_KEY = {"statusCode": 401, "message": "CustomThrottlerGuard - Invalid API Key"}
-NOT_FOUND_YET = api_body(
-    404, "Booking with uid=abc was not found in the database", "NotFoundException", "Not Found"
-)
+NOT_FOUND_YET = api_body(404, "Booking with uid=abc was not found in the database")
 
 
 @pytest.fixture

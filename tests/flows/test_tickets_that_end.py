@@ -118,7 +118,7 @@ def test_what_another_key_is_good_for_says_nothing_of_the_one_that_callers_book_
 
 
 def test_a_key_that_may_list_and_not_book_is_a_ticket_that_stays(calcom, phone, run):
-    body = api_body(403, "You do not have the permission", "ForbiddenException", "Forbidden")
+    body = api_body(403, "You do not have the permission")
     calcom.faults.add("create", commit=False, status=403, body=body)
     assert phone().book(at(10)).code == "unavailable"
     run()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from booking.calcom.simulator import payloads, validation
 from booking.calcom.simulator.clock import as_utc, millisecond_text
@@ -371,7 +372,7 @@ class Api:
             if as_range:
                 shown["end"] = millisecond_text(end)
             return start.date().isoformat(), shown
-        local = start.astimezone(validation.zone(zone))
+        local = start.astimezone(ZoneInfo(zone))
         shown = {"start": local.isoformat(timespec="milliseconds")}
         if as_range:
             shown["end"] = end.astimezone(local.tzinfo).isoformat(timespec="milliseconds")

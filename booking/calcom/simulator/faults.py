@@ -10,7 +10,10 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import Any
+
+from booking.calcom.simulator.errors import HOST_NOT_AVAILABLE, LOST_THE_RACE, core_error, refused
 
 OPERATIONS = frozenset(
     [
@@ -37,6 +40,8 @@ HTML_PAGE = (
     "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 )
 BAD_GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+# What a prescribed refusal names: it is written before there is a request.
+_PATH, _WHEN = "/v2/bookings", datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(eq=False)
@@ -166,23 +171,12 @@ def _contains(whole: Any, part: Any) -> bool:
 
 def core_body(status: int, message: str) -> dict[str, Any]:
     """Envelope B, the booking core's."""
-    return {"statusCode": status, "message": message}
+    return core_error(message, status).body(path=_PATH, now=_WHEN)
 
 
-def api_body(
-    status: int, message: str, code: str = "BadRequestException", name: str = "Bad Request"
-) -> dict[str, Any]:
+def api_body(status: int, message: str) -> dict[str, Any]:
     """Envelope A, the API layer's."""
-    return {
-        "status": "error",
-        "timestamp": "2026-01-01T00:00:00.000Z",
-        "path": "/v2/bookings",
-        "error": {
-            "code": code,
-            "message": message,
-            "details": {"message": message, "error": name, "statusCode": status},
-        },
-    }
+    return refused(message, status).body(path=_PATH, now=_WHEN)
 
 
 class FaultVerbs:
@@ -222,13 +216,12 @@ class FaultVerbs:
 
     def taken_after_commit(self, *, operation: str = "create", **options: Any) -> int:
         """Carried out, and answered as if the slot were taken."""
-        message = "User either already has booking at this time or is not available"
-        return self.add(operation, commit=True, status=400, body=api_body(400, message), **options)
+        body = api_body(400, HOST_NOT_AVAILABLE)
+        return self.add(operation, commit=True, status=400, body=body, **options)
 
     def lost_race(self, *, commit: bool = False, operation: str = "create", **options: Any) -> int:
         """The bare 400 about the database."""
-        body = core_body(400, "An error occurred while querying the database.")
-        return self.add(operation, commit=commit, status=400, body=body, **options)
+        return self.add(operation, commit=commit, status=400, body=core_body(400, LOST_THE_RACE), **options)
 
     def hand_back(self, uid: str, *, operation: str = "create", **options: Any) -> int:
         """A 201 with that other booking; nothing is carried out."""

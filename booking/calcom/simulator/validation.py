@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 import phonenumbers
 
@@ -170,11 +170,7 @@ def _names_an_event_type(body: dict[str, Any]) -> bool:
 
 
 def _attendee_complaints(attendee: dict[str, Any]) -> list[str]:
-    complaints = [
-        f"{key} property is wrong,property {key} should not exist "
-        for key in attendee
-        if key not in ATTENDEE_KEYS
-    ]
+    complaints = _unknown_keys(attendee, ATTENDEE_KEYS)
     if not isinstance(attendee.get("name"), str):
         complaints.append("name property is wrong,name must be a string ")
     if not is_time_zone(attendee.get("timeZone")):
@@ -475,7 +471,3 @@ def whole_day_end(text: str) -> datetime:
 
 def is_bare_date(text: str) -> bool:
     return re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is not None
-
-
-def zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
