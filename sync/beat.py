@@ -19,6 +19,9 @@ from sync.turn import unique_holder
 
 logger = structlog.get_logger(__name__)
 
+# Stands with each entry of the timetable, for whoever finds it in the admin and for the next version.
+FROM_THE_TIMETABLE = "Stands in config/celery.py, and is made as it is there whenever Beat starts."
+
 
 class LeasedScheduler(DatabaseScheduler):
     max_interval: float
@@ -73,9 +76,14 @@ class LeasedScheduler(DatabaseScheduler):
         # A clock that was ahead has written when each ran last: nothing would run until that time has come.
         now = timezone.now()
         self.Model.objects.filter(last_run_at__gt=now).update(last_run_at=now)
+        timetable = set(self.app.conf.beat_schedule)
+        # What a version before this one has put there, and nobody else, would be sent for ever.
+        gone = self.Model.objects.filter(description=FROM_THE_TIMETABLE).exclude(name__in=timetable)
+        gone.delete()
         super().setup_schedule()
+        self.Model.objects.filter(name__in=timetable).update(description=FROM_THE_TIMETABLE)
         stored = set(self.Model.objects.values_list("name", flat=True))
-        if missing := set(self.app.conf.beat_schedule) - stored:
+        if missing := timetable - stored:
             # The parent class logs a failed entry and goes on without it, until the next restart.
             raise DatabaseError(f"could not store the timetable entries {sorted(missing)}")
 

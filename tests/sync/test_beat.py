@@ -7,6 +7,7 @@ import time
 import pytest
 import redis
 import time_machine
+from celery import Celery
 from django.conf import settings
 from django.db import OperationalError, connection
 from django.utils import timezone
@@ -44,10 +45,10 @@ def job_every_second() -> PeriodicTask:
     )
 
 
-def sent(broker: redis.Redis) -> int:
+def sent(broker: redis.Redis, job: str = JOB) -> int:
     """How often the job stands in the queue: no worker fetches it here."""
     messages = [json.loads(message) for message in broker.lrange(QUEUE, 0, -1)]
-    return sum(message["headers"]["task"] == JOB for message in messages)
+    return sum(message["headers"]["task"] == job for message in messages)
 
 
 def start_beat(tree: ProcessTree, name: str, env: dict[str, str]) -> Child:
@@ -131,6 +132,26 @@ def test_a_beat_that_stops_gives_its_lease_back_at_once(broker, job_every_second
     one.close()
     two.tick()
     assert two.holds_lease
+
+
+def test_what_an_earlier_version_had_in_its_timetable_is_sent_no_more(broker, job_every_second):
+    """Under another name it would be sent twice from now on, and without its task for nothing."""
+    earlier = Celery("earlier")
+    earlier.config_from_object("django.conf:settings", namespace="CELERY")
+    every_second = {"task": "tests.gone", "schedule": 1.0, "options": {"queue": QUEUE}}
+    earlier.conf.beat_schedule = {**app.conf.beat_schedule, "gone": every_second}
+    before = LeasedScheduler(app=earlier)
+    wait_until(lambda: before.tick() is not None and sent(broker, "tests.gone") >= 1, seconds=5)
+    before.close()
+
+    scheduler = LeasedScheduler(app=app)
+    scheduler.tick()
+    no_more, own = sent(broker, "tests.gone"), sent(broker)
+    # What a person has added in the admin goes on.
+    wait_until(lambda: scheduler.tick() is not None and sent(broker) >= own + 2, seconds=5)
+    assert sent(broker, "tests.gone") == no_more
+    names = set(PeriodicTask.objects.values_list("name", flat=True))
+    assert names == {"count", *app.conf.beat_schedule}
 
 
 def test_a_beat_whose_clock_was_a_day_ahead_sends_again_once_that_is_set_right(broker, job_every_second):
