@@ -9,14 +9,27 @@ import os
 import socket
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis
+
+from config import env
 
 SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 # sockaddr_un holds 104 bytes on macOS and 108 on Linux, with the closing zero.
 _LONGEST_SOCKET_PATH = 100
+
+
+# As Celery's documentation and many providers write it, and as the cache's driver wants it.
+_CERTIFICATES = {"CERT_NONE": "none", "CERT_OPTIONAL": "optional", "CERT_REQUIRED": "required"}
+
+
+class WrongRedisUrl(ValueError):
+    """It cannot be used. The text says why and repeats nothing of it: it may hold a password."""
 
 
 @dataclass(frozen=True)
@@ -25,27 +38,65 @@ class RedisUrls:
     cache: str
 
 
+def setting(name: str) -> str:
+    """The URL in that environment variable, '' when it is not set. Raises WrongSetting."""
+    url = env.url(name, schemes=SCHEMES)
+    try:
+        if url and name == "REDIS_URL":
+            split(url)
+        if url:
+            redis.ConnectionPool.from_url(cache_alone(url)).make_connection()  # which does not connect yet
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise env.WrongSetting(f"{name} cannot be used: {error}.") from None
+    return url
+
+
 def split(url: str) -> RedisUrls:
     """The broker in the database the URL names (0 by default), the cache in the one after it.
 
-    A server that has only one database is used through CACHE_URL, which then names it.
+    A server that has only one database is used through CACHE_URL, which then names it. Raises WrongRedisUrl.
     """
+    scheme, place, number, query = _read(url)
+    if others := [name for name in query if not name.startswith("ssl_")]:
+        raise WrongRedisUrl(f"Celery's broker does not know the option {', '.join(others)}")
+    if scheme == "unix":
+        broker = f"redis+socket://{place}?{urlencode({'virtual_host': number} | query)}"
+    else:
+        broker = _joined(scheme, place, number, query)
+    return RedisUrls(broker=broker, cache=_joined(scheme, place, number + 1, query))
+
+
+def cache_alone(url: str) -> str:
+    """The same in the words of the cache's driver. Raises WrongRedisUrl."""
+    return _joined(*_read(url))
+
+
+def _read(url: str) -> tuple[str, str, int, dict[str, str]]:
+    """Scheme, whereabouts with name and password, number of the database, options."""
     parts = urlsplit(url)
-    if parts.scheme == "unix":
-        query = dict(parse_qsl(parts.query))
-        number = int(query.pop("db", "0"))
-        rest = "&" + urlencode(query) if query else ""
-        return RedisUrls(
-            broker=f"redis+socket://{parts.path}?virtual_host={number}{rest}",
-            cache=f"unix://{parts.path}?db={number + 1}{rest}",
-        )
     scheme = {"valkey": "redis", "valkeys": "rediss"}.get(parts.scheme, parts.scheme)
-    number = int(parts.path.strip("/") or "0")
-    broker, cache = (
-        urlunsplit((scheme, parts.netloc, f"/{database}", parts.query, ""))
-        for database in (number, number + 1)
-    )
-    return RedisUrls(broker=broker, cache=cache)
+    query = dict(parse_qsl(parts.query))
+    named = query.pop("db", "")
+    if scheme == "unix":
+        if parts.hostname or not parts.path.strip("/"):
+            raise WrongRedisUrl("it names no socket, as in unix:///run/valkey.sock")
+        place = parts.netloc + parts.path
+    else:
+        named = named or parts.path.strip("/")
+        place = parts.netloc
+    if named and not (named.isascii() and named.isdecimal()):
+        raise WrongRedisUrl("behind the host stands the number of a database, as in redis://host:6379/0")
+    if scheme == "rediss":
+        # Celery's broker would believe any certificate if it is not told.
+        asked = query.get("ssl_cert_reqs", "required")
+        query["ssl_cert_reqs"] = _CERTIFICATES.get(asked.upper(), asked)
+    return scheme, place, int(named or 0), query
+
+
+def _joined(scheme: str, place: str, number: int, query: Mapping[str, str]) -> str:
+    if scheme == "unix":
+        return f"unix://{place}?{urlencode({'db': number} | dict(query))}"
+    return urlunsplit((scheme, place, f"/{number}", urlencode(query), ""))
 
 
 def embedded_socket(var_dir: Path) -> Path:

@@ -209,13 +209,15 @@ else:
     }
 
 # Cache and broker ------------------------------------------------------------------------------------------
-REDIS_URL = env.url("REDIS_URL", schemes=redis_urls.SCHEMES, default="")
+REDIS_URL = redis_urls.setting("REDIS_URL")
 # Where `serve` puts its own Valkey, and commands run beside it look for it.
 EMBEDDED_VALKEY_SOCKET = redis_urls.embedded_socket(VAR_DIR)
 _redis = REDIS_URL or redis_urls.running_embedded_server(VAR_DIR)
-CACHE_URL = env.url("CACHE_URL", schemes=redis_urls.SCHEMES, default="") or (
-    redis_urls.split(_redis).cache if _redis else ""
-)
+CACHE_URL = redis_urls.setting("CACHE_URL")
+if CACHE_URL:
+    CACHE_URL = redis_urls.cache_alone(CACHE_URL)
+elif _redis:
+    CACHE_URL = redis_urls.split(_redis).cache
 # Without a server the tasks of this process go nowhere; what is stored is swept up once there is one.
 CELERY_BROKER_URL = redis_urls.split(_redis).broker if _redis else "memory://"
 CACHES: dict[str, dict[str, Any]] = {
