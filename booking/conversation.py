@@ -50,4 +50,5 @@ class Conversation:
             "now": self.now,
             "region": self.region,
             "company_id": self.company.pk,
+            "call": self.call,
         }

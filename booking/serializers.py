@@ -20,6 +20,7 @@ from rest_framework.utils.serializer_helpers import BindingDict
 from booking.instants import InvalidInstant, parse_date, parse_day, parse_instant, read_part_of_day
 from booking.slot_ids import InvalidSlotId
 from booking.slot_ids import read as read_slot_id
+from calls import call_record
 from customers import phone_numbers
 from customers.placeholders import clean_text, is_placeholder, is_placeholder_name
 
@@ -125,7 +126,9 @@ class PersonNameField(SpokenField):
 
 
 class PhoneField(SpokenField):
-    """Any local spelling; becomes E.164. A withheld number counts as absent."""
+    """Any local spelling; becomes E.164. A withheld number counts as absent, and so does the one that was
+    called: a model that fills in the wrong variable would make one customer of all its callers.
+    """
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
         if isinstance(data, str) and phone_numbers.is_withheld(data):
@@ -136,7 +139,7 @@ class PhoneField(SpokenField):
         number = phone_numbers.normalise(str(data), region=self.context["region"])
         if number is None:
             raise serializers.ValidationError("unreadable")
-        return number
+        return "" if call_record.is_ours(self.context["call"], number) else number
 
 
 class EmailAddressField(SpokenField):

@@ -44,9 +44,13 @@ def find_or_record(*, company: Company, request: FunctionRequest) -> Call:
 
 
 def their_number(call: Call) -> str | None:
-    """The number at the other end, as signalled; None if it is withheld or there is none (a web call)."""
+    """The number at the other end, as signalled; None if it is withheld or there is none (a web call).
+
+    None too if it is the one that was called: a line that is forwarded may signal itself, and then everybody
+    who calls has the same number.
+    """
     theirs = call.to_number if call.direction == Call.Direction.OUTBOUND else call.from_number
-    return None if phone_numbers.is_withheld(theirs) else theirs
+    return None if phone_numbers.is_withheld(theirs) or is_ours(call, theirs) else theirs
 
 
 def callers_number(call: Call, *, region: str) -> str | None:
@@ -64,6 +68,14 @@ def is_from(call: Call, number: str | None) -> bool:
 def our_number(call: Call) -> str | None:
     ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
     return ours or None
+
+
+def is_ours(call: Call, number: str | None) -> bool:
+    """Whether the number, in any spelling, is the one of ours in this call."""
+    ours = phone_numbers.normalise(our_number(call), region="ZZ")
+    if ours is None:
+        return False
+    return phone_numbers.normalise(number, region=phone_numbers.region_of(ours)) == ours
 
 
 def what_is_new(call: Call, told: Mapping[str, Any]) -> dict[str, Any]:

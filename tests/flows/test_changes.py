@@ -57,6 +57,18 @@ def test_nothing_is_told_to_a_withheld_or_another_number(calcom, salon, booked, 
     assert Appointment.objects.get().status == Status.SCHEDULED
 
 
+def test_nothing_is_told_to_another_caller_who_is_signalled_with_the_number_they_called(calcom, salon, phone):
+    forwarded = salon.branches.get().phone_numbers.get().number
+    assert phone(from_number=forwarded).book(at(10)).code == "booked"
+    other = phone(from_number=forwarded)
+    for asked in (other.ask("list_appointments"), move(other, at(12)), cancel(other)):
+        assert asked.code == "not_found"
+        assert asked.body.get("appointment") is None
+    assert Appointment.objects.get().status == Status.SCHEDULED
+    # Nobody can be called back there.
+    assert other.ask("request_callback", phone=forwarded).code == "invalid_request"
+
+
 def test_another_tenants_appointment_is_never_found(calcom, salon, booked, phone):
     from tests.flows.conftest import make_salon
 

@@ -427,7 +427,13 @@ def test_an_address_reaches_cal_com_in_lower_case(calcom, phone, verdict, decemb
 # --- Callers without a number
 
 
-@pytest.mark.parametrize("number", ["anonymous", "Restricted", "Unavailable", "+266696687", "", None])
+OUR_NUMBER = "+493012345678"  # a line that is forwarded may signal itself
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["anonymous", "Restricted", "Unavailable", "+266696687", "", None, OUR_NUMBER, "030 12345678"],
+)
 def test_a_withheld_number_is_one_customer_per_call(calcom, phone, verdict, december, number):
     caller = phone(from_number=number)
     assert caller.book("2026-12-08T10:00").code == "booked"
@@ -440,6 +446,17 @@ def test_a_withheld_number_is_one_customer_per_call(calcom, phone, verdict, dece
     (booking,) = calcom.active_bookings()
     assert booking.attendee.phone is None
     assert booking.attendee.email.endswith("@callers.salon.example")
+    verdict()
+
+
+def test_the_number_that_was_called_is_not_the_callers(calcom, phone, verdict, december):
+    for caller, name, time in (("+4915112345678", "Anna Weber", "10:00"), ("anonymous", "Ben Kurz", "11:00")):
+        booked = phone(from_number=caller).book(
+            f"2026-12-08T{time}", customer_name=name, customer_phone="030 12345678"
+        )
+        assert booked.code == "booked"
+    assert {customer.phone for customer in Customer.objects.all()} == {"+4915112345678", None}
+    assert OUR_NUMBER not in {booking.attendee.phone for booking in calcom.bookings}
     verdict()
 
 
