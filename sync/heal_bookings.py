@@ -135,20 +135,35 @@ class BookingHealer:
             self._bring_here(booking)
 
     def _bring_here(self, shown: Booking) -> None:
-        match = converge.find_out(
-            company=self.tickets.company,
-            booking=shown,
-            client=self.asking.client,
-            deadline=Deadline.after(ASK_SECONDS),
-        )
+        match = self._find_out(shown)
         if match.kinship is Kinship.MIRRORED:
             self.fetch_and_follow(shown.uid, Gap.MOVED)
+            self._look_back(match)
         elif match.kinship in converge.TICKETS:
             self._ask_a_person(match)
         elif match.kinship in (Kinship.OF_ATTEMPT, Kinship.LOST):
             self._repair(Repair.ADOPT, match, otherwise=SyncFailure.Type.ORPHANED_CALCOM)
         elif match.kinship is Kinship.ELSEWHERE:
             self._repair(Repair.IMPORT, match, otherwise=None)
+
+    def _look_back(self, match: Match) -> None:
+        """What our row was at may stand beside what it is at now: a host can confirm a booking again that was
+        moved away, and as long as the row was there it did not differ.
+        """
+        uid = match.appointment and match.appointment.calcom_booking_uid
+        left_behind = self.asking.find_booking(uid) if uid and uid != match.booking.uid else None
+        if left_behind is not None and left_behind.is_active:
+            beside = self._find_out(left_behind)
+            if beside.kinship in converge.TICKETS:
+                self._ask_a_person(beside)
+
+    def _find_out(self, booking: Booking) -> Match:
+        return converge.find_out(
+            company=self.tickets.company,
+            booking=booking,
+            client=self.asking.client,
+            deadline=Deadline.after(ASK_SECONDS),
+        )
 
     def _ask_a_person(self, match: Match) -> None:
         if self.tickets.dry_run:
@@ -164,12 +179,7 @@ class BookingHealer:
         booking = self.asking.find_booking(uid)
         if booking is None:
             return  # listed a moment ago: the next run sees what became of it
-        match = converge.find_out(
-            company=self.tickets.company,
-            booking=booking,
-            client=self.asking.client,
-            deadline=Deadline.after(ASK_SECONDS),
-        )
+        match = self._find_out(booking)
         if match.kinship is Kinship.OVERTAKEN or match.appointment is None:
             return
         # The listing names it once more under each uid that it had, or has got.

@@ -395,6 +395,25 @@ def test_a_moved_booking_that_is_confirmed_again_after_its_successor_was_cancell
     verdict()
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known_here", "unheard_of"])
+def test_what_stands_beside_the_booking_it_was_moved_to_is_a_ticket_after_one_run(
+    salon, calcom, phone, run, verdict, known
+):
+    first = (
+        calcom.booking(phone().book(at(10), service="advice").uid or "")
+        if known
+        else calcom.web_book("confirm_open", start=at(10), silent=True)
+    )
+    successor = calcom.web_reschedule(first.uid, at(12), silent=True)
+    calcom.web_confirm(first.uid, silent=True)
+    assert {booking.uid for booking in calcom.active_bookings()} == {first.uid, successor.uid}
+    run()
+    row, ticket = Appointment.objects.get(), SyncFailure.objects.get(status__in=OPEN_STATUSES)
+    assert {row.calcom_booking_uid, ticket.calcom_booking_id} == {first.uid, successor.uid}
+    assert ticket.failure_type == "duplicate_booking"
+    verdict()
+
+
 def test_a_no_about_one_service_is_not_false_because_another_stands_at_that_time(calcom, phone, verdict):
     caller = phone()
     caller.book(at(10), service="colour")
