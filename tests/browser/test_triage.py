@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.core.management import call_command
 from playwright.sync_api import Locator, Page, expect
 
 from booking.models import Appointment, SyncFailure
@@ -12,6 +11,7 @@ from calls.models import FunctionCall
 from customers.models import Company
 from sync import roles
 from sync.models import AuditEntry
+from tests.commands import run_command
 from tests.flows.phone import at
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -46,17 +46,10 @@ def open_the_only_failure(page: Page) -> None:
     expect(page.get_by_role("heading", name="Both sides")).to_be_visible()
 
 
-def reconcile() -> None:
-    try:
-        call_command("reconcile", "--json")
-    except SystemExit:
-        return
-
-
 def test_an_orphan_is_adopted(calcom, salon, operator, page, verdict):
     Company.objects.update(heal_import="off", heal_adopt="off")
     booking = calcom.web_book("open", start=at(10), metadata={"attempt_id": "lost", "company": "salon"})
-    reconcile()
+    run_command("reconcile")
     log_in(page, operator)
     open_the_only_failure(page)
     expect(page.get_by_text("Fetched from Cal.com just now.")).to_be_visible()
@@ -75,7 +68,7 @@ def test_what_vanished_is_booked_again_and_stands_at_cal_com(calcom, salon, phon
     phone().book(at(10))
     FunctionCall.objects.all().delete()  # what it promised cannot be true any more
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
-    reconcile()
+    run_command("reconcile")
     log_in(page, operator)
     open_the_only_failure(page)
     expect(page.get_by_text("asked just now: there is no such booking")).to_be_visible()
@@ -92,7 +85,7 @@ def test_what_vanished_is_booked_again_and_stands_at_cal_com(calcom, salon, phon
 def test_a_booking_is_cancelled_at_cal_com_by_keyboard_alone(calcom, salon, operator, page, verdict):
     Company.objects.update(heal_import="off", heal_adopt="off")
     booking = calcom.web_book("open", start=at(10), metadata={"attempt_id": "lost", "company": "salon"})
-    reconcile()
+    run_command("reconcile")
     log_in(page, operator)
     open_the_only_failure(page)
     page.get_by_role("link", name="Cancel at Cal.com").focus()
@@ -113,12 +106,12 @@ def test_a_booking_is_cancelled_at_cal_com_by_keyboard_alone(calcom, salon, oper
 def test_what_moved_on_meanwhile_is_said_and_left(calcom, salon, operator, page):
     Company.objects.update(heal_import="off", heal_adopt="off")
     booking = calcom.web_book("open", start=at(10), metadata={"attempt_id": "lost", "company": "salon"})
-    reconcile()
+    run_command("reconcile")
     log_in(page, operator)
     open_the_only_failure(page)
     follow(page, page.get_by_role("link", name="Mark as resolved"))
     page.get_by_label("Reason").fill("Nothing to do.")
-    reconcile()  # the machine sees it once more
+    run_command("reconcile")  # the machine sees it once more
     follow(page, page.get_by_role("button", name="Mark as resolved"))
     expect(page.get_by_text("has changed since you looked")).to_be_visible()
     assert SyncFailure.objects.get().is_open
@@ -129,7 +122,7 @@ def test_many_are_assigned_from_the_inbox(calcom, salon, operator, page):
     Company.objects.update(heal_import="off", heal_adopt="off")
     for hour in (9, 10, 11):
         calcom.web_book("open", start=at(hour), metadata={"attempt_id": "lost", "company": "salon"})
-    reconcile()
+    run_command("reconcile")
     log_in(page, operator)
     follow(page, page.get_by_role("link", name="Open failures"))
     page.locator("#action-toggle").check()

@@ -4,13 +4,10 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import StringIO
 from typing import Any
 
-import orjson
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -24,6 +21,7 @@ from booking.models import Service
 from booking.provisioning import provision
 from customers.models import Company
 from sync import oracle, work_deliveries
+from tests.commands import run_command
 from tests.flows.phone import Phone, at
 
 
@@ -169,12 +167,8 @@ def run() -> Callable[..., tuple[int, dict[str, Any]]]:
     """`reconcile` as ops call it: its exit status and what it reports."""
 
     def reconcile_now(*options: str) -> tuple[int, dict[str, Any]]:
-        out = StringIO()
-        try:
-            call_command("reconcile", "--json", *options, stdout=out)
-        except SystemExit as end:
-            return int(str(end.code)), orjson.loads(out.getvalue())
-        return 0, orjson.loads(out.getvalue())
+        ran = run_command("reconcile", "--json", *options)
+        return ran.status, ran.report
 
     return reconcile_now
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -31,6 +29,7 @@ from sync import work_deliveries
 from sync.doctor.examine import examine_company, examine_installation
 from sync.doctor.finding import Finding, Verdict
 from sync.models import BEAT_LEASE, Lease, ReconciliationRun
+from tests.commands import Ran, run_command
 from tests.factories import BranchFactory, CustomerFactory, WebhookEventFactory
 from tests.flows.conftest import make_salon
 from tests.servers.loopback import LoopbackServer
@@ -40,16 +39,6 @@ KEY = "key_salon_0123456789"
 NUMBER = "+493012345678"
 SECRETS = (KEY, "cal_test_key", "whsec_salon")
 OK, WARNING, FAILED, UNCHECKED = Verdict.OK, Verdict.WARNING, Verdict.FAILED, Verdict.UNCHECKED
-
-
-@dataclass
-class Ran:
-    status: int
-    out: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        return dict(json.loads(self.out))
 
 
 @pytest.fixture
@@ -68,17 +57,9 @@ def healthy(
     calcom.state.account().owner.time_zone = "Europe/Berlin"
     retell.add_number(NUMBER)
     RetellAgent.objects.all().delete()
-    call_command("webhooks", "--json", stdout=io.StringIO())
-    with pytest.raises(SystemExit, match="1"):  # done, with the remark that our address is a local one
-        call_command(
-            "retell_agent",
-            "--company",
-            "salon",
-            "--push",
-            "--json",
-            stdout=io.StringIO(),
-            stderr=io.StringIO(),
-        )
+    assert run_command("webhooks").status == 0
+    # Done, with the remark that our address is a local one.
+    assert run_command("retell_agent", "--company", "salon", "--push").status == 1
     reconciled(salon)
     now = timezone.now()
     Lease.objects.create(
@@ -117,14 +98,9 @@ def only(examine: Callable[..., list[Finding]]) -> Callable[..., Finding]:
 
 
 def doctor(*arguments: str) -> Ran:
-    out = io.StringIO()
-    status = 0
-    try:
-        call_command("doctor", *arguments, stdout=out)
-    except SystemExit as ended:
-        status = int(str(ended.code))
-    assert not any(secret in out.getvalue() for secret in SECRETS)
-    return Ran(status, out.getvalue())
+    ran = run_command("doctor", *arguments)
+    assert not any(secret in ran.text for secret in SECRETS)
+    return ran
 
 
 def not_ok(findings: list[Finding]) -> list[tuple[str, str, Verdict]]:
@@ -132,20 +108,19 @@ def not_ok(findings: list[Finding]) -> list[tuple[str, str, Verdict]]:
 
 
 @contextmanager
-def answering(status: int = 200, *, seconds_off: float = 0, body: Any = None) -> Iterator[str]:
+def answering(status: int, *, seconds_off: float = 0) -> Iterator[str]:
     """Something on the way that answers everything by itself; the value is its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            content = json.dumps(body or {}).encode()
             self.send_response_only(status)
             moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds_off)
             self.send_header("Date", format_datetime(moment, usegmt=True))
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", "2")
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(b"{}")
 
         def do_POST(self) -> None:
             self.do_GET()
@@ -182,10 +157,10 @@ def test_what_failed_is_shown_with_its_remedy_and_makes_the_status_1(healthy):
     Service.objects.filter(slug="shave").update(duration_minutes=45)
     ran = doctor("--company", "salon")
     assert ran.status == 1
-    assert "  FAILED  duration (shave): The service takes 45 minutes" in ran.out
-    assert "          → Make the two equal" in ran.out
-    assert "  ok      Cal.com key: Cal.com accepts the key." in ran.out
-    assert ran.out.splitlines()[-1].startswith("1 company: ")
+    assert "  FAILED  duration (shave): The service takes 45 minutes" in ran.text
+    assert "          → Make the two equal" in ran.text
+    assert "  ok      Cal.com key: Cal.com accepts the key." in ran.text
+    assert ran.text.splitlines()[-1].startswith("1 company: ")
 
 
 def test_what_could_not_be_checked_makes_the_status_2(healthy, calcom):
@@ -410,15 +385,15 @@ def test_a_service_that_is_flagged_although_its_event_type_is_there_is_found(onl
 # --- Webhooks
 
 
-def webhook_of(calcom: Simulator, key: str = "open") -> Any:
-    event_type_id = calcom.state.event_type(key).id
+def webhook_of_the_haircut(calcom: Simulator) -> Any:
+    event_type_id = calcom.state.event_type("open").id
     webhooks = calcom.state.account().webhooks.values()
     (webhook,) = [each for each in webhooks if each.event_type_id == event_type_id]
     return webhook
 
 
 def test_an_event_type_that_tells_nobody_is_found(only, calcom):
-    del calcom.state.account().webhooks[webhook_of(calcom).id]
+    del calcom.state.account().webhooks[webhook_of_the_haircut(calcom).id]
     finding = only("webhook subscriptions")
     assert (finding.verdict, finding.subject) == (FAILED, "haircut")
     assert finding.remedy == "Run: manage.py webhooks --company salon"
@@ -434,14 +409,14 @@ def test_an_event_type_that_tells_nobody_is_found(only, calcom):
 )
 def test_a_subscription_that_is_wrong_is_found(only, calcom, wrong, name):
     for field, value in wrong.items():
-        setattr(webhook_of(calcom), field, value)
+        setattr(webhook_of_the_haircut(calcom), field, value)
     finding = only("webhook subscriptions")
     assert finding.verdict is FAILED
     assert f"({name})" in finding.said
 
 
 def test_a_subscription_of_another_address_is_found(only, calcom):
-    webhook = webhook_of(calcom)
+    webhook = webhook_of_the_haircut(calcom)
     webhook.url = webhook.url.replace("localhost", "old.example.org")
     finding = only("webhook subscriptions")
     assert finding.verdict is FAILED
@@ -449,7 +424,7 @@ def test_a_subscription_of_another_address_is_found(only, calcom):
 
 
 def test_a_subscription_too_many_is_a_warning(only, calcom, salon):
-    webhook = webhook_of(calcom)
+    webhook = webhook_of_the_haircut(calcom)
     calcom.state.add_webhook("salon", url=webhook.url, triggers=list(TRIGGERS), secret=webhook.secret)
     finding = only("webhook subscriptions")
     assert finding.verdict is WARNING

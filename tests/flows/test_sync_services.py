@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 
 from booking.models import Service, SyncFailure
 from customers.models import Company
 from customers.ops_command import CannotWork
 from sync.tasks import sync_services as sync_task
+from tests.commands import Ran, run_command
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 
@@ -21,18 +18,9 @@ from tests.flows.phone import at
 EVERYTHING = ("open", "roundrobin_open", "confirm_open", "single", "email_required")
 
 
-@dataclass
-class Run:
-    status: int
-    text: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.text)
-        return report
-
-    def step(self, service: str, slug: str = "salon") -> dict[str, Any]:
-        (step,) = [each for each in self.report["companies"][slug]["steps"] if each["service"] == service]
+class Run(Ran):
+    def step(self, service: str) -> dict[str, Any]:
+        (step,) = [each for each in self.report["companies"]["salon"]["steps"] if each["service"] == service]
         return dict(step)
 
     def outcome(self, service: str) -> tuple[str, str]:
@@ -46,15 +34,9 @@ class Run:
 @pytest.fixture
 def sync(salon: Company) -> Any:
     def run(*arguments: str, as_json: bool = True) -> Run:
-        out = io.StringIO()
-        status = 0
-        try:
-            call_command("sync_services", *arguments, *(["--json"] if as_json else []), stdout=out)
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        text = out.getvalue()
-        assert "cal_test_key" not in text
-        return Run(status, text)
+        ran = run_command("sync_services", *arguments, *(["--json"] if as_json else []))
+        assert "cal_test_key" not in ran.text
+        return Run(ran.status, ran.text)
 
     return run
 

@@ -129,17 +129,6 @@ def ticket(salon):
     return open_one
 
 
-@pytest.fixture
-def reconcile():
-    def run() -> None:
-        try:
-            call_command("reconcile", "--json")
-        except SystemExit:
-            return
-
-    return run
-
-
 # --- Who may do what
 
 
@@ -272,7 +261,7 @@ def test_a_lost_encryption_key_locks_nobody_out(phone, operator, ticket, setting
 
 
 def test_the_timeline_tells_everything_in_order_and_names_nobody(
-    calcom, phone, operator, reconcile, announced, work, salon
+    calcom, phone, operator, run, announced, work, salon
 ):
     caller = phone()
     caller.book(at(10), customer_name="Rosalinde Quaas")
@@ -280,7 +269,7 @@ def test_the_timeline_tells_everything_in_order_and_names_nobody(
     Company.objects.update(heal_follow="off")
     row = Appointment.objects.get()
     calcom.web_cancel(row.calcom_booking_uid, silent=True)
-    reconcile()
+    run()
     failure = SyncFailure.objects.get()
     operator.press(failure, "assign")
     page = operator.open(failure)
@@ -453,11 +442,11 @@ def test_a_reason_is_demanded_and_looking_changes_nothing(calcom, operator, tick
     assert not calcom.requests("cancel")
 
 
-def test_try_again(calcom, phone, operator, reconcile, verdict):
+def test_try_again(calcom, phone, operator, run, verdict):
     phone().book(at(10))
     Company.objects.update(heal_follow="off")
     calcom.web_cancel(Appointment.objects.get().calcom_booking_uid, silent=True)
-    reconcile()
+    run()
     failure = SyncFailure.objects.get()
     assert "Our appointment follows it: status." in operator.preview(failure, "try_again")
     assert operator.press(failure, "try_again") == [
@@ -493,11 +482,11 @@ def test_link(calcom, phone, operator, ticket, verdict):
 
 
 @pytest.fixture
-def vanished(calcom, phone, reconcile):
+def vanished(calcom, phone, run):
     """The ticket about an appointment whose booking Cal.com has lost."""
     phone().book(at(10))
     calcom.erase(Appointment.objects.get().calcom_booking_uid)
-    reconcile()
+    run()
     return SyncFailure.objects.get()
 
 
@@ -569,7 +558,7 @@ def test_when_the_booking_moved_on_meanwhile_it_says_so(calcom, operator, ticket
 
 
 def test_of_two_that_one_person_had_the_last_is_not_cancelled_by_whoever_was_shown_both(
-    calcom, phone, operator, reconcile
+    calcom, phone, operator, run
 ):
     """One is booked on the web and unheard; the caller cancels it while ops look at the page."""
     caller = phone()
@@ -577,7 +566,7 @@ def test_of_two_that_one_person_had_the_last_is_not_cancelled_by_whoever_was_sho
         "roundrobin_open", start=at(10), name="Anna Weber", email="anna@web.test", phone=caller.from_number
     )
     by_phone = caller.book(at(10), service="colour").uid
-    reconcile()
+    run()
     failure = SyncFailure.objects.get(status="manual_review")
     page = operator.preview(failure, "cancel")
     assert "The other one" in page
@@ -694,13 +683,13 @@ def test_of_more_than_can_be_done_at_once_the_person_is_told_so(operator, salon)
     assert SyncFailure.objects.filter(status="pending").count() == 1
 
 
-def test_many_are_tried_again_at_once(calcom, phone, operator, reconcile, verdict):
+def test_many_are_tried_again_at_once(calcom, phone, operator, run, verdict):
     for hour in (9, 10, 11):
         phone().book(at(hour))
     Company.objects.update(heal_follow="off")
     for booking in list(calcom.active_bookings()):
         calcom.web_cancel(booking.uid, silent=True)
-    reconcile()
+    run()
     _shown, said = bulk(operator, "try_again", list(SyncFailure.objects.all()))
     assert said == ["Try again: 3 done. Changed: 3 appointments, 3 sync failures."]
     assert set(Appointment.objects.values_list("status", flat=True)) == {"cancelled"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from booking.calcom.subscriptions import TRIGGERS
 from booking.models import Service
 from customers.models import Company
 from customers.ops_command import CannotWork
+from tests.commands import Ran, run_command
 from tests.flows.conftest import SERVICES, make_salon
 from tests.flows.phone import at
 from tests.waiting import wait_until
@@ -26,24 +25,15 @@ SECRET = "whsec_salon"
 EVENT_TYPES = [key for *_, key in SERVICES]
 
 
-@dataclass
-class Run:
-    status: int
-    text: str
-
-    @property
-    def report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads(self.text)
-        return report
-
+class Run(Ran):
     def steps(self, slug: str = "salon") -> list[tuple[Any, str, str]]:
         return [
             (step["event_type_id"], step["verb"], step["outcome"])
             for step in self.report["companies"][slug]["steps"]
         ]
 
-    def outcomes(self, slug: str = "salon") -> set[tuple[str, str]]:
-        return {(verb, outcome) for _, verb, outcome in self.steps(slug)}
+    def outcomes(self) -> set[tuple[str, str]]:
+        return {(verb, outcome) for _, verb, outcome in self.steps()}
 
 
 @pytest.fixture(autouse=True)
@@ -56,16 +46,11 @@ def webhooks(salon):
     """Run the command; whatever it prints must be free of secrets."""
 
     def run(*arguments: str, as_json: bool = True) -> Run:
-        out = io.StringIO()
-        status = 0
-        try:
-            call_command("webhooks", *arguments, *(["--json"] if as_json else []), stdout=out)
-        except SystemExit as left:
-            status = int(left.code or 0)
+        ran = run_command("webhooks", *arguments, *(["--json"] if as_json else []))
         for company in Company.objects.all():
             for secret in (*company.calcom_webhook_secrets, company.calcom_api_key):
-                assert not secret or secret not in out.getvalue()
-        return Run(status, out.getvalue())
+                assert not secret or secret not in ran.text
+        return Run(ran.status, ran.text)
 
     return run
 
