@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +20,7 @@ from customers.models import Company
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import BERLIN, Answer, Phone, at, cancel, move
 from tests.flows.state import open_failures
+from tests.waiting import wait_until
 
 Status = Appointment.Status
 State = BookingAttempt.State
@@ -545,8 +545,9 @@ def test_what_is_asked_for_again_and_not_let_in_is_no_reason_to_forget_the_first
     """It is carried out after all, when everybody has looked."""
     calcom.faults.late_commit(1.5, operation=operation, status=500)
     calcom.faults.rate_limited(OVER_THE_LIMIT, operation=operation, times=None)
+    before = calcom.active_bookings()
     assert CHANGES[operation](booked).code == "checking"
-    time.sleep(1.6)
+    wait_until(lambda: calcom.active_bookings() != before)
     settle_later(seconds=20)
     row = Appointment.objects.get()
     if operation == "reschedule":
@@ -561,7 +562,7 @@ def test_a_move_that_was_denied_and_made_all_the_same_is_followed_and_the_caller
 ):
     calcom.faults.add("reschedule", late_commit=1.0, status=400, body=api_body(400, TAKEN))
     assert move(booked, at(14)).code == "slot_taken"
-    time.sleep(1.2)
+    wait_until(lambda: calcom.active_bookings()[0].start == at(14))
     settle_later(seconds=90)
     row = Appointment.objects.get()
     assert (row.starts_at, row.status) == (at(14), Status.SCHEDULED)

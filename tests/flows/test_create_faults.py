@@ -6,7 +6,6 @@ import datetime as dt
 import io
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -454,7 +453,7 @@ def test_what_is_sent_again_and_not_let_in_is_no_reason_to_forget_the_first_requ
     calcom.faults.rate_limited(60, operation="create", times=None)
     caller = phone()
     assert caller.book(at(10)).code == "checking"
-    time.sleep(2.6)
+    wait_until(calcom.active_bookings)
     settle_later(seconds=20)
     assert len(proven()) == len(calcom.active_bookings()) == 1
     assert posts(calcom) == 2
