@@ -26,6 +26,7 @@ from booking import (
     horizon,
     not_changed,
     own_bookings,
+    sentences,
     unknown_attempts,
 )
 from booking.calcom.deadline import Deadline
@@ -63,7 +64,7 @@ def reschedule(
         call=call,
         appointment=appointment,
         kind=Kind.RESCHEDULE,
-        reason="Moved by phone.",
+        reason=sentences.to_the_guest("moved", company=company),
         now=now,
         start=start,
     )
@@ -79,7 +80,7 @@ def cancel(
         call=call,
         appointment=appointment,
         kind=Kind.CANCEL,
-        reason=reason or "Cancelled by phone.",
+        reason=reason or sentences.to_the_guest("cancelled", company=company),
         now=now,
     )
     return _change(change, deadline=deadline)

@@ -1,6 +1,7 @@
-"""The one sentence an agent says: in the company's language, with days and times as people say them.
+"""The one sentence an agent says: in the company's language, with days and times as people say them; and the
+few that Cal.com writes to a guest for us.
 
-They are in the branch's zone; those of an appointment, and those it could be moved to, in the zone of the
+Times are in the branch's zone; those of an appointment, and those it could be moved to, in the zone of the
 branch where it is. A callback is promised only when one is on record. Nothing in here is said about a person
 who is not known to be the one calling.
 """
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from booking import catalogue
@@ -18,6 +20,7 @@ from booking.conversation import Conversation
 from booking.models import Appointment, Service
 from booking.outcomes import Code, Outcome
 from booking.spoken_times import spoken, spoken_day, spoken_duration, spoken_list, spoken_time
+from customers.models import Company
 
 SPOKEN_SLOTS = 4
 
@@ -80,6 +83,17 @@ def without_conversation(reason: str) -> str:
         "error_while_changing": _("I'm still checking whether that worked. One moment, please."),
     }
     return sentences[reason]
+
+
+def to_the_guest(why: str, *, company: Company) -> str:
+    """What Cal.com writes into its mail about a change where nobody has given a reason."""
+    with translation.override(company.language):
+        sentences = {
+            "moved": _("Moved by phone."),
+            "cancelled": _("Cancelled by phone."),
+            "cancelled_by_us": _("%(company)s has cancelled this booking.") % {"company": company.name},
+        }
+    return sentences[why]
 
 
 def for_outcome(outcome: Outcome, speaker: Speaker) -> str:

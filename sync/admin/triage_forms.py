@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from booking import sentences
 from sync import triage
 from sync.triage import Case, Verb
 
@@ -100,7 +101,7 @@ def shown(verb: Verb, case: Case, *, sent: ReasonForm | None = None) -> ReasonFo
         "seen": case.fingerprint,
     }
     if verb is Verb.CANCEL:
-        initial["message"] = f"{case.failure.company.name} has cancelled this booking."
+        initial["message"] = sentences.to_the_guest("cancelled_by_us", company=case.failure.company)
     if sent is not None:
         typed = dict(sent.data.items())
         for name in ("expected", "seen"):

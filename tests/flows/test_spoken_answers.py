@@ -6,7 +6,7 @@ import pytest
 
 from booking.models import Appointment
 from customers.models import Company
-from tests.flows.phone import at
+from tests.flows.phone import at, cancel, move
 
 
 @pytest.fixture(params=["de", "en"])
@@ -86,6 +86,18 @@ def test_what_is_requested_again_is_spoken_of_as_an_appointment(salon, phone, la
         "en": "You have already requested Beratung: ",
     }
     assert again.body["say"].startswith(expected[language]), again.body["say"]
+
+
+def test_what_cal_com_writes_to_the_guest_is_in_the_same_language(calcom, phone, language):
+    caller = phone()
+    caller.book(at(10))
+    assert [move(caller, at(14)).code, cancel(caller).code] == ["rescheduled", "cancelled"]
+    written = [calcom.bookings[-1].rescheduling_reason, calcom.bookings[-1].cancellation_reason]
+    expected = {
+        "de": ["Telefonisch verlegt.", "Telefonisch abgesagt."],
+        "en": ["Moved by phone.", "Cancelled by phone."],
+    }
+    assert written == expected[language]
 
 
 @pytest.mark.parametrize(

@@ -522,6 +522,16 @@ def test_cancel_at_cal_com(calcom, phone, operator, ticket, verdict):
     verdict()
 
 
+def test_the_message_to_the_guest_is_proposed_in_the_companys_language(calcom, phone, operator, ticket):
+    Company.objects.update(language="de")
+    phone().book(at(10))
+    row = Appointment.objects.get()
+    page = operator.preview(
+        ticket(SyncFailure.Type.TIME_MISMATCH, uid=row.calcom_booking_uid, appointment=row), "cancel"
+    )
+    assert "Salon Mitte hat diesen Termin abgesagt." in page
+
+
 def test_cancel_ours_only(operator, vanished):
     failure = vanished
     page = operator.preview(failure, "end")
