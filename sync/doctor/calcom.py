@@ -5,6 +5,7 @@ has. Asked in this order, and no further once the key itself is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -118,7 +119,7 @@ def _event_types(company: Company, client: CalcomClient, pace: Pace) -> Iterator
         answer = _event_type(client, event_type_id)
         for service in using:
             if isinstance(answer, Finding):
-                yield Finding(answer.check, answer.verdict, answer.said, answer.remedy, service.slug)
+                yield replace(answer, subject=service.slug)
                 continue
             yield ok(EVENT_TYPE, f"The key may book event type {event_type_id}.", subject=service.slug)
             yield from event_types.judge(

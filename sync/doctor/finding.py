@@ -28,6 +28,10 @@ class Finding:
     remedy: str = ""
     subject: str = ""
 
+    @property
+    def is_ok(self) -> bool:
+        return self.verdict is Verdict.OK
+
     def without(self, secrets: Iterable[str]) -> Finding:
         """The same with every secret blotted out: other systems repeat in their errors what they were
         sent.

@@ -58,12 +58,11 @@ def judge_public_url(address: str) -> Finding:
 
 
 def _database() -> Iterator[Finding]:
-    yield (
-        finding := _health(
-            "database", health.check_database, "See DATABASE_URL, and that it runs and takes writes."
-        )
+    finding = _health(
+        "database", health.check_database, "See DATABASE_URL, and that it runs and takes writes."
     )
-    if finding.remedy:
+    yield finding
+    if not finding.is_ok:
         return
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -75,8 +74,9 @@ def _database() -> Iterator[Finding]:
 
 
 def _queue() -> Iterator[Finding]:
-    yield (finding := _health("broker", health.check_broker, _REDIS))
-    if finding.remedy:
+    finding = _health("broker", health.check_broker, _REDIS)
+    yield finding
+    if not finding.is_ok:
         return
     answers = current_app.control.inspect(timeout=WORKER_SECONDS).active_queues() or {}
     taken_from = {queue["name"] for queues in answers.values() for queue in queues}

@@ -75,10 +75,8 @@ def look(company: Company) -> Iterator[Finding]:
     ) as api:
         finding = _key(api, company)
         yield finding
-        if finding.remedy or not settings.PUBLIC_URL:
-            return
-        ours = Ours(company.hooks_url)
-        yield from _all(api, company, ours)
+        if finding.is_ok and settings.PUBLIC_URL:
+            yield from _all(api, company, Ours(company.hooks_url))
 
 
 def _key(api: AgentApi, company: Company) -> Finding:

@@ -26,7 +26,8 @@ START_FIRST = "Start the system first, in another terminal: ./dev up"
 class Command(OpsCommand):
     help = (
         "Play calls against the running system (./dev up) and show what the callers heard and what Cal.com "
-        "and our tables hold. Exit status 1 if an invariant broke, 2 if the system is not running."
+        "and our tables hold. Exit status 1 if something was not as it should be, 2 if the system is not "
+        "running."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
