@@ -169,7 +169,7 @@ class RetellAgentInline(admin.TabularInline):
 
 
 class CompanyChoiceMixin:
-    """A company is chosen by searching, without its secrets being read, and is never changed afterwards."""
+    """A company, or a branch of one, is chosen without the company's secrets being read."""
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.related_model is Company:

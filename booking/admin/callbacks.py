@@ -36,7 +36,7 @@ from customers.admin_filters import CompanyFilter, inbox_filter, since_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RelatedTable
 from customers.row_ids import is_row_id
 
-# A page of the list; more than that is not read before a button is pressed.
+# What Django's "Show all" shows; more than that is not read before a button is pressed.
 _MOST_CLOSED = 200
 
 callback_status = badge(

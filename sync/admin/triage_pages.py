@@ -42,7 +42,7 @@ LABELS: dict[Verb, Any] = {
     Verb.ASSIGN: _("Assign to me"),
 }
 CHANGES_CALCOM = (Verb.RECREATE, Verb.CANCEL)
-# A page of the list. What asks Cal.com is done for as long as a browser waits.
+# What Django's "Show all" shows. What asks Cal.com is done for as long as a browser waits.
 MOST_AT_ONCE = 200
 LONGEST_SECONDS = 25.0
 
