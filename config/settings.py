@@ -192,6 +192,9 @@ else:
             "max_size": env.integer("DATABASE_POOL_SIZE", default=20, minimum=2),
             "timeout": 1.25,
             "max_idle": 300.0,
+            # The pool doubles its pause after each attempt in vain, and callers wait for the one that it has
+            # announced: given up so soon, the next caller begins anew.
+            "reconnect_timeout": 2.0,
         },
         "server_side_binding": True,
         # Set 0 behind a pooler in transaction mode that cannot carry prepared statements.

@@ -31,6 +31,7 @@ from tests.flows.phone import Answer, at, cancel, move
 from tests.flows.state import open_failures
 from tests.servers.processes import database_url
 from tests.servers.tcp_proxy import TcpProxy, target_of
+from tests.waiting import wait_until
 
 YES = {"booked", "already_booked", "requested"}
 LONG_ERROR = "column attendee_nickname of relation appointments does not exist; " * 60
@@ -695,6 +696,17 @@ def test_a_database_that_was_restarted_costs_the_next_callers_nothing(
     assert [answer.status for answer in answers] == [200] * 4
     assert [answer.code for answer in answers] == ["booked"] * 4
     verdict()
+
+
+def test_a_database_that_was_away_for_long_is_found_as_soon_as_it_is_back(behind_proxy, database_proxy):
+    caller = behind_proxy()
+    assert caller.ask("list_services").status == 200
+    database_proxy.cut()
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        assert caller.ask("list_services").status == 503
+    database_proxy.restore()
+    wait_until(lambda: caller.ask("list_services").status == 200, seconds=4)
 
 
 # --- The cache is gone, empty or lies -----------------------------------------------------------------------
