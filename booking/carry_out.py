@@ -102,6 +102,9 @@ class _Changing(Sending):
                 state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
             )
             return self.change.outcome(Code.ALREADY_BOOKED, appointment=own)
+        if seen.booking is not None and seen.booking.uid != self.attempt.target_uid:
+            # Moved all the same, only not to where it was to go: it does not stay as it was.
+            return self._changed_meanwhile(seen, error_class="not_as_asked")
         failures.record_incident(
             company=self.change.company,
             failure_type=SyncFailure.Type.FOREIGN_BOOKING,
@@ -143,7 +146,7 @@ class _Changing(Sending):
         if isinstance(error, CalcomRefused) and not self.repeated:
             return self._after_refusal(error, seen)
         if not seen.booking.is_active:
-            return self._changed_meanwhile(error, seen)
+            return self._changed_meanwhile(seen, error=error)
         if self.repeated:
             return self._unknown(error)
         return _misconfigured(self.attempt, self.change, error, seen=seen)
@@ -179,7 +182,7 @@ class _Changing(Sending):
                 and seen.booking.is_active
             ):
                 return self._unknown(error)  # it is refused for what it does not show: a replica lags behind
-            return self._changed_meanwhile(error, seen)
+            return self._changed_meanwhile(seen, error=error)
         return _misconfigured(self.attempt, change, error, seen=seen)
 
     def _own_there(self) -> Appointment | None:
@@ -208,11 +211,15 @@ class _Changing(Sending):
             deadline=answer_budget.for_a_look(self.deadline),
         )
 
-    def _changed_meanwhile(self, error: CalcomError, seen: Seen) -> Outcome:
-        """Somebody else was faster, on the web. Nothing is done to what they made of it before the caller
-        knows.
+    def _changed_meanwhile(
+        self, seen: Seen, *, error: CalcomError | None = None, error_class: str = ""
+    ) -> Outcome:
+        """Somebody else was faster, on the web, or Cal.com has made something else of it. Nothing is done to
+        what it is now before the caller knows.
         """
-        self._give_up(state=State.REFUSED, told=Code.NOT_FOUND, seen=seen, error=error)
+        self._give_up(
+            state=State.REFUSED, told=Code.NOT_FOUND, seen=seen, error=error, error_class=error_class
+        )
         row = self.change.appointment
         row.refresh_from_db()
         standing = row if row.is_live else None

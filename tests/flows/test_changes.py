@@ -340,6 +340,18 @@ def test_a_move_that_hands_back_another_booking_is_not_believed(calcom, salon, b
     verdict()
 
 
+def test_a_move_to_another_time_than_asked_is_told_as_what_it_is(calcom, salon, booked, verdict):
+    calcom.faults.shift_start(15, operation="reschedule")
+    answer = move(booked, at(14))
+    assert (answer.code, answer.body["appointment"]["start"]) == ("not_found", at(14, 15).isoformat())
+    assert "2:15 PM" in answer.body["say"]
+    assert Appointment.objects.get().starts_at == at(14, 15)
+    assert not SyncFailure.objects.exists()  # it is no other booking
+    assert not CallbackRequest.objects.exists()
+    assert move(booked, at(14)).code == "rescheduled"
+    verdict()
+
+
 @pytest.mark.parametrize("answer", ["refusal", "another booking"])
 def test_nobody_is_told_no_while_what_they_have_there_cannot_be_asked_for(
     calcom, salon, booked, phone, verdict, settle_later, answer
