@@ -3,7 +3,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -13,13 +13,14 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.encrypted_field import EncryptedTextField
 from customers.opening_hours import InvalidHours, read_hours
+from customers.time_zones import zone_names
 
 # A longer one is a slip of the hand, and no arithmetic with instants takes any length.
 at_most_a_year = MaxValueValidator(366 * 24 * 60)
 
 
 def validate_timezone(name: str) -> None:
-    if name not in available_timezones():
+    if name not in zone_names():
         raise ValidationError(_("%(name)s is not an IANA time zone."), params={"name": name})
 
 

@@ -915,6 +915,17 @@ def test_malformed_opening_hours_are_not_saved(ops, typed):
     assert company.opening_hours == {"mon": [["09:00", "18:00"]]}
 
 
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "Europe/Nowhere"])
+def test_what_is_no_place_cannot_be_chosen_as_a_time_zone(ops, zone):
+    company = make.CompanyFactory()
+    address = url(Company, "change", company.pk)
+    assert f'value="{zone}"' not in ops.get(address).content.decode()
+    answer = ops.post(address, company_form(company, timezone=zone))
+    assert "is not an IANA time zone" in answer.content.decode()
+    assert Company.objects.get(pk=company.pk).timezone == "Europe/Berlin"
+    assert ops.get(reverse("admin:index")).status_code == 200  # where PostgreSQL is asked by the zone's name
+
+
 def test_a_domain_in_which_no_address_can_be_made_up_is_not_saved(ops):
     company = make.CompanyFactory()
     typed = company_form(company, attendee_email_domain="https://salon.example")
