@@ -8,7 +8,7 @@ from django.utils import timezone
 from booking import imports, mirror, settle, unknown_attempts
 from booking.calcom.deadline import Deadline
 from booking.calcom.objects import Booking
-from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from booking.models import OPEN_STATES, Appointment, BookingAttempt, Service, SyncFailure
 from sync.converge import Kinship
 from sync.triage.case import Case
 from sync.triage.conditions import (
@@ -16,6 +16,7 @@ from sync.triage.conditions import (
     active_booking,
     is_other_than_asked,
     require_lone,
+    require_no_other,
     require_nobody_busy,
 )
 from sync.triage.decision import Decision, Done
@@ -41,8 +42,7 @@ def preview(case: Case) -> list[str]:
         attempt = match.attempt
         assert attempt is not None  # noqa: S101
         own = attempt.appointment
-        if own.status in PROVEN_STATUSES and own.calcom_booking_uid not in (None, booking.uid):
-            raise NotLegal("Its appointment stands with another booking: one of the two has to go.")
+        require_no_other(attempt, booking)
         require_nobody_busy(attempt, now=case.now)
         if attempt.state in mirror.ADOPTABLE:
             if is_other_than_asked(attempt, booking):

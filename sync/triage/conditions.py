@@ -6,7 +6,7 @@ from datetime import datetime
 
 from booking import known_uids, ownership, settle, unknown_attempts
 from booking.calcom.objects import Booking
-from booking.models import OPEN_STATES, BookingAttempt
+from booking.models import OPEN_STATES, PROVEN_STATUSES, BookingAttempt
 from sync.both_sides import Seen
 from sync.converge import Kinship, Match
 from sync.triage.case import Case
@@ -34,6 +34,12 @@ def require_nobody_busy(attempt: BookingAttempt, *, now: datetime) -> None:
     if attempt.state in OPEN_STATES and not unknown_attempts.may_take_over(attempt, now=now):
         until = f"{attempt.lease_expires_at:%H:%M:%S} UTC"
         raise NotLegal(f"The request that makes this booking is still under way, until {until} at most.")
+
+
+def require_no_other(attempt: BookingAttempt, booking: Booking) -> None:
+    own = attempt.appointment
+    if own.status in PROVEN_STATUSES and own.calcom_booking_uid not in (None, booking.uid):
+        raise NotLegal("Its appointment stands with another booking: one of the two has to go.")
 
 
 def is_other_than_asked(attempt: BookingAttempt, booking: Booking) -> bool:

@@ -12,15 +12,22 @@ from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, PROVEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
 from sync.both_sides import Seen
 from sync.close_by_listing import DOUBT_A_BOOKING
-from sync.converge import Kinship
+from sync.converge import Kinship, Match
 from sync.triage.case import Case
-from sync.triage.conditions import WHY_A_PERSON, is_other_than_asked, require_nobody_busy
+from sync.triage.conditions import (
+    WHY_A_PERSON,
+    is_other_than_asked,
+    require_no_other,
+    require_nobody_busy,
+)
 from sync.triage.decision import Decision, Done
 from sync.triage.verbs import NotLegal, Verb
 from sync.triage.wording import name_of, whether_closed
 from sync.triage.work import ACT_SECONDS, Work
 
 Type = SyncFailure.Type
+# Of what has no appointment, the tickets that are about nothing any more once the booking does not stand.
+CLOSED_BY_A_CANCELLATION = (*DOUBT_A_BOOKING, Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
 
 
 def preview(case: Case) -> list[str]:
@@ -66,12 +73,7 @@ def _effects_of_converging(case: Case) -> list[str]:
         words = ", ".join(case.differences)
         return [state, f"Our appointment follows it: {words}.", "Nothing is changed at Cal.com."]
     if match.kinship is Kinship.OF_ATTEMPT:
-        assert match.attempt is not None  # noqa: S101
-        if match.attempt.state == BookingAttempt.State.REFUSED and booking.is_active:
-            return [state, "The caller was told no, so within a minute the machines cancel it at Cal.com."]
-        if booking.is_active and is_other_than_asked(match.attempt, booking):
-            return [state, "It is not what was asked for: it is cancelled at Cal.com, and a callback noted."]
-        return [state, "It carries an attempt of ours: its appointment is settled from it."]
+        return [state, _effect_on_attempt(case, match)]
     if match.kinship is Kinship.LOST:
         return [state, "It was booked in a call of ours: its appointment is made again, and linked."]
     if match.kinship is Kinship.ELSEWHERE:
@@ -79,6 +81,24 @@ def _effects_of_converging(case: Case) -> list[str]:
     if match.kinship is Kinship.UNKNOWN_CLAIM and not booking.is_active:
         return [state, "It does not stand: the failure is closed."]
     raise NotLegal(WHY_A_PERSON[match.kinship])
+
+
+def _effect_on_attempt(case: Case, match: Match) -> str:
+    attempt, booking = match.attempt, match.booking
+    assert attempt is not None  # noqa: S101 - what OF_ATTEMPT means
+    is_unsettled = attempt.state in OPEN_STATES
+    if is_unsettled or (attempt.state == BookingAttempt.State.ABSENT and booking.is_active):
+        if booking.is_active and is_other_than_asked(attempt, booking):
+            return "It is not what was asked for: it is cancelled at Cal.com, and a callback noted."
+        return "It carries an attempt of ours: its appointment is settled from it."
+    if not booking.is_active:
+        if case.failure.failure_type in CLOSED_BY_A_CANCELLATION:
+            return "It does not stand: the failure is closed."
+        raise NotLegal("It does not stand, and its attempt ended without it.")
+    if attempt.state == BookingAttempt.State.REFUSED:
+        return "The caller was told no, so within a minute the machines cancel it at Cal.com."
+    require_no_other(attempt, booking)
+    raise NotLegal("Its attempt ended here without it: adopt the booking, or cancel it at Cal.com.")
 
 
 def try_again(decision: Decision) -> Done:
@@ -170,7 +190,7 @@ def _is_gap_gone(work: Work, booking: Booking, appointment: Appointment | None) 
     if not booking.is_active and failure_type in DOUBT_A_BOOKING:
         return True
     if appointment is None:
-        return not booking.is_active and failure_type in (Type.STATUS_MISMATCH, Type.TIME_MISMATCH)
+        return not booking.is_active and failure_type in CLOSED_BY_A_CANCELLATION
     if failure_type == Type.DUPLICATE_BOOKING:
         return False
     appointment.refresh_from_db()

@@ -166,13 +166,36 @@ def test_a_booking_that_changed_since_it_was_shown_is_not_adopted(calcom, salon,
     assert not AuditEntry.objects.exists()
 
 
-def test_the_second_booking_of_one_intention_is_not_adopted(calcom, salon, phone, look, press):
+def test_the_second_booking_of_one_intention_is_not_adopted_while_both_stand(
+    calcom, salon, phone, run, look, press
+):
     phone().book(at(10))
     attempt, first = BookingAttempt.objects.get(), calcom.bookings[0]
     twin = calcom.seed_booking("open", start=at(10), metadata=dict(first.metadata))
     ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=attempt.appointment)
-    with pytest.raises(NotLegal, match="one of the two"):
-        press(triage.adopt, look())
+    for verb in (triage.adopt, triage.try_again):
+        with pytest.raises(NotLegal, match="one of the two"):
+            press(verb, look())
+    calcom.web_cancel(first.uid, silent=True)
+    run()
+    with pytest.raises(NotLegal, match="adopt the booking, or cancel it"):
+        press(triage.try_again, look())
+    assert press(triage.adopt, look()).is_success
+    assert Appointment.objects.get(status="scheduled").calcom_booking_uid == twin.uid
+
+
+def test_of_a_second_booking_that_was_cancelled_the_ticket_is_closed_as_the_page_says(
+    calcom, salon, phone, look, press
+):
+    phone().book(at(10))
+    attempt, first = BookingAttempt.objects.get(), calcom.bookings[0]
+    twin = calcom.seed_booking("open", start=at(10), metadata=dict(first.metadata))
+    ticket(salon, Type.DUPLICATE_BOOKING, uid=twin.uid, appointment=attempt.appointment)
+    calcom.web_cancel(twin.uid, silent=True)
+    case = look()
+    assert "It does not stand: the failure is closed." in triage.preview(Verb.TRY_AGAIN, case)
+    assert press(triage.try_again, case).changed == {"sync failure": 1}
+
 
 
 @pytest.fixture
