@@ -7,14 +7,16 @@ from functools import partial
 from django.db import transaction
 
 from booking import failures, unknown_attempts
+from booking.attempt_reports import NOES
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError, CalcomRefused, OutcomeUnknown, Refusal
 from booking.calcom.objects import Booking
+from booking.models import OPEN_STATES, Appointment, BookingAttempt
 from sync import converge
 from sync.converge import Kinship
 from sync.triage.case import LOOK_SECONDS, Case
-from sync.triage.conditions import WHY_A_PERSON, active_booking
+from sync.triage.conditions import WHY_A_PERSON, active_booking, require_nobody_busy
 from sync.triage.decision import Decision, Done
 from sync.triage.verbs import NotLegal, Verb
 from sync.triage.wording import name_of, when, whether_closed
@@ -34,10 +36,24 @@ def preview(case: Case) -> list[str]:
     if match.appointment is not None:
         becomes = "stays as it is" if match.kinship is Kinship.TWIN else "is cancelled too"
         effects.append(f"Our appointment {name_of(match.appointment)} {becomes}.")
+    if match.kinship is Kinship.OF_ATTEMPT and match.attempt is not None:
+        effects += _effects_on_attempt(match.attempt, case)
     if (other := case.remote.other) is not None:
         becomes = "stays as it is" if other.is_active else "does not stand either: nothing is left then"
         effects.append(f"The other one, {other.uid} ({when(other, case)}, {other.status}), {becomes}.")
     return [*effects, "This cannot be taken back."]
+
+
+def _effects_on_attempt(attempt: BookingAttempt, case: Case) -> list[str]:
+    if attempt.state not in OPEN_STATES:
+        return []
+    require_nobody_busy(attempt, now=case.now)
+    effects = [f"Our appointment {name_of(attempt.appointment)} is marked as failed."]
+    if attempt.told not in NOES:
+        effects.append(
+            "Its caller was not told no: a callback is noted, and a new failure says to ring them."
+        )
+    return effects
 
 
 def cancel_at_calcom(decision: Decision, *, seen: str, message: str) -> Done:
@@ -106,7 +122,10 @@ def _follow_cancelled(work: Work, booking: Booking, *, client: CalcomClient) -> 
             deadline=Deadline.after(ACT_SECONDS),
         )
         work.make_equal(fresh, also=lambda _done: close_and_record())
-        work.count("appointment", fresh.appointment is not None)
+        shown = match.appointment or (match.attempt.appointment if match.attempt else None)
+        if shown is not None:
+            status = Appointment.objects.values_list("status", flat=True).get(pk=shown.pk)
+            work.count("appointment", status != shown.status)
         return
     # It never had a row of ours, and needs none now.
     with transaction.atomic():

@@ -197,7 +197,6 @@ def test_of_a_second_booking_that_was_cancelled_the_ticket_is_closed_as_the_page
     assert press(triage.try_again, case).changed == {"sync failure": 1}
 
 
-
 @pytest.fixture
 def both_stand(calcom, salon, phone, run):
     """A booking that a host has confirmed again after it was moved; its uid."""

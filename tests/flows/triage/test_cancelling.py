@@ -9,9 +9,10 @@ from django.db import connection
 from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
+from calls.models import Call
 from sync import triage
 from sync.models import AuditEntry
-from sync.triage import MovedOn
+from sync.triage import MovedOn, NotLegal, Verb
 from tests.flows.phone import at
 from tests.flows.state import open_failures
 from tests.flows.triage.tickets import Type, actions, ticket
@@ -59,6 +60,42 @@ def test_our_appointment_goes_with_its_booking_whatever_the_clocks_say(
     assert press(triage.cancel_at_calcom, look(), message="Sorry.").is_success
     assert Appointment.objects.get().status == "cancelled"
     verdict()
+
+
+def not_settled_yet(state: str, *, told: str = "checking", lease: int = -600) -> None:
+    """What was booked just now is still being made, or nobody knows yet how that went."""
+    now = timezone.now()
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="pending", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state=state, told=told, lease_expires_at=now + dt.timedelta(seconds=lease))
+
+
+@pytest.mark.parametrize("told", ["checking", "unavailable"])
+def test_whose_caller_waits_for_an_answer_has_to_be_rung_and_the_page_says_so_before(
+    calcom, salon, phone, look, press, verdict, told
+):
+    phone().book(at(10))
+    not_settled_yet("unknown", told=told)
+    ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    case = look()
+    said = " ".join(triage.preview(Verb.CANCEL, case))
+    assert "is marked as failed" in said
+    assert ("says to ring them" in said) is (told == "checking")
+    done = press(triage.cancel_at_calcom, case, message="Sorry.")
+    assert (done.is_success, done.changed) == (True, {"appointment": 1, "sync failure": 1})
+    assert Appointment.objects.get().status == "failed"
+    assert CallbackRequest.objects.exists() is (told == "checking")
+    assert bool(open_failures()) is (told == "checking")
+    verdict()
+
+
+def test_what_is_being_booked_for_a_caller_on_the_line_is_not_cancelled(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    not_settled_yet("claimed", told="", lease=60)
+    ticket(salon, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    with pytest.raises(NotLegal, match="under way"):
+        press(triage.cancel_at_calcom, look(), message="Sorry.")
+    assert calcom.bookings[0].is_active
 
 
 def test_moved_in_this_moment_is_not_cancelled(calcom, salon, phone, look, press):
