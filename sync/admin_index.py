@@ -94,7 +94,7 @@ def overview(*, user: MayLook, now: dt.datetime) -> Overview:
     companies = dict(Company.objects.order_by().values_list("pk", "timezone"))
     figures = []
     if user.has_perm("booking.view_syncfailure"):
-        figures.append(_open_failures(companies))
+        figures.append(_open_failures(companies, now=now))
     if user.has_perm("booking.view_bookingattempt"):
         figures.append(_open_attempts())
     if user.has_perm("booking.view_callbackrequest"):
@@ -105,19 +105,25 @@ def overview(*, user: MayLook, now: dt.datetime) -> Overview:
     return Overview(figures=tuple(figures), chart=chart)
 
 
-def _open_failures(companies: dict[int, str]) -> Figure:
+def _open_failures(companies: dict[int, str], *, now: dt.datetime) -> Figure:
+    """What is snoozed is counted by itself: the inbox, where the others lead, does not show it."""
     url = reverse("admin:booking_syncfailure_changelist")
-    by_type = (
+    is_snoozed = Q(snoozed_until__gt=now)
+    by_type = list(
         SyncFailure.objects.filter(company__in=list(companies), status__in=OPEN_STATUSES)
         .order_by("failure_type")
         .values_list("failure_type")
-        .annotate(count=Count("pk"))
+        .annotate(count=Count("pk"), snoozed=Count("pk", filter=is_snoozed))
     )
-    parts = tuple(
-        (SyncFailure.Type(kind).label, count, f"{url}?failure_type__exact={kind}") for kind, count in by_type
-    )
+    parts = [
+        (SyncFailure.Type(kind).label, count - snoozed, f"{url}?failure_type__exact={kind}")
+        for kind, count, snoozed in by_type
+        if count > snoozed
+    ]
     count = sum(part[1] for part in parts)
-    return Figure(title=_("Open failures"), count=count, url=url, is_work=True, parts=parts)
+    if all_snoozed := sum(snoozed for _kind, _count, snoozed in by_type):
+        parts.append((_("snoozed"), all_snoozed, f"{url}?snoozed=only"))
+    return Figure(title=_("Open failures"), count=count, url=url, is_work=True, parts=tuple(parts))
 
 
 def _open_attempts() -> Figure:

@@ -148,6 +148,20 @@ def test_every_figure_leads_to_a_list_that_answers(ops):
             assert client.get(address).status_code == 200
 
 
+def test_the_figure_of_failures_counts_what_the_inbox_shows_and_beside_it_what_is_snoozed(ops):
+    now = timezone.now()
+    make.SyncFailureFactory()
+    make.SyncFailureFactory(snoozed_until=now - dt.timedelta(hours=1))
+    make.SyncFailureFactory(failure_type="rate_limit", snoozed_until=now + dt.timedelta(hours=1))
+    figure = figures(ops, now=now)["Open failures"]
+    client: Any = Client()
+    client.force_login(ops)
+    assert figure.count == client.get(figure.url).context["cl"].result_count == 2
+    assert [name for name, _count, _url in figure.parts][1:] == ["snoozed"]
+    for _name, count, address in figure.parts:
+        assert client.get(address).context["cl"].result_count == count
+
+
 def test_the_figure_of_today_leads_to_the_appointments_of_today_by_their_start(ops):
     now = timezone.now()
     later, first = (
