@@ -29,6 +29,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from customers import phone_numbers
 from customers.admin_columns import EMPTY, Column, page_of
@@ -91,6 +92,8 @@ class RecordAdmin(ModelAdmin):
     # Columns too large to be read for every row of a list.
     list_defer: ClassVar[tuple[str, ...]] = ()
     related_tables: ClassVar[list[RelatedTable]] = []
+    # What a list that shows only some rows, unless it is asked for others, is asked for to show all of them.
+    asked_for_all: ClassVar[dict[str, str]] = {}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return without_secrets(super().get_queryset(request), paths=self.list_select_related)
@@ -172,6 +175,7 @@ class RecordAdmin(ModelAdmin):
         if not table.newest_first:
             rows.reverse()
         opts = model._meta
+        everything = urlencode({key: record.pk, **getattr(rows_admin, "asked_for_all", {})})
         return {
             "title": table.title,
             "headers": [label_for_field(name, model, rows_admin) for name in table.columns],
@@ -179,7 +183,7 @@ class RecordAdmin(ModelAdmin):
                 {"url": page_of(row), "cells": [_cell(name, row, rows_admin) for name in table.columns]}
                 for row in rows
             ],
-            "all_url": f"{reverse(f'admin:{opts.app_label}_{opts.model_name}_changelist')}?{key}={record.pk}"
+            "all_url": f"{reverse(f'admin:{opts.app_label}_{opts.model_name}_changelist')}?{everything}"
             if len(found) > table.limit
             else "",
         }

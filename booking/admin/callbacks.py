@@ -89,6 +89,7 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
         CompanyFilter,
         since_filter("created_at", _("promised")),
     )
+    asked_for_all = {"inbox": "all"}
     list_select_related = ("company", "branch", "customer", "call", "closed_by")
     list_defer = ("note", *CALL_TEXTS)
     search_fields = ("call__retell_call_id", "customer__phone")

@@ -110,6 +110,7 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
         OwnerFilter,
         SnoozedFilter,
     )
+    asked_for_all = {"inbox": "all", "snoozed": "too"}
     list_select_related = ("company", "appointment", "call", "resolved_by", "assigned_to")
     list_defer = (
         "error_message",

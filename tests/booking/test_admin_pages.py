@@ -637,6 +637,22 @@ def test_a_long_table_shows_the_latest_rows_and_leads_to_all_of_them(ops):
     assert ops.get(everything).context["cl"].result_count == 31
 
 
+@pytest.mark.parametrize(
+    ("model", "over"),
+    [
+        (SyncFailure, {"status": "resolved"}),
+        (SyncFailure, {"snoozed_until": timezone.now() + dt.timedelta(days=9)}),
+        (CallbackRequest, {"status": "done"}),
+    ],
+)
+def test_a_long_table_leads_also_to_what_is_over(ops, model, over):
+    call = make.CallFactory()
+    FACTORIES[model].create_batch(31, call=call, **over)
+    page = ops.get(url(Call, "change", call.pk)).content.decode()
+    [everything] = re.findall(rf'href="({url(model, "changelist")}\?call=[^"]+)"', page)
+    assert ops.get(everything.replace("&amp;", "&")).context["cl"].result_count == 31
+
+
 def test_times_are_those_of_the_branch_or_company_and_say_so(ops):
     berlin = make.AppointmentFactory(starts_at=make.MOMENT)
     lisbon = make.BranchFactory(company=berlin.company, timezone="Europe/Lisbon")
