@@ -159,10 +159,12 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Mark the selected requests as done"), permissions=["close"])
     def close_selected(self, request: HttpRequest, queryset: QuerySet[CallbackRequest]) -> HttpResponse:
-        ids = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True)[:_MOST_CLOSED])
-        return HttpResponseRedirect(
-            f"{reverse('admin:booking_callbackrequest_close')}?{urlencode({'ids': ids})}"
-        )
+        ids = list(map(str, queryset.values_list("pk", flat=True)[: _MOST_CLOSED + 1]))
+        if len(ids) > _MOST_CLOSED:
+            said = _("More were selected than can be done at once. These are the first %(count)d.")
+            messages.warning(request, said % {"count": _MOST_CLOSED})
+        given = urlencode({"ids": ",".join(ids[:_MOST_CLOSED])})
+        return HttpResponseRedirect(f"{reverse('admin:booking_callbackrequest_close')}?{given}")
 
     def get_urls(self) -> list[URLPattern]:
         return [

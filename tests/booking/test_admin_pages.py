@@ -868,6 +868,14 @@ def test_the_selected_callbacks_are_shown_before_they_are_closed(ops):
     assert not CallbackRequest.objects.filter(status="done").exists()
 
 
+def test_of_more_callbacks_than_are_closed_at_once_the_person_is_told_so(ops):
+    rows = make.CallbackRequestFactory.create_batch(201, call__branch=make.BranchFactory())
+    selected = {"action": "close_selected", "select_across": "1", "_selected_action": [rows[0].pk]}
+    answer = ops.post(url(CallbackRequest, "changelist"), selected, follow=True)
+    assert "These are the first 200." in answer.content.decode()
+    assert len(answer.context["rows"]) == 200
+
+
 def test_closing_a_callback_needs_the_permission_to_change_it(clerk):
     callback = make.CallbackRequestFactory()
     address = reverse("admin:booking_callbackrequest_close")
