@@ -1,5 +1,4 @@
-"""Words for days, months and parts of a day, German and English, in every spelling an agent or caller
-uses."""
+"""Words for days and months, German and English, in every spelling an agent or caller uses."""
 
 from __future__ import annotations
 

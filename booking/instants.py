@@ -215,16 +215,9 @@ def read_part_of_day(text: object) -> PartOfDay | None:
     return _PART_WORDS.get(word) or _PART_WORDS.get(_PART_FILLERS.sub("", word))
 
 
-def in_part_of_day(instant: datetime, zone: ZoneInfo, part: PartOfDay | str | None) -> bool:
-    """Does `instant` fall into `part` of the day on the wall clock of `zone`?
-
-    Without a part, or with a word that is none, every instant does: a filter that was not understood must not
-    make a free day look full.
-    """
-    meant = read_part_of_day(part)
-    if meant is None:
-        return True
-    first, end = _HOURS[meant]
+def in_part_of_day(instant: datetime, zone: ZoneInfo, part: PartOfDay) -> bool:
+    """Does `instant` fall into `part` of the day on the wall clock of `zone`?"""
+    first, end = _HOURS[part]
     return first <= instant.astimezone(zone).hour < end
 
 

@@ -100,6 +100,7 @@ class PeriodBoundField(DayField):
 
 class PartOfDayField(SpokenField):
     def to_internal_value(self, data: Any) -> Any:
+        # A filter that was not understood must not make a free day look full.
         return read_part_of_day(data) or ""
 
 
