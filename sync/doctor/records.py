@@ -101,7 +101,7 @@ def _dead(company: Company, now: dt.datetime) -> Finding:
 def _waiting(company: Company, now: dt.datetime) -> Finding:
     late = WebhookEvent.objects.filter(company=company, status__in=WAITING, due_at__lt=now - LATE).count()
     if late:
-        said = f"{late} are due since more than {_ago(LATE)} and nobody works them."
+        said = f"{late} have been due for more than {_ago(LATE)}, and nobody works them."
         return failed(WAITING_LONG, said, "See that workers run and are not all busy.")
     return ok(WAITING_LONG, "None waits for long.")
 

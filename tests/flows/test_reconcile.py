@@ -22,6 +22,7 @@ from customers.models import Company, Customer
 from sync import reconcile
 from sync.models import AuditEntry, Lease, ReconciliationRun
 from sync.turn import Busy
+from tests.commands import run_command
 from tests.factories import AppointmentFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
@@ -819,6 +820,13 @@ def test_a_number_of_differences_costs_a_bounded_number_of_queries(
     assert Appointment.objects.count() == 120
     with django_assert_max_num_queries(62):
         run()
+
+
+def test_a_person_is_told_that_there_are_more_problems_than_are_shown(salon):
+    CallFactory.create_batch(22, branch=salon.branches.get(), booking_confirmed=True, appointment_made=True)
+    told = run_command("reconcile").text
+    assert told.count("call_desync") == 20, told
+    assert "… and 2 more: --json tells all of them" in told
 
 
 def last_run() -> ReconciliationRun:

@@ -18,6 +18,7 @@ from sync.reconcile_report import Outcome, Report
 from sync.turn import Busy
 
 WAIT_SECONDS = 60
+MOST_SHOWN = 20  # problems of a company, to a person
 
 logger = structlog.get_logger(__name__)
 
@@ -84,8 +85,10 @@ class Command(OpsCommand):
                     slug, found["outcome"], found["scope"], found["seen"], sum(healed.values()), *counts
                 )
             )
-            for problem in found["problems"][:20]:
+            for problem in found["problems"][:MOST_SHOWN]:
                 self.stdout.write(f"  {problem['type']} {problem['uid']}: {problem['what']}")
+            if (more := len(found["problems"]) - MOST_SHOWN) > 0:
+                self.stdout.write(f"  … and {more} more: --json tells all of them")
             if found["error"]:
                 self.stdout.write(f"  {found['error']}")
         if report["dry_run"]:
