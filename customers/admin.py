@@ -15,6 +15,7 @@ from customers.admin_filters import BranchCompanyFilter, CompanyFilter, since_fi
 from customers.branch_forms import BranchForm, PhoneNumberForm, RetellAgentForm
 from customers.company_form import CompanyForm
 from customers.company_secrets import SECRET_COLUMNS, without_secrets
+from customers.customer_form import CustomerForm
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
 from customers.record_admin import RecordAdmin, RelatedTable
 
@@ -219,6 +220,7 @@ class RetellAgentAdmin(CompanyChoiceMixin, RecordAdmin):
 class CustomerAdmin(NoDeleteMixin, RecordAdmin):
     """What somebody is called may be corrected. Their phone number may not: it says who they are."""
 
+    form = CustomerForm
     list_display = (
         "__str__",
         masked_phone("phone", _("phone")),
@@ -238,7 +240,7 @@ class CustomerAdmin(NoDeleteMixin, RecordAdmin):
         local_time("created_at", _("known since"), seconds=True),
         local_time("updated_at", _("last change"), seconds=True),
     )
-    fields = ("name", "email", *readonly_fields)
+    fields = ("name", "email", "as_shown", *readonly_fields)
     related_tables: ClassVar[list[RelatedTable]] = []
 
     def has_add_permission(self, request: HttpRequest) -> bool:

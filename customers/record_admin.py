@@ -216,7 +216,9 @@ def _search_condition(model: type[models.Model], path: str, term: str) -> dict[s
     field = get_fields_from_path(model, path)[-1]
     prefix = path.rpartition("__")[0]
     condition: dict[str, Any] = {path: term}
-    if field.name == "phone":
+    if field.name == "email":
+        condition = {path: term.lower()}
+    elif field.name == "phone":
         condition = {f"{path}__in": _phones_meant(term)}
     owner = field.model
     if not getattr(field, "unique", False) and any(other.name == "company" for other in owner._meta.fields):

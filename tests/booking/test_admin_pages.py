@@ -557,6 +557,26 @@ def test_of_a_customer_only_name_and_address_can_be_corrected(ops):
     assert ops.get(url(Customer, "add")).status_code == 403
 
 
+def test_an_address_is_stored_in_small_letters_and_found_in_any(ops):
+    customer = make.CustomerFactory()
+    typed = {"name": customer.name, "email": " Erika@Example.ORG"}
+    assert ops.post(url(Customer, "change", customer.pk), typed).status_code == 302
+    customer.refresh_from_db()
+    assert customer.email == "erika@example.org"
+    found = ops.get(url(Customer, "changelist"), {"q": "ERIKA@example.org"}).context["cl"].result_list
+    assert list(found) == [customer]
+
+
+def test_a_customer_whom_somebody_else_has_corrected_meanwhile_is_not_overwritten(ops):
+    customer = make.CustomerFactory(name="Erika Muster", email="old@example.org")
+    page = ops.get(url(Customer, "change", customer.pk)).context["adminform"].form
+    Customer.objects.update(email="new@example.org")
+    typed = {"name": "Erika Musterfrau", "email": "old@example.org", "as_shown": page["as_shown"].value()}
+    answer = ops.post(url(Customer, "change", customer.pk), typed)
+    assert "Somebody has changed this" in answer.content.decode()
+    assert Customer.objects.get().email == "new@example.org"
+
+
 # Links, times, search --------------------------------------------------------------------------------------
 
 

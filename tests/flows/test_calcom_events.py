@@ -78,6 +78,17 @@ def test_a_web_booking_finds_the_customer_by_number_and_then_by_address(calcom, 
     assert by_start[at(11)] not in (anna, bert), "an address shared by two people is not one person"
 
 
+def test_a_web_booking_finds_the_customer_whose_address_ops_have_typed_in_capitals(
+    calcom, salon, work, admin_client
+):
+    bert = Customer.objects.create(company=salon, name="Bert Maier")
+    page = f"/admin/customers/customer/{bert.pk}/change/"
+    assert admin_client.post(page, {"name": "Bert Maier", "email": "Bert@Web.test"}).status_code == 302
+    calcom.web_book("open", start=at(10), name="Bert Maier", email="bert@web.test")
+    work()
+    assert Appointment.objects.get().customer == bert
+
+
 def test_an_address_we_made_up_ourselves_leads_back_to_its_customer(calcom, salon, work, phone):
     phone(from_number="anonymous").book(at(9), customer_name="Nina Niemand")
     customer = Customer.objects.get()
