@@ -25,6 +25,8 @@ ROTATED = {
 }
 # What is sent along with every question to `calcom_base_url`.
 SENT_TO_CALCOM = ("calcom_api_key", "calcom_reconcile_api_key")
+# Made by Cal.com and Retell; a webhook secret is whatever somebody thought of.
+KEYS = (*SENT_TO_CALCOM, "retell_api_key")
 
 
 class SecretInput(forms.PasswordInput):
@@ -85,6 +87,9 @@ class CompanyForm(AsShownForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
+        for name in KEYS:
+            if new := cleaned.get(f"new_{name}"):
+                self._check_key(f"new_{name}", new)
         if _host(cleaned.get("calcom_base_url", "")) != _host(self.instance.calcom_base_url):
             for name in SENT_TO_CALCOM:
                 if self._is_stored(name) and not cleaned.get(f"new_{name}"):
@@ -104,6 +109,11 @@ class CompanyForm(AsShownForm):
             except CannotDecrypt:
                 self.add_error(f"keep_{name}", _("What is stored cannot be decrypted, so it cannot be kept."))
         return cleaned
+
+    def _check_key(self, field: str, key: str) -> None:
+        """What was copied with something around it would be found out by callers."""
+        if not all("!" <= character <= "~" for character in key):
+            self.add_error(field, _("A key has no spaces and no special letters: copy it once more."))
 
     def _is_stored(self, name: str) -> bool:
         try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,12 +26,18 @@ def validate_timezone(name: str) -> None:
 
 
 def validate_http_address(address: str) -> None:
-    """Django's own check refuses host names without a dot, which are usual between containers."""
+    """Django's own check refuses host names without a dot, which are usual between containers.
+
+    What is asked for is put behind it, and the key sent with it: a question mark would swallow the one, and a
+    user in the address take the place of the other.
+    """
     try:
         parts = urlsplit(address)
-        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        is_address = parts.scheme in ("http", "https") and all(host.split(".")) and parts.port != 0
     except ValueError:  # brackets without an IPv6 address in them, a port that cannot be
         is_address = False
+    is_address = is_address and "@" not in parts.netloc and re.search(r"[\s?#]", address) is None
     if not is_address:
         raise ValidationError(_("%(address)s is not an http(s) address."), params={"address": address})
 

@@ -330,12 +330,34 @@ def test_the_path_of_the_address_is_corrected_without_the_key(ops):
 
 
 @pytest.mark.parametrize(
-    "address", ["http://[", "https://calcom.example:99999/v2", "ftp://calcom.example", "/v2"]
+    "address",
+    [
+        "http://[",
+        "https://calcom.example:99999/v2",
+        "ftp://calcom.example",
+        "/v2",
+        "https://calcom.example/v2?api=2",
+        "https://calcom.example/v2#bookings",
+        "https://user:word@calcom.example/v2",
+        "https://cal com.example/v2",
+        "https://.calcom.example/v2",
+    ],
 )
 def test_what_is_no_address_is_said_to_be_none(ops, address):
     company = make.CompanyFactory()
     answer = ops.post(url(Company, "change", company.pk), company_form(company, calcom_base_url=address))
     assert "is not an http(s) address" in answer.content.decode()
+
+
+@pytest.mark.parametrize("field", ["calcom_api_key", "calcom_reconcile_api_key", "retell_api_key"])
+@pytest.mark.parametrize("typed", ["Bearer key_new", "key_new\u200b", "schlüssel_neu"])
+def test_what_is_no_key_is_not_stored_and_not_shown(ops, field, typed):
+    company = make.CompanyFactory(**{field: "key_old"})
+    address = url(Company, "change", company.pk)
+    page = ops.post(address, company_form(company, **{f"new_{field}": typed})).content.decode()
+    assert "copy it once more" in page
+    assert typed not in page
+    assert getattr(Company.objects.get(pk=company.pk), field) == "key_old"
 
 
 def test_a_rotated_secret_keeps_the_present_one_as_the_previous_until_it_is_forgotten(ops):
