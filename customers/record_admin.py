@@ -234,6 +234,9 @@ def _phones_meant(term: str) -> list[str]:
         phone_numbers.region_of(number)
         for number in PhoneNumber.objects.values_list("number", flat=True)[:500]
     }
+    # A company that answers web calls only has no number: then its language tells, as it does on the phone.
+    languages = Company.objects.order_by().values_list("language", flat=True).distinct()
+    regions |= {Company(language=language).region for language in languages}
     meant = {phone_numbers.normalise(term, region=region) for region in (regions | {None})}
     return sorted(number for number in meant if number)
 

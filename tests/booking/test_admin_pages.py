@@ -769,6 +769,16 @@ def searches(client, term):
     return [query["sql"] for query in captured if term in query["sql"] and query["sql"].startswith("SELECT")]
 
 
+@pytest.mark.parametrize("language", ["de", "en"])
+def test_a_number_is_found_in_local_spelling_where_no_number_of_ours_tells_the_country(ops, language):
+    typed, number = {"de": ("0151 12345678", "+4915112345678"), "en": ("(212) 555-2368", "+12125552368")}[
+        language
+    ]
+    customer = make.CustomerFactory(company=make.CompanyFactory(language=language), phone=number)
+    found = ops.get(url(Customer, "changelist"), {"q": typed}).context["cl"].result_list
+    assert list(found) == [customer]
+
+
 def test_a_search_reads_indexes_and_no_whole_table(ops):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL reads small tables whole, whatever the indexes")
