@@ -156,6 +156,7 @@ class _Story:
     def __init__(self, subject: Subject, user: MayLook) -> None:
         self.subject = subject
         self.user = user
+        self.cut: set[str] = set()
         call, about = subject.call, subject.appointments
         self.functions = self._read(FunctionCall, Q(call=call) if call else None)
         of_attempt = Q(appointment__in=about) if about else Q()
@@ -194,7 +195,10 @@ class _Story:
         rows = model.objects.filter(condition, company=self.subject.company_id).defer(*defer)
         if join:
             rows = rows.select_related(*join)
-        return list(rows.order_by(f"-{by}")[:MOST_OF_A_KIND])
+        read = list(rows.order_by(f"-{by}")[: MOST_OF_A_KIND + 1])
+        if len(read) > MOST_OF_A_KIND:
+            self.cut.add(str(model._meta.verbose_name_plural))  # noqa: SLF001 - public
+        return read[:MOST_OF_A_KIND]
 
     def _named_for_call(self) -> Q | None:
         call = self.subject.call
@@ -231,7 +235,11 @@ class _Story:
             *(event for row in self.callbacks for event in _callback(row)),
             *(_appointment(row, self.subject.zone) for row in self.appointments),
         ]
-        return sorted(told, key=lambda event: event.at)
+        told.sort(key=lambda event: event.at)
+        if self.cut:
+            what = f"Only the latest {MOST_OF_A_KIND} are shown of the {', '.join(sorted(self.cut))}."
+            told.insert(0, Event(at=told[0].at, kind="left out", what=what))
+        return told
 
     def _of_call(self) -> Iterator[Event]:
         call = self.subject.call

@@ -298,6 +298,20 @@ def test_the_timeline_knows_every_delivery_whose_body_is_kept(calcom, operator, 
     assert "BOOKING_REQUESTED" in operator.open(failure)
 
 
+@pytest.mark.parametrize(("number", "is_said"), [(100, False), (101, True)])
+def test_a_timeline_that_leaves_something_out_says_so(calcom, operator, ticket, salon, number, is_said):
+    booking = calcom.web_book("open", start=at(10), silent=True)
+    failure = ticket(uid=booking.uid)
+    now = timezone.now()
+    told = make.WebhookEventFactory.build_batch(
+        number, company=salon, provider="calcom", event_type="BOOKING_PAID", body=booking.uid, received_at=now
+    )
+    WebhookEvent.objects.bulk_create(told)
+    page = operator.open(failure)
+    assert page.count("BOOKING_PAID: ") == 100
+    assert ("Only the latest 100 are shown of the webhook events." in page) is is_said
+
+
 def test_the_timeline_searches_what_cal_com_said_at_that_time_and_nothing_else(
     calcom, operator, ticket, salon
 ):
