@@ -185,7 +185,9 @@ def _last_complete_reconciliation() -> Metric:
         company=OuterRef("pk"), outcome=ReconciliationRun.Outcome.COMPLETE
     )
     latest = Subquery(complete.order_by("-started_at").values("started_at")[:1])
-    for slug, last in Company.objects.order_by().annotate(last=latest).values_list("slug", "last"):
+    # Nobody compares a company that was switched off, and its figure would grow old for ever.
+    companies = Company.objects.filter(is_active=True).order_by()
+    for slug, last in companies.annotate(last=latest).values_list("slug", "last"):
         if last is not None:
             family.add_metric([slug], last.timestamp())
     return family

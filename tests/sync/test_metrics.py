@@ -87,6 +87,15 @@ def test_what_is_open_and_what_has_ended_are_counted_apart(client):
     }
 
 
+def test_a_company_that_has_left_has_no_comparison_that_grows_old(client):
+    for number, is_active in enumerate((True, False)):
+        company = factories.CompanyFactory(slug=f"company-{number}", is_active=is_active)
+        ReconciliationRun.objects.create(company=company, scope="full", outcome="complete")
+    lines = read(client).content.decode().splitlines()
+    told = [line for line in lines if line.startswith("slotkeeper_last_complete_reconciliation_t")]
+    assert [line.partition(" ")[0].partition("{")[2] for line in told] == ['company="company-0"}']
+
+
 def test_the_number_of_queries_does_not_grow_with_the_rows(client, django_assert_num_queries):
     factories.BookingAttemptFactory.create_batch(5, state="refused", refused_by="layer_2_call")
     read(client)  # what has settled is counted once a day
