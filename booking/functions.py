@@ -79,9 +79,7 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
     window = _window(asked, conversation)
     if window is None:
         return Outcome(Code.INVALID_REQUEST, reason="in_the_past", errors={"date": "in the past"})
-    free = _free(found.services, window, conversation)
-    if free is None:
-        return Outcome(Code.UNAVAILABLE, reason="availability", service=found.services[0])
+    free, are_all_known = _free(found.services, window, conversation)
     part = asked["part_of_day"]
     wanted = [
         slot
@@ -90,6 +88,9 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
         and _is_within(slot, asked)
         and (not part or instants.in_part_of_day(slot, conversation.zone, part))
     ]
+    if not wanted and not are_all_known:
+        # Whoever's calendar could not be looked into may be free.
+        return Outcome(Code.UNAVAILABLE, reason="availability", service=found.services[0])
     return Outcome(
         Code.OK,
         reason="slots",
@@ -207,12 +208,11 @@ def _which_service(found: catalogue.Found, asked: Mapping[str, Any]) -> Outcome:
 
 def _free(
     services: Sequence[Service], window: Window, conversation: Conversation
-) -> dict[datetime, Service] | None:
-    """What is free with whichever of them; None if that could be found out of none."""
+) -> tuple[dict[datetime, Service], bool]:
+    """What is free with whichever of them, and whether that could be found out of all."""
     found = [(service, _slots(service, window, conversation)) for service in services]
-    if all(slots is None for _, slots in found):
-        return None
-    return {slot: service for service, slots in reversed(found) for slot in slots or ()}
+    free = {slot: service for service, slots in reversed(found) for slot in slots or ()}
+    return free, all(slots is not None for _, slots in found)
 
 
 def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | None:

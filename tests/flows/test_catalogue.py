@@ -192,6 +192,21 @@ def test_who_does_not_mind_is_offered_the_times_of_all_and_booked_with_whom_the_
     verdict()
 
 
+def test_who_does_not_mind_is_not_told_that_nothing_is_free_where_one_of_all_could_not_be_asked(
+    calcom, phone, team, verdict
+):
+    for half_hour in range(48):
+        start = at(0) + dt.timedelta(minutes=30 * half_hour)
+        calcom.seed_booking("cut_bea", start=start, name="Somebody Else")
+    anna = {"eventTypeId": str(team["anna"].calcom_event_type_id)}
+    down = calcom.faults.server_error(commit=False, operation="slots", query_has=anna, times=None)
+    assert check(phone(), service="cut", person="Bea").body["say"].startswith("Nothing is free then.")
+    assert check(phone(), service="cut", person="egal").code == "unavailable"
+    calcom.faults.remove(down)
+    assert check(phone(), service="cut", person="egal").body["slots"]
+    verdict()
+
+
 def test_in_german_the_persons_are_named_too(calcom, phone, team, salon, verdict):
     salon.language = "de"
     salon.save()
