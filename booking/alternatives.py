@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.utils import timezone
@@ -24,15 +24,20 @@ def taken(service: Service, wanted: datetime, *, company: Company, deadline: Dea
 
 
 def first_possible(service: Service, wanted: datetime, *, company: Company, deadline: Deadline) -> Outcome:
-    """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was."""
+    """Cal.com says "too soon" and "too far ahead" in one sentence; what is free tells which it was. Where
+    that is nothing, or cannot be found out, only what the event type's notice explains is too soon.
+    """
     reason = ""
     others = around(service, wanted, company=company, deadline=deadline)
     if others and others[-1] < wanted:
         reason = "too_far"
     elif not others:
-        others = around(service, timezone.now(), company=company, deadline=deadline)
+        now = timezone.now()
+        others = around(service, now, company=company, deadline=deadline)
         if others:
             reason = "far_too_far"
+        elif wanted > now + timedelta(minutes=service.minimum_notice_minutes):
+            reason = "out_of_bounds"
     return Outcome(Code.TOO_SOON, reason=reason, service=service, wanted=wanted, alternatives=others)
 
 

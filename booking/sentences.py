@@ -225,6 +225,8 @@ def _not_at_that_time(outcome: Outcome, speaker: Speaker) -> str:
         }
     if outcome.reason == "far_too_far":
         return _("That is too far ahead. Which earlier date would suit you?")
+    if outcome.reason == "out_of_bounds":
+        return _("That time cannot be booked. Would another day suit you?")
     if outcome.code is Code.TOO_SOON:
         if not outcome.alternatives:
             return _("That is too soon. Would a later day suit you?")

@@ -356,6 +356,29 @@ def test_a_time_beyond_the_booking_window_is_called_too_far_ahead(calcom, phone,
     verdict()
 
 
+@pytest.mark.parametrize("slots", ["not_to_be_asked", "all_taken"])
+def test_a_time_beyond_the_booking_window_is_not_called_too_soon_where_nothing_shows_which_it_is(
+    calcom, phone, verdict, slots
+):
+    caller = phone()
+    assert caller.book(at(10)).code == "booked"  # so that the event type's notice is known
+    calcom.state.event_type("open").booking_window_days = 10
+    if slots == "not_to_be_asked":
+        calcom.faults.server_error(commit=False, operation="slots", times=None)
+    else:
+        calcom.faults.add("slots", status=200, times=None, body={"status": "success", "data": {}})
+    answer = caller.book(at(10, days=60))
+    assert (answer.code, answer.body["alternatives"]) == ("too_soon", [])
+    assert answer.body["say"] == "That time cannot be booked. Would another day suit you?"
+    calcom.faults.clear()
+    calcom.state.event_type("open").booking_window_days = None
+    calcom.state.event_type("open").minimum_notice_minutes = 90 * 24 * 60
+    Service.objects.update(minimum_notice_minutes=90 * 24 * 60)
+    calcom.faults.server_error(commit=False, operation="slots", times=None)
+    assert caller.book(at(11, days=60)).body["say"] == "That is too soon. Would a later day suit you?"
+    verdict()
+
+
 # --- The event type is not what it was, or what we can book
 
 
