@@ -172,6 +172,10 @@ class _Changing(Sending):
             return alternatives.first_possible(
                 service, change.start, company=change.company, deadline=self.deadline
             )
+        if error.reason is Refusal.TOO_LATE_TO_MOVE:
+            # It is the old time that is too near, so no other new one would help.
+            self._give_up(told=Code.NOT_ALLOWED, **refused)
+            return change.outcome(Code.NOT_ALLOWED, reason="too_late")
         if error.reason is Refusal.ALREADY_ENDED:
             self._give_up(told=Code.NOT_ALLOWED, **refused)
             return change.outcome(Code.NOT_ALLOWED, reason="begun")

@@ -173,6 +173,8 @@ def _not_allowed(outcome: Outcome, speaker: Speaker) -> str:
         return _("It is too late for that: by phone it was possible up to %(time)s before the start.") % {
             "time": speaker.duration(outcome.extra["minutes"])
         }
+    if outcome.reason == "too_late":
+        return _("I'm sorry, it is too late for that: the appointment cannot be moved any more.")
     if outcome.reason == "other_service":
         return _(
             "That time is for a different service. Your appointment, %(service)s, %(when)s, can only be "

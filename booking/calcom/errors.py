@@ -34,6 +34,7 @@ class Refusal(StrEnum):
     BOOKER_LIMIT = "booker_limit"
     BOOKER_BLOCKED = "booker_blocked"
     NOTICE_PERIOD = "notice_period"
+    TOO_LATE_TO_MOVE = "too_late_to_move"
     ALREADY_CANCELLED = "already_cancelled"
     ALREADY_MOVED = "already_moved"
     ALREADY_ENDED = "already_ended"

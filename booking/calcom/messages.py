@@ -18,6 +18,7 @@ REFUSALS: tuple[tuple[str, Refusal], ...] = (
     ("Attempting to book a meeting in the past", Refusal.IN_THE_PAST),
     ("maximum number of active bookings has been reached", Refusal.BOOKER_LIMIT),
     ("Cannot use this email to create the booking", Refusal.BOOKER_BLOCKED),
+    ("Rescheduling is not allowed within the minimum notice period", Refusal.TOO_LATE_TO_MOVE),
     ("not allowed within the minimum notice period", Refusal.NOTICE_PERIOD),
     ("because it has been cancelled and rescheduled already", Refusal.ALREADY_MOVED),
     ("because it has been cancelled", Refusal.ALREADY_CANCELLED),

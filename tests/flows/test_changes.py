@@ -396,6 +396,19 @@ def test_a_change_that_is_refused_is_answered_by_what_was_refused(calcom, salon,
     verdict()
 
 
+def test_what_is_too_near_to_be_moved_is_not_offered_another_time(calcom, salon, booked, verdict):
+    said = "Rescheduling is not allowed within the minimum notice period before the event"
+    calcom.faults.refuse(said, operation="reschedule", status=403)
+    answer = move(booked, at(14))
+    assert (answer.code, answer.body["alternatives"]) == ("not_allowed", [])
+    assert answer.body["say"] == (
+        "I'm sorry, it is too late for that: the appointment cannot be moved any more."
+    )
+    assert Appointment.objects.get().starts_at == at(10)
+    assert not SyncFailure.objects.exists()
+    verdict()
+
+
 def test_no_to_the_second_request_is_no_answer_to_the_first(calcom, salon, booked, verdict, settle_later):
     for hour, said in ((12, TAKEN), (14, "property title should not exist")):
         calcom.faults.server_error(commit=False, operation="reschedule")
