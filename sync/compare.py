@@ -229,7 +229,12 @@ def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _copy(lines: str) -> None:
-    with connection.cursor() as cursor, cursor.cursor.copy(f"COPY {_TABLE} ({COLUMNS}) FROM STDIN") as copy:
+    # The driver's own verb, whose errors Django does not make its own by itself.
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.cursor.copy(f"COPY {_TABLE} ({COLUMNS}) FROM STDIN") as copy,
+    ):
         copy.write(lines)
 
 

@@ -964,6 +964,14 @@ def fail_as_it_compares(calcom) -> None:
     calcom.faults.add("list", skip=1, call={"received": end_it})
 
 
+def test_a_comparison_whose_connection_is_lost_says_what_happened(calcom, salon, phone, manage_here):
+    phone().book(at(10))
+    fail_as_it_compares(calcom)
+    ended = manage_here("reconcile", "--json")
+    assert ended.returncode == 2
+    assert "terminating connection" in json.loads(ended.stdout)["companies"]["salon"]["error"]
+
+
 def connections_in_use() -> int:
     connection.ensure_connection()
     pool = getattr(connection, "pool", None)
