@@ -20,6 +20,7 @@ from pathlib import Path
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
+from customers.database import drop_dead_connections
 from sync.models import Lease
 
 LOOKS_AGAIN_SECONDS = 0.5
@@ -105,8 +106,18 @@ class Turn(NoTurn):
             raise LostTurn
 
     def give_back(self) -> None:
-        with suppress(DatabaseError, InterfaceError):
-            Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
+        """On a new connection if the run has lost its own: what is not given back is in the next one's way
+        until it runs out, for this process is alive.
+        """
+        try:
+            self._release()
+        except (DatabaseError, InterfaceError):
+            drop_dead_connections()
+            with suppress(DatabaseError, InterfaceError):
+                self._release()
+
+    def _release(self) -> None:
+        Lease.objects.release(name=self._name, holder=self._holder, now=timezone.now())
 
     def _end_of_the_dead(self) -> bool:
         lease = Lease.objects.filter(name=self._name).first()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from booking import failures
@@ -668,6 +668,39 @@ def test_one_companys_bad_key_does_not_stop_the_others(calcom, salon, phone, run
     assert report["companies"]["other"]["outcome"] == "failed"
     assert only(report)["healed"] == {"import": 1}
     assert SyncFailure.objects.get(company=other).failure_type == "config_error"
+
+
+def lose_the_connection_while_reading(calcom) -> None:
+    """The one that this thread works with, as a failover of the database ends it."""
+    if connection.vendor == "sqlite":
+        pytest.skip("nobody ends SQLite's connections but ourselves")
+    connection.ensure_connection()
+    ours = connection.connection.info.backend_pid
+
+    def end_it(*_args: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [ours])
+        connection.close()
+
+    calcom.faults.add("list", call={"received": end_it})
+
+
+def test_a_connection_lost_while_one_company_is_read_does_not_stop_the_others(calcom, salon, run):
+    make_salon(calcom, slug="other", number="+493087654321")  # comes first
+    calcom.web_book("open", start=at(10))
+    lose_the_connection_while_reading(calcom)
+    status, report = run()
+    assert status == 2
+    assert report["companies"]["other"]["outcome"] == "failed"
+    assert (only(report)["outcome"], only(report)["healed"]) == ("complete", {"import": 1})
+
+
+def test_a_run_that_loses_its_connection_is_in_nobodys_way(calcom, salon, run):
+    lose_the_connection_while_reading(calcom)
+    with pytest.raises(OperationalError):
+        reconcile.reconcile(salon)
+    connection.close()  # as it is between two tasks
+    assert reconcile.reconcile(salon).is_complete
 
 
 def test_two_runs_at_once_are_one_after_the_other(calcom, salon, run, verdict):
