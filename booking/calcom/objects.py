@@ -16,6 +16,8 @@ STATUSES = frozenset({"accepted", "pending", "awaiting_host", "cancelled", "reje
 LONGEST_UID = 128  # of our columns; Cal.com's have 22 characters
 # As it may become part of an address, or of a line: where somebody else has written it down.
 is_uid = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
+# What Cal.com makes up for an attendee with a phone number and no address. Nobody reads what is sent there.
+_is_made_up = re.compile(r"[0-9]+@sms\.cal\.com", re.IGNORECASE).fullmatch
 _LARGEST_NUMBER = 2**63 - 1  # of our columns
 
 
@@ -138,7 +140,7 @@ def read_booking(data: Any) -> Booking:
         attendees=tuple(
             Attendee(
                 name=_text(a.get("name")),
-                email=_text(a.get("email")),
+                email=_address(a.get("email")),
                 phone=_text(a.get("phoneNumber")),
                 is_absent=a.get("absent") is True,
             )
@@ -196,6 +198,12 @@ def _read_metadata(data: dict[str, Any], attendees: list[dict[str, Any]]) -> dic
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _address(value: Any) -> str:
+    """Blank where there is none of the attendee's own."""
+    address = _text(value)
+    return "" if _is_made_up(address) else address
 
 
 def _uid(value: Any) -> str:

@@ -89,6 +89,18 @@ def test_a_web_booking_finds_the_customer_whose_address_ops_have_typed_in_capita
     assert Appointment.objects.get().customer == bert
 
 
+def test_an_address_that_cal_com_made_up_is_nobodys(calcom, salon, work, phone, verdict):
+    calcom.web_book("open", start=at(9), name="Anna Weber", email=None, phone="+4915112345678")
+    work()
+    assert calcom.bookings[0].attendee.email == "4915112345678@sms.cal.com"
+    customer = Customer.objects.get()
+    assert (customer.phone, customer.email) == ("+4915112345678", "")
+    # Where one is demanded they get one of their own, and not that one.
+    assert phone().book(at(12), service="massage").code == "booked"
+    assert calcom.bookings[1].attendee.email == f"c{customer.pk}@callers.salon.example"
+    verdict()
+
+
 def test_an_address_we_made_up_ourselves_leads_back_to_its_customer(calcom, salon, work, phone):
     phone(from_number="anonymous").book(at(9), customer_name="Nina Niemand")
     customer = Customer.objects.get()
