@@ -1,7 +1,7 @@
 """What the audit finds becomes a ticket that alerts, and that closes itself when the finding is gone.
 
-One for each check and company, however many rows: a person who is woken by it runs `manage.py audit` for the
-list.
+One for each check and company, however many rows: its page leads whoever is woken by it to the first of them,
+and `manage.py audit` counts them all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def audit_and_alert(*, company: Company, now: datetime) -> int:
             company=company,
             failure_type=CHECKS[check].failure_type,
             subject=f"{SUBJECT}{check}",
-            message=f"The audit found rows that must not be: {check} in {finding.table}.",
+            message=f"The audit found rows that must not be: {check} in {finding.table}. The failure's own "
+            "page leads to the first of them.",
             details={"count": finding.count, "ids": list(finding.ids), "table": finding.table},
             needs_person=True,
             is_standing=True,

@@ -289,8 +289,11 @@ class _Story:
             return Verdict(said=said, tone=BAD, todo=todo)
         if call is not None and call.booking_confirmed:
             said = "The call says that something was booked, and nothing else is known of it."
-            return Verdict(said=said, tone=BAD, todo=todo or "Run backfill, or look at Cal.com.")
+            return Verdict(said=said, tone=BAD, todo=todo or _SOON)
         return Verdict(said="Nothing was to be booked: the agent never asked for it.", tone=PLAIN, todo=todo)
+
+
+_SOON = "Within the hour a sync failure is opened about it: its page shows what Cal.com says."
 
 
 def _why_not(attempt: BookingAttempt, appointments: list[Appointment]) -> str:

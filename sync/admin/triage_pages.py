@@ -79,10 +79,10 @@ class TriagePages(admin.ModelAdmin):
         except MovedOn as moved:
             messages.warning(request, f"{moved} Nothing was done. Look again before you decide.")
         except NotLegal as no:
-            messages.error(request, f"Nothing was done: {no}")
+            messages.error(request, f"Nothing was done: {_sentence(str(no))}")
         else:
             level = messages.SUCCESS if done.is_success else messages.WARNING
-            messages.add_message(request, level, f"{done.said} {_rows(done.changed)}")
+            messages.add_message(request, level, f"{_sentence(done.said)} {_rows(done.changed)}")
 
     def _show(
         self,
@@ -187,7 +187,8 @@ class TriagePages(admin.ModelAdmin):
                     "status": row.get_status_display(),
                     "age": show_age(now - row.detected_at),
                     "owner": row.assigned_to,
-                    "is_legal": row.status in triage.LEGAL_WHILE[verb],
+                    "is_legal": row.status in triage.LEGAL_WHILE[verb]
+                    and not (verb is Verb.ASSIGN and row.assigned_to_id == request.user.pk),
                 }
                 for row in rows
             ],
@@ -242,6 +243,11 @@ def _preview(verb: Verb, case: Case) -> tuple[list[str], str]:
         return triage.preview(verb, case), ""
     except NotLegal as no:
         return [], str(no)
+
+
+def _sentence(text: str) -> str:
+    """What Cal.com has said may end without a full stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _rows(changed: dict[str, int]) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from booking import known_uids, ownership, settle, unknown_attempts
 from booking.calcom.objects import Booking
 from booking.models import OPEN_STATES, PROVEN_STATUSES, BookingAttempt
+from customers.admin_columns import zone_of
 from sync.both_sides import Seen
 from sync.converge import Kinship, Match
 from sync.triage.case import Case
@@ -14,7 +15,9 @@ from sync.triage.verbs import NotLegal
 
 WHY_A_PERSON = {
     Kinship.UNKNOWN_CLAIM: "The booking names an attempt that is not known: a person has to decide.",
-    Kinship.UNASSIGNED: "Its event type belongs to no service of this company.",
+    Kinship.UNASSIGNED: (
+        "Its event type belongs to no service of this company: set up the service first, if it is theirs."
+    ),
     Kinship.TWIN: "Its appointment was moved to another booking, and both stand: one of the two has to go.",
     Kinship.OVERTAKEN: "Cal.com shows something newer of it in this moment: look once more.",
 }
@@ -32,7 +35,7 @@ def active_booking(case: Case) -> Booking:
 
 def require_nobody_busy(attempt: BookingAttempt, *, now: datetime) -> None:
     if attempt.state in OPEN_STATES and not unknown_attempts.may_take_over(attempt, now=now):
-        until = f"{attempt.lease_expires_at:%H:%M:%S} UTC"
+        until = f"{attempt.lease_expires_at.astimezone(zone_of(attempt)):%H:%M:%S %Z}"
         raise NotLegal(f"The request that makes this booking is still under way, until {until} at most.")
 
 

@@ -18,11 +18,14 @@ LONGEST_SNOOZE = timedelta(days=31)
 Status = SyncFailure.Status
 
 
-def preview_resolve(_case: Case) -> list[str]:
+def preview_resolve(case: Case) -> list[str]:
+    is_of_many = case.failure.failure_type == SyncFailure.Type.CONFIG_ERROR
     return [
         "The failure is closed with your note and your name.",
         "Neither the appointment nor the booking is changed.",
-        "It is not opened again while the gap stays exactly as it is.",
+        "What runs into it next opens another one, if it is not put right."
+        if is_of_many
+        else "It is not opened again while the gap stays exactly as it is.",
     ]
 
 

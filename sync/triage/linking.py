@@ -16,6 +16,7 @@ from booking.models import OPEN_STATES, Appointment
 from calls.models import Call
 from customers.company_secrets import without_secrets
 from sync import links
+from sync.both_sides import Seen
 from sync.converge import Kinship
 from sync.triage.case import Case
 from sync.triage.conditions import require_lone
@@ -30,6 +31,8 @@ NEAR = timedelta(days=1)
 
 def preview(case: Case) -> list[str]:
     if not candidates(case):
+        if case.remote.seen is Seen.NOT_ASKED:
+            raise NotLegal("Cal.com could not be asked whether a booking stands that lacks its appointment.")
         raise NotLegal("There is no appointment that this could be.")
     if _is_about_a_lone_booking(case):
         assert case.booking is not None  # noqa: S101
@@ -103,7 +106,7 @@ def _link(work: Work, appointment_id: int) -> Done:
     except IntegrityError:
         require_lone(work.case.remote.match)
         raise
-    work.count("appointment")
+    work.count("appointment", _is_about_a_lone_booking(work.case) or chosen.call_id is None)
     work.count("call", row.call_id is not None)
     closed = work.count_failure()
     return Done(f"Linked to appointment {name_of(row)}." + whether_closed(closed))

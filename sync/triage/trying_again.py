@@ -44,6 +44,8 @@ def preview(case: Case) -> list[str]:
     if failure.subject == failures.RECONCILE_ACCESS:
         return ["Cal.com is asked whether it takes the key of the hourly run. If so, the failure is closed."]
     if failure.subject.startswith(failures.EVENT_TYPE):
+        if not _services_of(failure):
+            return ["No service books this event type any more: the failure is closed."]
         return ["The event type is read again. If it can be booked, the failure is closed."]
     if remote.seen is Seen.NOT_ASKED:
         return [
@@ -139,6 +141,8 @@ def _settle_attempt(work: Work) -> Done:
     before = attempt.appointment.status  # settling it also changes the object
     state = unknown_attempts.settle_attempt(attempt, deadline=Deadline.after(ACT_SECONDS))
     if state in OPEN_STATES:
+        if work.case.remote.seen is Seen.NOT_ASKED:
+            return Done(f"Cal.com could not be asked: {work.case.remote.why}", is_success=False)
         return Done("It is not known yet: the attempt is looked for again soon.", is_success=False)
     work.count("attempt")
     appointment = Appointment.objects.get(pk=attempt.appointment_id)
@@ -148,9 +152,7 @@ def _settle_attempt(work: Work) -> Done:
 
 
 def _read_event_type(work: Work) -> Done:
-    event_type_id = failures.event_type_of(work.case.failure.subject)
-    services = Service.objects.filter(company=work.case.failure.company_id, is_active=True)
-    found = [each for each in services if str(each.calcom_event_type_id) == event_type_id]
+    found = _services_of(work.case.failure)
     client = work.client()
     for service in found:
         event_types.learn(service, client=client, deadline=Deadline.after(ACT_SECONDS))
@@ -158,6 +160,12 @@ def _read_event_type(work: Work) -> Done:
     return work.closed(
         "The event type can be booked." if found else "No service books this event type any more."
     )
+
+
+def _services_of(failure: SyncFailure) -> list[Service]:
+    event_type_id = failures.event_type_of(failure.subject)
+    services = Service.objects.filter(company=failure.company_id, is_active=True)
+    return [each for each in services if str(each.calcom_event_type_id) == event_type_id]
 
 
 def _link_certain(work: Work) -> Done:
@@ -182,7 +190,10 @@ def _converge(work: Work) -> Done:
     if _is_gap_gone(work, match.booking, converged.appointment):
         work.close("Both sides are equal again.")
     closed = work.count_failure()
-    return Done("Our side was made equal to the booking." + whether_closed(closed), is_success=closed)
+    said = "Our side was made equal to the booking."
+    if not closed and match.attempt is not None and match.attempt.state == BookingAttempt.State.REFUSED:
+        said = "Within a minute the machines cancel it at Cal.com."
+    return Done(said + whether_closed(closed), is_success=closed)
 
 
 def _is_gap_gone(work: Work, booking: Booking, appointment: Appointment | None) -> bool:

@@ -15,7 +15,7 @@ from booking.models import Appointment, SyncFailure
 from calls.models import Call
 from sync import triage
 from sync.models import AuditEntry
-from sync.triage import MovedOn, NotLegal
+from sync.triage import MovedOn, NotLegal, Verb
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at
 from tests.flows.triage.tickets import Type, actions, snapshot, ticket
@@ -55,6 +55,20 @@ def test_what_is_snoozed_stays_open_until_then(calcom, salon, look, press):
     for days in (60, -1):
         with pytest.raises(NotLegal):
             press(triage.snooze, look(ask=False), until=timezone.now() + dt.timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("failure_type", "comes_again"), [(Type.CONFIG_ERROR, True), (Type.ORPHANED_LOCAL, False)]
+)
+def test_what_is_resolved_and_not_put_right_comes_again_as_the_page_says(
+    salon, look, press, failure_type, comes_again
+):
+    ticket(salon, failure_type, subject="x", is_standing=not comes_again)
+    case = look()
+    assert ("opens another one" in " ".join(triage.preview(Verb.RESOLVE, case))) is comes_again
+    press(triage.resolve, case)
+    ticket(salon, failure_type, subject="x", is_standing=not comes_again)
+    assert SyncFailure.objects.filter(status="pending").exists() is comes_again
 
 
 @pytest.mark.parametrize(

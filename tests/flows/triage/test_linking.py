@@ -33,6 +33,14 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     verdict()
 
 
+def test_a_call_that_its_appointment_names_is_the_only_row_that_is_changed(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    Call.objects.update(appointment=None)
+    ticket(salon, Type.CALL_DESYNC, subject="call:x", call=Call.objects.get())
+    done = press(triage.link, look(), appointment_id=Appointment.objects.get().pk)
+    assert done.changed == {"call": 1, "sync failure": 1}
+
+
 @pytest.mark.parametrize("start", ["9999-12-31T23:59:00-01:00", "0001-01-01T00:00:00+05:00", "10:00", 7])
 def test_a_call_that_says_no_time_there_is_is_shown_with_the_appointments_it_may_be(
     calcom, salon, phone, look, start

@@ -163,6 +163,27 @@ def test_an_event_type_that_can_be_booked_again_closes_its_ticket(calcom, salon,
     assert haircut.is_learned
 
 
+def test_an_event_type_of_no_service_closes_its_ticket_as_the_page_says(calcom, salon, look, press):
+    ticket(salon, Type.CONFIG_ERROR, subject=f"{failures.EVENT_TYPE}4711")
+    case = look()
+    said = ["No service books this event type any more: the failure is closed."]
+    assert triage.preview(Verb.TRY_AGAIN, case) == said
+    assert press(triage.try_again, case).changed == {"sync failure": 1}
+
+
+def test_of_an_unknown_attempt_a_refused_key_is_told_as_such(calcom, salon, phone, look, press):
+    phone().book(at(10))
+    Call.objects.update(appointment=None, booking_confirmed=False, appointment_made=False)
+    Appointment.objects.update(status="pending", calcom_booking_uid=None, calcom_booking_id=None)
+    BookingAttempt.objects.update(state="unknown", lease_expires_at=timezone.now())
+    ticket(salon, Type.NETWORK_TIMEOUT, uid=calcom.bookings[0].uid, appointment=Appointment.objects.get())
+    salon.calcom_api_key = "cal_revoked"
+    salon.save()
+    done = press(triage.try_again, look())
+    assert not done.is_success
+    assert "Invalid API Key" in done.said
+
+
 def test_a_call_whose_appointment_is_certain_is_linked(calcom, salon, phone, look, press, verdict):
     phone().book(at(10))
     call = Call.objects.get()
