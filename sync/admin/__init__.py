@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from sync.admin import deliveries, failures, runs, staff
+from sync.admin import deliveries, failures, runs, staff, timetable
 from sync.admin.login import LoginForm
 
-__all__ = ["deliveries", "failures", "runs", "staff"]
+__all__ = ["deliveries", "failures", "runs", "staff", "timetable"]
 
 admin.site.login_form = LoginForm
 

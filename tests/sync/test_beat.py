@@ -124,6 +124,23 @@ def test_a_beat_that_does_not_hold_the_lease_writes_no_timetable_and_sends_nothi
     assert list(PeriodicTask.objects.values_list("name", "date_changed").order_by("name")) == stored
 
 
+def test_nobody_switches_a_job_off_in_the_admin_which_no_later_beat_would_switch_on_again(
+    broker, job_every_second, admin_client
+):
+    LeasedScheduler(app=app).tick()
+    hourly = PeriodicTask.objects.get(name="reconcile")
+    pages = "/admin/django_celery_beat/periodictask/"
+    assert hourly.name in admin_client.get(pages).content.decode()
+    assert admin_client.get(f"{pages}{hourly.pk}/change/").status_code == 200
+    admin_client.post(pages, {"action": "disable_tasks", "_selected_action": [hourly.pk]})
+    for page in (f"{pages}{hourly.pk}/change/", f"{pages}{hourly.pk}/delete/", f"{pages}add/"):
+        assert admin_client.post(page, {"name": hourly.name, "task": "x", "post": "yes"}).status_code == 403
+    LeasedScheduler(app=app).tick()
+    hourly.refresh_from_db()
+    assert hourly.enabled
+    assert admin_client.get("/admin/django_celery_beat/crontabschedule/").status_code == 404
+
+
 def test_a_beat_that_stops_gives_its_lease_back_at_once(broker, job_every_second):
     one, two = LeasedScheduler(app=app), LeasedScheduler(app=app)
     one.tick()
