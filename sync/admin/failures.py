@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db import models
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -33,6 +33,7 @@ from customers.admin_columns import (
 )
 from customers.admin_filters import CompanyFilter, age_filter, inbox_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RelatedTable
+from customers.row_ids import is_row_id
 from sync import both_sides, roles, timeline, triage
 from sync.admin.triage_pages import LABELS, TriagePages
 from sync.both_sides import Line, Seen
@@ -234,6 +235,14 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
         return self.to_bulk_page(request, Verb.TRY_AGAIN, queryset)
 
     # --- one failure
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What people and machines did with it is in the audit log; Django's own history knows none of it."""
+        if not is_row_id(object_id) or not request.user.has_perm("sync.view_auditentry"):
+            return super().history_view(request, object_id, extra_context)
+        return HttpResponseRedirect(f"{reverse('admin:sync_auditentry_changelist')}?failure={object_id}")
 
     def page_links(self, request: HttpRequest, record: SyncFailure) -> list[PageLink]:
         uid = both_sides.uid_of(record)

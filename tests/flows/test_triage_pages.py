@@ -925,6 +925,20 @@ def test_a_viewer_cannot_have_anything_worked_again(viewer, salon):
 # --- Lists that are only read
 
 
+def test_the_history_of_a_failure_is_what_was_done_with_it(calcom, viewer, operator, ticket):
+    failure, other = (ticket(uid=calcom.web_book("open", start=at(hour)).uid) for hour in (10, 11))
+    for each in (failure, other):
+        operator.press(each, "snooze")
+    operator.press(failure, "review")
+    page = viewer.open(failure)
+    [history] = re.findall(r'href="([^"]+)" class="historylink"', page)
+    shown = viewer.client.get(history, follow=True).context["cl"].result_list
+    assert {entry.action for entry in shown} == {"triage.snooze", "triage.review"}
+    assert {entry.failure_id for entry in shown} == {failure.pk}
+    for odd in ("9" * 30, "x"):
+        assert viewer.client.get(f"/admin/booking/syncfailure/{odd}/history/").status_code in (302, 404)
+
+
 def test_runs_entries_and_refused_deliveries_can_be_read_and_not_changed(viewer, salon):
     run = ReconciliationRun.objects.create(company=salon, scope="full")
     entry = AuditEntry.objects.create(company=salon, action="heal.adopt", user=viewer.user)
