@@ -9,7 +9,7 @@ slug has two.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -89,6 +89,9 @@ class Changes:
     # Each row, and the place in the file that described it first.
     described: dict[tuple[str, int], str] = field(default_factory=dict)
 
+    def described_rows(self, model: type[models.Model]) -> list[int]:
+        return [key for kind, key in self.described if kind == model._meta.model_name]  # noqa: SLF001
+
 
 def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], Changes]:
     """Make the companies of a parsed file, all of them or none. Raises InvalidFile."""
@@ -105,6 +108,10 @@ def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], 
             described = _object(entry, place, keys=COMPANY_KEYS, changes=changes)
             if only is None or described.get("slug") == only:
                 made.append(_company(described, place, changes))
+        if only is None:
+            slugs = [company.slug for company in made]
+            others = Company.objects.filter(is_active=True).exclude(slug__in=slugs).order_by("slug")
+            changes.not_in_file += [f"companies: {slug}" for slug in others.values_list("slug", flat=True)]
     return made, changes
 
 
@@ -135,7 +142,23 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
             slugs = [described["slug"] for described in entry[name]]
             others = rows.filter(is_active=True).exclude(slug__in=slugs).order_by("slug")
             changes.not_in_file += [f"{name} of {slug}: {other.slug}" for other in others]
+    changes.not_in_file += _numbers_and_agents_not_in(entry, company=company, changes=changes)
     return company
+
+
+def _numbers_and_agents_not_in(
+    entry: Mapping[str, Any], *, company: Company, changes: Changes
+) -> Iterator[str]:
+    for branch in entry.get("branches", []):
+        at = {"branch__company": company, "branch__slug": branch["slug"]}
+        if "phone_numbers" in branch:
+            numbers = PhoneNumber.objects.filter(**at).exclude(pk__in=changes.described_rows(PhoneNumber))
+            for number in numbers.order_by("number").values_list("number", flat=True):
+                yield f"phone_numbers of {company.slug}: {number}"
+        if "retell_agent_ids" in branch:
+            agents = RetellAgent.objects.filter(**at).exclude(pk__in=changes.described_rows(RetellAgent))
+            for agent_id in agents.order_by("agent_id").values_list("agent_id", flat=True):
+                yield f"retell_agent_ids of {company.slug}: {agent_id}"
 
 
 def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
@@ -148,7 +171,9 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
             raise InvalidFile(f"{place}.phone_numbers: {text!r} is not a number in international form.")
         other = PhoneNumber.objects.filter(number=number).exclude(branch__company=company)
         if other.exists():
-            raise InvalidFile(f"{place}.phone_numbers: {number} belongs to another company.")
+            raise InvalidFile(
+                f"{place}.phone_numbers: {number} belongs to another company. Delete it there in the admin."
+            )
         _make(PhoneNumber, {"number": number}, {"branch": branch}, place, changes)
     for given in _list(entry, "retell_agent_ids", place):
         agent_id = read_identifier(given)

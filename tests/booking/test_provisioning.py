@@ -222,6 +222,28 @@ def test_the_command_says_what_goes_on_without_standing_in_the_file(tmp_path, ca
     assert run(service("haircut"), service("cut", active=False)) == []
 
 
+def test_the_command_says_which_numbers_agents_and_companies_it_goes_on_with(tmp_path, capsys):
+    """A number that was given back rings at somebody else's."""
+
+    def run(*slugs, numbers=(), agents=(), **options):
+        branch = {"slug": "mitte", "name": "Mitte", "phone_numbers": numbers, "retell_agent_ids": agents}
+        companies = [{"slug": slug, "name": slug, "branches": [branch]} for slug in slugs]
+        file.write_text(json.dumps({"companies": companies}))
+        call_command("provision", str(file), **options)
+        said = capsys.readouterr().out.splitlines()
+        return [line.partition(": ")[2] for line in said if "not in the file" in line]
+
+    file = tmp_path / "companies.json"
+    run("salon", numbers=["+49 30 12345678", "+493087654321"], agents=["agent_1"])
+    Company.objects.create(slug="left", name="Left", is_active=False)
+    assert run("salon", numbers=["+493087654321"], agents=["agent_2"]) == [
+        "phone_numbers of salon: +493012345678",
+        "retell_agent_ids of salon: agent_1",
+    ]
+    assert run("studio") == ["companies: salon"]
+    assert run("studio", company="studio") == []
+
+
 @pytest.mark.parametrize(
     "domain",
     ["salon", "info@salon.example", "https://salon.example", "salon.example ", "salon..example", "{}"],
