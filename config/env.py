@@ -37,9 +37,10 @@ def integer(
     *,
     default: int,
     minimum: int | None = None,
+    maximum: int | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
-    """A whole number, at least `minimum`. Raises WrongSetting."""
+    """A whole number, at least `minimum` and at most `maximum`. Raises WrongSetting."""
     value = environ.get(name, "").strip()
     if not value:
         return default
@@ -49,6 +50,8 @@ def integer(
         raise WrongSetting(f"{name} must be a whole number, not {value!r}.") from None
     if minimum is not None and number_read < minimum:
         raise WrongSetting(f"{name} must be at least {minimum}, not {number_read}.")
+    if maximum is not None and number_read > maximum:
+        raise WrongSetting(f"{name} must be at most {maximum}, not {number_read}.")
     return number_read
 
 
@@ -57,9 +60,10 @@ def number(
     *,
     default: float,
     minimum: float | None = None,
+    maximum: float | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> float:
-    """A finite number such as `8` or `0.5`, at least `minimum`. Raises WrongSetting."""
+    """A finite number such as `8` or `0.5`, at least `minimum` and at most `maximum`. Raises WrongSetting."""
     value = environ.get(name, "").strip()
     if not value:
         return default
@@ -71,6 +75,8 @@ def number(
         raise WrongSetting(f"{name} must be a finite number, not {value!r}.")
     if minimum is not None and number_read < minimum:
         raise WrongSetting(f"{name} must be at least {minimum:g}, not {number_read:g}.")
+    if maximum is not None and number_read > maximum:
+        raise WrongSetting(f"{name} must be at most {maximum:g}, not {number_read:g}.")
     return number_read
 
 

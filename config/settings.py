@@ -260,7 +260,9 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
     {
         # A killed worker's tasks come back after this long; so do those that run longer (sync/long_run.py).
-        "visibility_timeout": env.integer("TASK_VISIBILITY_TIMEOUT_SECONDS", default=120, minimum=5),
+        "visibility_timeout": env.integer(
+            "TASK_VISIBILITY_TIMEOUT_SECONDS", default=120, minimum=5, maximum=86400
+        ),
         # Looked for every 5 seconds, each time; the transport's own pace is every 100.
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -286,7 +288,7 @@ CELERY_ENABLE_UTC = True
 CELERY_BEAT_SCHEDULER = "sync.beat:LeasedScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 # How long nobody ticks when the Beat that did has died.
-BEAT_LEASE_SECONDS = env.integer("BEAT_LEASE_SECONDS", default=30, minimum=2)
+BEAT_LEASE_SECONDS = env.integer("BEAT_LEASE_SECONDS", default=30, minimum=2, maximum=3600)
 # Of 19. Workers and long commands get a tenth of what a web process gets while both want all of it, and
 # everything otherwise.
 BACKGROUND_NICENESS = env.integer("BACKGROUND_NICENESS", default=10, minimum=0)
@@ -320,17 +322,18 @@ SPECTACULAR_SETTINGS = {
 }
 
 # The booking transaction -----------------------------------------------------------------------------------
-ANSWER_BUDGET_SECONDS = env.number("ANSWER_BUDGET_SECONDS", default=8.0, minimum=0.5)
+# Retell waits ten minutes for a function, if it is told to.
+ANSWER_BUDGET_SECONDS = env.number("ANSWER_BUDGET_SECONDS", default=8.0, minimum=0.5, maximum=600)
 DUPLICATE_PREVENTION_ENABLED = env.flag("DUPLICATE_PREVENTION_ENABLED", default=True)
-LATE_COMMIT_GRACE_SECONDS = env.integer("LATE_COMMIT_GRACE_SECONDS", default=120, minimum=0)
-ATTEMPT_LEASE_SECONDS = env.integer("ATTEMPT_LEASE_SECONDS", default=30, minimum=1)
+LATE_COMMIT_GRACE_SECONDS = env.integer("LATE_COMMIT_GRACE_SECONDS", default=120, minimum=0, maximum=86400)
+ATTEMPT_LEASE_SECONDS = env.integer("ATTEMPT_LEASE_SECONDS", default=30, minimum=1, maximum=3600)
 
 # Retell ----------------------------------------------------------------------------------------------------
 RETELL_BASE_URL = env.url("RETELL_BASE_URL", default="https://api.retellai.com")
 
 # Deliveries ------------------------------------------------------------------------------------------------
 # How long the bodies of webhooks are kept. That they came is kept for ever.
-WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1)
+WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1, maximum=36500)
 
 # Telling people --------------------------------------------------------------------------------------------
 ALERT_EMAIL = env.text("ALERT_EMAIL")

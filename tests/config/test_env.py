@@ -49,6 +49,12 @@ def test_a_flag_is_off_in_any_of_the_usual_words(value):
         pytest.param(
             lambda e: env.number("NAME", default=1, minimum=0.5, environ=e | {"NAME": "0.1"}), id="too little"
         ),
+        pytest.param(
+            lambda e: env.integer("NAME", default=1, maximum=2, environ=e | {"NAME": "3"}), id="too large"
+        ),
+        pytest.param(
+            lambda e: env.number("NAME", default=1, maximum=2, environ=e | {"NAME": "2.1"}), id="too much"
+        ),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "example.org"}), id="no scheme"),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "ftp://example.org"}), id="scheme"),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "https://"}), id="no host"),

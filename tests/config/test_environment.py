@@ -12,8 +12,8 @@ import pytest
 from tests.servers.processes import ROOT
 
 
-def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> str:
-    done = subprocess.run(
+def read(name: str, *, folder: Path, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", f"from config import settings; print(settings.{name})"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "VAR_DIR": str(folder), **given},
@@ -22,6 +22,10 @@ def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> s
         timeout=60,
         check=False,
     )
+
+
+def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> str:
+    done = read(name, folder=folder, given=given)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -89,3 +93,20 @@ def test_no_caller_waits_for_ever_for_a_row_because_the_url_says_something_else(
     url = {"DATABASE_URL": f"postgres://nobody@127.0.0.1:9/gone{query}"}
     told = told_by_the_settings("DATABASES['default']['OPTIONS']['options']", folder=tmp_path, given=url)
     assert told == options
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ANSWER_BUDGET_SECONDS",
+        "WEBHOOK_BODY_DAYS",
+        "LATE_COMMIT_GRACE_SECONDS",
+        "ATTEMPT_LEASE_SECONDS",
+        "BEAT_LEASE_SECONDS",
+    ],
+)
+def test_a_time_that_no_calendar_holds_stops_start_up(tmp_path, name):
+    """It is how `for ever` is written where there is no word for it, and the first use of it is at night."""
+    done = read(name, folder=tmp_path, given={name: "999999"})
+    assert done.returncode == 1
+    assert f"{name} must be at most" in done.stderr
