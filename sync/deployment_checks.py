@@ -5,6 +5,7 @@ ENVIRONMENT=production, or a DATABASE_URL of a server without DEBUG. No message 
 """
 
 import base64
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ _SHORTEST_SECRET_KEY = 32
 _UNSAFE_KEY_PREFIXES = ("generated-for-development-", "django-insecure-")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCAL_HOSTS = _LOCAL_NAMES | {"[::1]", ".localhost", "testserver"}
+
+# An address such as [::1] has colons of its own.
+_NO_HOST_NAME = re.compile(r"[\s/*]|^[^\[].*:|\]:")
 
 
 class Tags:
@@ -116,6 +120,10 @@ def check_allowed_hosts(**_kwargs: Any) -> list[checks.CheckMessage]:
         return [checks.Error("ALLOWED_HOSTS is empty.", hint=hint, id="config.E005")]
     if "*" in settings.ALLOWED_HOSTS:
         return [checks.Error("ALLOWED_HOSTS lets any host name in.", hint=hint, id="config.E005")]
+    if never := [name for name in settings.ALLOWED_HOSTS if _NO_HOST_NAME.search(name)]:
+        said = f"ALLOWED_HOSTS holds what no host is called: {', '.join(map(repr, never))}."
+        hint = "Name hosts only: no scheme, no port, commas in between; .example.org for all below it."
+        return [checks.Error(said, hint=hint, id="config.E005")]
     public = urlsplit(settings.PUBLIC_URL).hostname
     if public and public not in _LOCAL_NAMES and not validate_host(public, settings.ALLOWED_HOSTS):
         # No more than a warning: the proxy may call us by another name.

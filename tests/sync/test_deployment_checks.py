@@ -47,6 +47,11 @@ def test_a_safe_production_passes():
         ("config.E004", {"DEBUG": True, "ENVIRONMENT": "development", "ALLOWED_HOSTS": ["*"]}),
         ("config.E005", {"ALLOWED_HOSTS": []}),
         ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org", "*"]}),
+        ("config.E005", {"ALLOWED_HOSTS": ["https://slots.example.org"]}),
+        ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org:443"]}),
+        ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org", "[::1]:8000"]}),
+        ("config.E005", {"ALLOWED_HOSTS": ["slots.example.org www.example.org"]}),
+        ("config.E005", {"ALLOWED_HOSTS": ["*.example.org"]}),
         ("config.E006", {"REDIS_URL": ""}),
         ("config.E007", {"PUBLIC_URL": "http://slots.example.org"}),
     ],
@@ -75,6 +80,10 @@ def test_a_production_that_does_not_answer_to_its_own_public_name_is_told_so():
     (warning,) = found(ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"])
     assert (warning.id, warning.is_serious()) == ("config.W008", False)
     assert found(ALLOWED_HOSTS=[".example.org"]) == []
+
+
+def test_addresses_and_whole_domains_may_be_allowed():
+    assert found(ALLOWED_HOSTS=[".example.org", "[::1]", "[2001:db8::1]", "127.0.0.1", "slot_keeper"]) == []
 
 
 def test_two_keys_are_fine_while_rotating():
