@@ -124,8 +124,12 @@ def url(
         raise WrongSetting(
             f"{name} must be a URL that starts with {' or '.join(s + '://' for s in schemes)}."
         )
-    if not parts.netloc and not parts.path.strip("/"):
+    on_the_web = parts.scheme in ("http", "https", "smtp", "smtps")
+    if not (parts.hostname if on_the_web else parts.netloc or parts.path.strip("/")):
         raise WrongSetting(f"{name} is a URL without a host.")
+    if parts.fragment and parts.netloc:
+        # What stands behind it would be left out without a word: the rest of a password, host and all.
+        raise WrongSetting(f"{name} holds a #: in a password that is written %23, as / is %2F and ? is %3F.")
     # Whoever asks what it starts with asks in small letters.
     value = parts.scheme + value[len(parts.scheme) :]
     return value.rstrip("/") if parts.scheme in ("http", "https") else value

@@ -9,10 +9,13 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.http.request import validate_host
+from psycopg.conninfo import make_conninfo
 
 _SHORTEST_SECRET_KEY = 32
 # config.generated_secrets writes this in front; a key copied from there is known to whoever saw that folder.
@@ -20,6 +23,10 @@ _UNSAFE_KEY_PREFIXES = ("generated-for-development-", "django-insecure-")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCAL_HOSTS = _LOCAL_NAMES | {"[::1]", ".localhost", "testserver"}
 
+# What the driver takes for itself, and Django's pool.
+_FOR_PSYCOPG = frozenset(
+    {"pool", "server_side_binding", "context", "cursor_factory", "row_factory", "prepare_threshold"}
+)
 # An address such as [::1] has colons of its own.
 _NO_HOST_NAME = re.compile(r"[\s/*]|^[^\[].*:|\]:")
 
@@ -161,3 +168,24 @@ def check_public_url(**_kwargs: Any) -> list[checks.CheckMessage]:
         # Nothing is unsafe without it, and what cannot work without it says so.
         return [checks.Warning("PUBLIC_URL is missing.", hint=hint, id="config.W007")]
     return [checks.Error("PUBLIC_URL is not an https address.", hint=hint, id="config.E007")]
+
+
+@checks.register(Tags.DEPLOYMENT)
+def check_database_url(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Whether a connection could be begun with it at all. None is."""
+    if connection.vendor != "postgresql":
+        return []
+    try:
+        given = connection.get_connection_params()
+        make_conninfo("", **{name: value for name, value in given.items() if name not in _FOR_PSYCOPG})
+    except (ImproperlyConfigured, psycopg.ProgrammingError) as error:
+        said = "it names no database" if isinstance(error, ImproperlyConfigured) else str(error).strip()
+        return [
+            checks.Error(
+                f"DATABASE_URL cannot be used: {said}.",
+                hint="postgres://user:password@host:5432/name, and behind a ? only what PostgreSQL's own "
+                "programs take, such as sslmode=verify-full.",
+                id="config.E008",
+            )
+        ]
+    return []

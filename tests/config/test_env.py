@@ -58,6 +58,17 @@ def test_a_flag_is_off_in_any_of_the_usual_words(value):
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "example.org"}), id="no scheme"),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "ftp://example.org"}), id="scheme"),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "https://"}), id="no host"),
+        pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "https:///path"}), id="path only"),
+        pytest.param(
+            lambda e: env.url("NAME", schemes=("smtps",), environ=e | {"NAME": "smtps://ops:word@/"}),
+            id="password only",
+        ),
+        pytest.param(
+            lambda e: env.url(
+                "NAME", schemes=("postgres",), environ=e | {"NAME": "postgres://u:p@ss/w#rd@h/n"}
+            ),
+            id="password half read",
+        ),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "https://h:port"}), id="port"),
         pytest.param(lambda e: env.networks("NAME", environ=e | {"NAME": "10.0.0.0/33"}), id="network"),
         pytest.param(

@@ -110,3 +110,28 @@ def test_a_time_that_no_calendar_holds_stops_start_up(tmp_path, name):
     done = read(name, folder=tmp_path, given={name: "999999"})
     assert done.returncode == 1
     assert f"{name} must be at most" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgres://salon:hunter2@127.0.0.1:9", "it names no database"),
+        ("postgres://salon:hunter2@127.0.0.1:9/salon?conn_max_age=60", "conn_max_age"),
+        ("postgres://salon:hunter2@127.0.0.1:9/salon?sslmode=disable&application_name=slots", ""),
+    ],
+)
+def test_a_database_url_that_no_connection_could_be_made_with_stops_start_up(tmp_path, url, why):
+    given = {"DATABASE_URL": url, "ENVIRONMENT": "development", "VAR_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (1 if why else 0), done.stderr
+    assert why in done.stderr
+    assert ("DATABASE_URL cannot be used" in done.stderr) == bool(why)
+    assert "hunter2" not in done.stdout + done.stderr
