@@ -52,7 +52,7 @@ def send(failure_id: int, *, way: str) -> None:
     title = f"Slotkeeper: {failure.get_failure_type_display()} ({failure.company.slug}, no. {failure.pk})"
     url = f"{settings.PUBLIC_URL.rstrip('/')}/admin/booking/syncfailure/{failure.pk}/change/"
     if way == "email":
-        send_mail(title, f"{title}\n{url}\n", None, [settings.ALERT_EMAIL])
+        send_mail(title, f"{title}\n{url}\n", None, settings.ALERT_EMAIL)
     else:
         answer = requests.post(settings.ALERT_WEBHOOK_URL, json={"text": f"{title} {url}"}, timeout=SECONDS)
         answer.raise_for_status()

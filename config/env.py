@@ -7,7 +7,9 @@ not set, because that is what an empty line in a compose file means.
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
+from email.utils import parseaddr
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -133,6 +135,23 @@ def url(
     # Whoever asks what it starts with asks in small letters.
     value = parts.scheme + value[len(parts.scheme) :]
     return value.rstrip("/") if parts.scheme in ("http", "https") else value
+
+
+def address(name: str, *, default: str, environ: Mapping[str, str] = os.environ) -> str:
+    """An e-mail address, as `ops@example.org` or `Ops <ops@example.org>`. Raises WrongSetting."""
+    return _mailbox(name, text(name, default=default, environ=environ))
+
+
+def addresses(name: str, *, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Such addresses, separated by commas. Raises WrongSetting."""
+    return [_mailbox(name, word) for word in words(name, environ=environ)]
+
+
+def _mailbox(name: str, value: str) -> str:
+    # Not Django's rule, which knows no host without a dot.
+    if not re.fullmatch(r"[^\s@]+@[^\s@]+", parseaddr(value)[1]):
+        raise WrongSetting(f"{name} must be an e-mail address, not {value!r}.")
+    return value
 
 
 def networks(name: str, *, environ: Mapping[str, str] = os.environ) -> list[IPv4Network | IPv6Network]:

@@ -336,7 +336,7 @@ RETELL_BASE_URL = env.url("RETELL_BASE_URL", default="https://api.retellai.com")
 WEBHOOK_BODY_DAYS = env.integer("WEBHOOK_BODY_DAYS", default=30, minimum=1, maximum=36500)
 
 # Telling people --------------------------------------------------------------------------------------------
-ALERT_EMAIL = env.text("ALERT_EMAIL")
+ALERT_EMAIL = env.addresses("ALERT_EMAIL")
 ALERT_WEBHOOK_URL = env.url("ALERT_WEBHOOK_URL", default="")
 _mail = urlsplit(env.url("EMAIL_URL", schemes=("smtp", "smtps"), default=""))
 EMAIL_BACKEND = (
@@ -352,7 +352,7 @@ EMAIL_USE_SSL = _mail.scheme == "smtps"
 # No password goes over the network in the clear: smtp:// begins TLS before it logs in.
 EMAIL_USE_TLS = bool(EMAIL_HOST_USER) and not EMAIL_USE_SSL
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("FROM_EMAIL", default="slotkeeper@localhost")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.address("FROM_EMAIL", default="slotkeeper@localhost")
 
 # Logs ------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", default="INFO").upper()

@@ -70,6 +70,10 @@ def test_a_flag_is_off_in_any_of_the_usual_words(value):
             id="password half read",
         ),
         pytest.param(lambda e: env.url("NAME", environ=e | {"NAME": "https://h:port"}), id="port"),
+        pytest.param(lambda e: env.addresses("NAME", environ=e | {"NAME": "a@b.c, ops"}), id="an address"),
+        pytest.param(
+            lambda e: env.address("NAME", default="", environ=e | {"NAME": "ops at b.c"}), id="no address"
+        ),
         pytest.param(lambda e: env.networks("NAME", environ=e | {"NAME": "10.0.0.0/33"}), id="network"),
         pytest.param(
             lambda e: env.text("NAME", choices=("a", "b"), environ=e | {"NAME": "c"}), id="not a choice"
@@ -95,6 +99,12 @@ def test_a_web_address_loses_its_trailing_slash():
 def test_the_scheme_of_a_url_may_be_in_capitals():
     read = env.url("U", schemes=("postgres",), environ={"U": "POSTGRES://Salon:S3cret@Db/Salon"})
     assert read == "postgres://Salon:S3cret@Db/Salon"
+
+
+def test_e_mail_addresses_may_be_several_with_names_and_at_hosts_without_a_dot():
+    read = env.addresses("A", environ={"A": "Ops <ops@example.org>, root@mailhost"})
+    assert read == ["Ops <ops@example.org>", "root@mailhost"]
+    assert env.address("F", default="s@localhost", environ={}) == "s@localhost"
 
 
 def test_networks_are_single_addresses_or_ranges():

@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
+from booking import alerts
 from booking.models import SyncFailure
+from config import env
 from config.celery import app
 from tests.flows.phone import at
 from tests.servers.loopback import LoopbackServer
@@ -61,12 +63,22 @@ def test_an_e_mail_that_cannot_be_sent_keeps_no_alert_from_the_chat(
     calcom, phone, settings, received, celery_worker_process
 ):
     texts, settings.ALERT_WEBHOOK_URL = received
-    settings.ALERT_EMAIL = "ops@example.org"
+    settings.ALERT_EMAIL = ["ops@example.org"]
     calcom.faults.refuse("Something nobody has seen before.", times=None)
     assert phone().book(at(10)).code == "unavailable"
     wait_until(lambda: texts)
     celery_worker_process.kill()  # it would go on trying the mail server for half a minute
     assert len(texts) == 1
+
+
+def test_each_of_several_addresses_is_told(calcom, phone, settings, mailoutbox):
+    read = env.addresses("ALERT_EMAIL", environ={"ALERT_EMAIL": "ops@example.org, boss@example.org"})
+    settings.ALERT_EMAIL = read
+    calcom.faults.refuse("Something nobody has seen before.", times=None)
+    assert phone().book(at(10)).code == "unavailable"
+    alerts.send(SyncFailure.objects.get().pk, way="email")
+    [mail] = mailoutbox
+    assert mail.recipients() == ["ops@example.org", "boss@example.org"]
 
 
 def test_beat_runs_the_completer_every_half_minute():
