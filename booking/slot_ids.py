@@ -11,6 +11,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 VALID_FOR = timedelta(minutes=30)
@@ -37,7 +38,7 @@ def make(*, company_id: int, service_id: int, starts_at: datetime, now: datetime
     """The id of a slot that is offered `now`. Both instants are aware."""
     expires = int((now + VALID_FOR).timestamp())
     parts = f"{service_id:x}-{int(starts_at.timestamp()):x}-{expires:x}"
-    return f"{parts}-{_sign(parts, company_id)}"
+    return f"{parts}-{_sign(parts, company_id, settings.SECRET_KEY)}"
 
 
 def read(text: str, *, company_id: int, now: datetime) -> OfferedSlot:
@@ -45,7 +46,9 @@ def read(text: str, *, company_id: int, now: datetime) -> OfferedSlot:
     parts, _, signature = text.strip().lower().rpartition("-")
     if len(text) > _LONGEST or not text.isascii():
         raise InvalidSlotId
-    if not hmac.compare_digest(signature, _sign(parts, company_id)):
+    # What was offered before the key was changed is repeated after it.
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    if not any(hmac.compare_digest(signature, _sign(parts, company_id, key)) for key in keys):
         raise InvalidSlotId
     service_id, start, expires = (int(part, 16) for part in parts.split("-"))
     if now.timestamp() > expires:
@@ -53,6 +56,6 @@ def read(text: str, *, company_id: int, now: datetime) -> OfferedSlot:
     return OfferedSlot(service_id=service_id, starts_at=datetime.fromtimestamp(start, tz=UTC))
 
 
-def _sign(parts: str, company_id: int) -> str:
-    mac = salted_hmac("booking.slot_ids", f"{company_id}:{parts}", algorithm="sha256")
+def _sign(parts: str, company_id: int, key: str) -> str:
+    mac = salted_hmac("booking.slot_ids", f"{company_id}:{parts}", secret=key, algorithm="sha256")
     return mac.hexdigest()[:SIGNATURE_CHARACTERS]

@@ -40,6 +40,8 @@ if not IS_PRODUCTION:
     FIELD_ENCRYPTION_KEY = FIELD_ENCRYPTION_KEY or generated_secrets.read_or_make(
         VAR_DIR / "field_encryption_key", make=generated_secrets.make_field_encryption_key
     )
+# Former ones, separated by commas: sessions, and the slots that callers were offered, hold beyond a change.
+SECRET_KEY_FALLBACKS = [key.strip() for key in env.secret("SECRET_KEY_FALLBACKS").split(",") if key.strip()]
 METRICS_TOKEN = env.secret("METRICS_TOKEN")
 
 # Where we are reached --------------------------------------------------------------------------------------

@@ -55,6 +55,25 @@ def test_a_web_booking_we_never_heard_of_ends_as_taken_and_the_next_look_is_righ
     verdict()
 
 
+def test_a_slot_that_was_offered_before_the_secret_key_was_changed_is_booked(
+    calcom, phone, settings, verdict
+):
+    """On several machines also the other way round: the one has the new key, the other not yet."""
+    caller = phone()
+    slots = check(caller).body["slots"]
+    old = settings.SECRET_KEY
+    for number, (key, fallbacks) in enumerate([("n" * 50, [old]), (old, ["n" * 50])]):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = key, fallbacks
+        answer = caller.ask("book_appointment", slot_id=slots[number]["slot_id"], customer_name="Anna Weber")
+        assert answer.code == "booked", answer.body["say"]
+        slots = check(caller).body["slots"]
+    settings.SECRET_KEY_FALLBACKS = []
+    settings.SECRET_KEY = "o" * 50
+    forged = caller.ask("book_appointment", slot_id=slots[2]["slot_id"], customer_name="Anna Weber")
+    assert forged.code == "invalid_request"
+    verdict()
+
+
 def test_what_is_cached_lives_for_a_minute_at_most(calcom, phone, salon, verdict):
     check(phone())
     keys = [key for key in cache.iter_keys(f"availability:{salon.pk}:*") if ":asking" not in key]
