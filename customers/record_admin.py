@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import (
     display_for_field,
@@ -30,6 +30,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
 
 from customers import phone_numbers
 from customers.admin_columns import EMPTY, Column, page_of
@@ -37,7 +38,7 @@ from customers.as_shown_form import AsShownForm
 from customers.company_secrets import without_secrets
 from customers.models import Company, PhoneNumber
 from customers.partial_save import save_only
-from customers.row_ids import is_row_id
+from customers.row_ids import MOST_AT_ONCE, is_row_id
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -128,6 +129,16 @@ class RecordAdmin(ModelAdmin):
         if not all(map(is_row_id, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise SuspiciousOperation("Something was ticked that is no row.")
         return super().response_action(request, *args, **options)
+
+    def ids_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> str:
+        """Of an action's rows, for the address of the page that asks about them. Says so if they are too
+        many.
+        """
+        ids = list(queryset.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+        if len(ids) > MOST_AT_ONCE:
+            said = _("More were selected than can be done at once. These are the first %(count)d.")
+            messages.warning(request, said % {"count": MOST_AT_ONCE})
+        return urlencode({"ids": ",".join(map(str, ids[:MOST_AT_ONCE]))})
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         if change and isinstance(form, AsShownForm):

@@ -13,7 +13,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -34,10 +33,7 @@ from customers.admin_columns import (
 )
 from customers.admin_filters import CompanyFilter, inbox_filter, since_filter
 from customers.record_admin import PageLink, ReadOnlyAdmin, RelatedTable
-from customers.row_ids import is_row_id
-
-# What Django's "Show all" shows; more than that is not read before a button is pressed.
-_MOST_CLOSED = 200
+from customers.row_ids import read_ids
 
 callback_status = badge(
     "status", _("status"), good=(CallbackRequest.Status.DONE,), bad=(CallbackRequest.Status.OPEN,)
@@ -159,12 +155,8 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Mark the selected requests as done"), permissions=["close"])
     def close_selected(self, request: HttpRequest, queryset: QuerySet[CallbackRequest]) -> HttpResponse:
-        ids = list(map(str, queryset.values_list("pk", flat=True)[: _MOST_CLOSED + 1]))
-        if len(ids) > _MOST_CLOSED:
-            said = _("More were selected than can be done at once. These are the first %(count)d.")
-            messages.warning(request, said % {"count": _MOST_CLOSED})
-        given = urlencode({"ids": ",".join(ids[:_MOST_CLOSED])})
-        return HttpResponseRedirect(f"{reverse('admin:booking_callbackrequest_close')}?{given}")
+        address = reverse("admin:booking_callbackrequest_close")
+        return HttpResponseRedirect(f"{address}?{self.ids_selected(request, queryset)}")
 
     def get_urls(self) -> list[URLPattern]:
         return [
@@ -173,12 +165,11 @@ class CallbackRequestAdmin(ReadOnlyAdmin):
         ]
 
     def close_view(self, request: HttpRequest) -> HttpResponse:
-        """Show what will be closed, ask for a note, close it, and say how many it were."""
+        """Show what will be closed, ask for a note, close it, and say how many they were."""
         if not self.may_close(request):
             raise PermissionDenied
         given = (request.POST if request.method == "POST" else request.GET).get("ids", "")
-        ids = [int(word) for word in given.split(",")[:_MOST_CLOSED] if is_row_id(word)]
-        rows = list(self.get_queryset(request).filter(pk__in=ids))
+        rows = list(self.get_queryset(request).filter(pk__in=read_ids(given)))
         form = CloseForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             closed = self._close(request, rows, note=form.cleaned_data["note"])

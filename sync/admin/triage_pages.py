@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -19,12 +19,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from booking.models import SyncFailure
 from customers.admin_columns import page_of, show_age
-from customers.row_ids import is_row_id
+from customers.record_admin import RecordAdmin
+from customers.row_ids import MOST_AT_ONCE, is_row_id, read_ids
 from sync import triage
 from sync.admin import triage_forms
 from sync.triage import ASK_CALCOM, IN_BULK, PERMISSION, Case, Decision, Done, MovedOn, NotLegal, Verb
@@ -42,12 +42,11 @@ LABELS: dict[Verb, Any] = {
     Verb.ASSIGN: _("Assign to me"),
 }
 CHANGES_CALCOM = (Verb.RECREATE, Verb.CANCEL)
-# What Django's "Show all" shows. What asks Cal.com is done for as long as a browser waits.
-MOST_AT_ONCE = 200
+# What asks Cal.com is done for as long as a browser waits.
 LONGEST_SECONDS = 25.0
 
 
-class TriagePages(admin.ModelAdmin):
+class TriagePages(RecordAdmin):
     """Mixed into the admin of sync failures."""
 
     def triage_view(self, request: HttpRequest, failure_id: int, verb: str) -> HttpResponse:
@@ -111,12 +110,8 @@ class TriagePages(admin.ModelAdmin):
     # --- many at once
 
     def to_bulk_page(self, request: HttpRequest, verb: Verb, queryset: QuerySet[SyncFailure]) -> HttpResponse:
-        ids = list(queryset.values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-        if len(ids) > MOST_AT_ONCE:
-            said = _("More were selected than can be done at once. These are the first %(count)d.")
-            messages.warning(request, said % {"count": MOST_AT_ONCE})
         address = reverse("admin:booking_syncfailure_bulk", args=[verb])
-        return HttpResponseRedirect(f"{address}?{urlencode({'ids': ','.join(map(str, ids[:MOST_AT_ONCE]))})}")
+        return HttpResponseRedirect(f"{address}?{self.ids_selected(request, queryset)}")
 
     def bulk_view(self, request: HttpRequest, verb: str) -> HttpResponse:
         which = self._permitted(request, verb, among=IN_BULK)
@@ -129,7 +124,7 @@ class TriagePages(admin.ModelAdmin):
                 return HttpResponseRedirect(reverse("admin:booking_syncfailure_changelist"))
             ids = list(versions)
         else:
-            ids = _read_ids(request.GET.get("ids", ""))
+            ids = read_ids(request.GET.get("ids", ""))
         return self._show_all(request, which, ids, sent=form)
 
     def _act_on_all(
@@ -260,11 +255,6 @@ def _rows(changed: dict[str, int]) -> str:
 def _user(request: HttpRequest) -> AbstractBaseUser:
     assert request.user.is_authenticated  # noqa: S101 - admin_view lets nobody else in
     return request.user
-
-
-def _read_ids(text: str) -> list[int]:
-    words = text.split(",")[:MOST_AT_ONCE]
-    return [int(word) for word in words if is_row_id(word)]
 
 
 def _read_versions(text: str) -> dict[int, str]:
