@@ -1,4 +1,4 @@
-"""The two nets that nobody calls: Beat's timetable, and the alert that a new ticket sends."""
+"""The alert that a new ticket sends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from booking import alerts
 from booking.models import SyncFailure
 from config import env
-from config.celery import app
 from tests.flows.phone import at
 from tests.servers.loopback import LoopbackServer
 from tests.waiting import wait_until
@@ -79,10 +78,3 @@ def test_each_of_several_addresses_is_told(calcom, phone, settings, mailoutbox):
     alerts.send(SyncFailure.objects.get().pk, way="email")
     [mail] = mailoutbox
     assert mail.recipients() == ["ops@example.org", "boss@example.org"]
-
-
-def test_beat_runs_the_completer_every_half_minute():
-    entries = {entry["task"]: entry["schedule"] for entry in app.conf.beat_schedule.values()}
-    assert entries["booking.tasks.settle_unknown_attempts"] == 30.0
-    app.loader.import_default_modules()
-    assert set(entries) <= set(app.tasks), "the timetable names a task that no worker knows"

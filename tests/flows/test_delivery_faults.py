@@ -227,6 +227,7 @@ def test_beat_takes_care_of_what_nobody_was_woken_for():
     app.loader.import_default_modules()
     assert {work_stored_deliveries.name, purge_deliveries.name} <= set(entries)
     assert entries["sync.tasks.work_deliveries"]["schedule"] == 5.0
+    assert entries["booking.tasks.settle_unknown_attempts"]["schedule"] == 30.0
     assert entries["calls.tasks.close_never_ended"]["schedule"] == 300.0
     daily = entries["sync.tasks.purge_deliveries"]["schedule"]
     assert (daily.hour, daily.minute) == ({3}, {17})
