@@ -5,7 +5,7 @@ unasked; what may not, or cannot, becomes a ticket.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -136,9 +136,10 @@ class BookingHealer:
 
     def _bring_here(self, shown: Booking) -> None:
         match = self._find_out(shown)
-        if match.kinship is Kinship.MIRRORED:
+        if match.kinship is Kinship.MIRRORED and self._stands_beside_ours(match):
+            self._ask_a_person(replace(match, kinship=Kinship.TWIN))
+        elif match.kinship is Kinship.MIRRORED:
             self.fetch_and_follow(shown.uid, Gap.MOVED)
-            self._look_back(match)
         elif match.kinship in converge.TICKETS:
             self._ask_a_person(match)
         elif match.kinship in (Kinship.OF_ATTEMPT, Kinship.LOST):
@@ -146,16 +147,18 @@ class BookingHealer:
         elif match.kinship is Kinship.ELSEWHERE:
             self._repair(Repair.IMPORT, match, otherwise=None)
 
-    def _look_back(self, match: Match) -> None:
-        """What our row was at may stand beside what it is at now: a host can confirm a booking again that was
-        moved away, and as long as the row was there it did not differ.
+    def _stands_beside_ours(self, match: Match) -> bool:
+        """Whether our row is at a booking that stands although it was moved to this one: a host can confirm
+        it again. Raises InFlight.
         """
         uid = match.appointment and match.appointment.calcom_booking_uid
-        left_behind = self.asking.find_booking(uid) if uid and uid != match.booking.uid else None
-        if left_behind is not None and left_behind.is_active:
-            beside = self._find_out(left_behind)
-            if beside.kinship in converge.TICKETS:
-                self._ask_a_person(beside)
+        if not uid or uid == match.booking.uid or not match.booking.is_active:
+            return False
+        ours = self.asking.find_booking(uid)
+        if ours is None or not ours.is_active:
+            return False
+        _leave_to_its_request(match)
+        return True
 
     def _find_out(self, booking: Booking) -> Match:
         return converge.find_out(

@@ -25,6 +25,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFai
 from booking.models.sync_failure import OPEN_STATUSES
 from calls.models import Call, WebhookEvent
 from calls.retell import signature
+from customers.models import Company
 from sync.reconcile import reconcile
 from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
@@ -395,10 +396,12 @@ def test_a_moved_booking_that_is_confirmed_again_after_its_successor_was_cancell
     verdict()
 
 
+@pytest.mark.parametrize("follow", ["on", "off"])
 @pytest.mark.parametrize("known", [True, False], ids=["known_here", "unheard_of"])
 def test_what_stands_beside_the_booking_it_was_moved_to_is_a_ticket_after_one_run(
-    salon, calcom, phone, run, verdict, known
+    salon, calcom, phone, run, verdict, known, follow
 ):
+    Company.objects.update(heal_follow=follow)
     first = (
         calcom.booking(phone().book(at(10), service="advice").uid or "")
         if known
@@ -408,9 +411,13 @@ def test_what_stands_beside_the_booking_it_was_moved_to_is_a_ticket_after_one_ru
     calcom.web_confirm(first.uid, silent=True)
     assert {booking.uid for booking in calcom.active_bookings()} == {first.uid, successor.uid}
     run()
-    row, ticket = Appointment.objects.get(), SyncFailure.objects.get(status__in=OPEN_STATUSES)
+    open_ones = SyncFailure.objects.filter(status__in=OPEN_STATUSES)
+    row, ticket = Appointment.objects.get(), open_ones.get(failure_type="duplicate_booking")
     assert {row.calcom_booking_uid, ticket.calcom_booking_id} == {first.uid, successor.uid}
-    assert ticket.failure_type == "duplicate_booking"
+    verdict()
+    calcom.web_cancel(ticket.calcom_booking_id, silent=True)
+    run()
+    assert not open_ones.filter(failure_type="duplicate_booking").exists()
     verdict()
 
 
