@@ -25,8 +25,8 @@ NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)  # a Tuesday, 10:00 in Berlin
 TEN = datetime(2027, 1, 19, 9, 0, tzinfo=UTC)  # a Tuesday, 10:00 in Berlin
 
 
-def instant(text: object, *, zone: ZoneInfo = BERLIN, now: datetime = NOW) -> datetime:
-    return parse_instant(text, zone=zone, now=now)
+def instant(text: object, *, now: datetime = NOW) -> datetime:
+    return parse_instant(text, zone=BERLIN, now=now)
 
 
 def outcome(text: object, *, zone: ZoneInfo, now: datetime) -> datetime | InstantProblem:
@@ -43,9 +43,9 @@ def date_outcome(text: object, *, zone: ZoneInfo, now: datetime) -> date | Insta
         return invalid.reason
 
 
-def problem(text: object, *, zone: ZoneInfo = BERLIN, now: datetime = NOW) -> InstantProblem:
+def problem(text: object) -> InstantProblem:
     with pytest.raises(InvalidInstant) as caught:
-        parse_instant(text, zone=zone, now=now)
+        instant(text)
     return caught.value.reason
 
 

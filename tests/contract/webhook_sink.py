@@ -17,7 +17,7 @@ class Received:
 class WebhookSink(LoopbackServer):
     """A receiver of webhooks on the loopback that keeps what it got, with `time.monotonic()` of arrival."""
 
-    def __init__(self, *, status: int = 200) -> None:
+    def __init__(self) -> None:
         self.received: list[Received] = []
         sink = self
 
@@ -28,7 +28,7 @@ class WebhookSink(LoopbackServer):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 sink.received.append(Received(headers, body, time.monotonic()))
-                self.send_response(status)
+                self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 

@@ -16,6 +16,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from booking import failures
+from booking.calcom.client import PAGE
 from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
@@ -866,12 +867,12 @@ def last_run() -> ReconciliationRun:
     return ReconciliationRun.objects.latest("pk")
 
 
-def seed_pages(calcom, number: int = 260) -> list[Any]:
+def seed_pages(calcom) -> list[Any]:
     """More than one page of bookings from the web."""
     start = at(9, days=20)
     return [
         calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * n), name=f"Web {n}")
-        for n in range(number)
+        for n in range(PAGE + 10)
     ]
 
 

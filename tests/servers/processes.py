@@ -136,7 +136,7 @@ class CeleryWorkerProcess:
         assert self.child is not None, "the worker was never started"
         return self.child.pid
 
-    def start(self, *, seconds: float = 30) -> None:
+    def start(self) -> None:
         """Start the worker unless it runs, and wait until it takes tasks."""
         if self.is_running:
             return
@@ -154,7 +154,7 @@ class CeleryWorkerProcess:
         log = self.child.log
         # Celery writes this line when its consumer listens to the queue. The name is new for each start.
         self.tree.wait_until(
-            lambda: f"{name} ready." in log.read_text(errors="replace"), child=self.child, seconds=seconds
+            lambda: f"{name} ready." in log.read_text(errors="replace"), child=self.child, seconds=30
         )
 
     def kill(self) -> None:

@@ -38,9 +38,9 @@ class Serving:
     var_dir: Path
     told: dict = field(default_factory=dict)
 
-    def wait_until_ready(self, *, seconds: float = 60) -> None:
+    def wait_until_ready(self) -> None:
         assert self.process.stdout
-        readable, _, _ = select.select([self.process.stdout], [], [], seconds)
+        readable, _, _ = select.select([self.process.stdout], [], [], 60)
         line = self.process.stdout.readline() if readable else ""
         if not line:
             self.process.kill()
