@@ -80,7 +80,9 @@ def _without_booking(case: Case) -> QuerySet[Appointment]:
 def _of_the_call(call: Call) -> QuerySet[Appointment]:
     near = Q(call=call)
     if call.customer_id is not None:
-        near |= Q(call=None, customer=call.customer_id)
+        # What took place before the call was not booked in it, and of a regular there is a lot.
+        since = (call.started_at or call.created_at) - NEAR
+        near |= Q(call=None, customer=call.customer_id, starts_at__gte=since)
     details = call.booking_details
     if isinstance(details, dict):
         with suppress(Unreadable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from booking.models import Appointment, BookingAttempt, SyncFailure
@@ -9,7 +11,7 @@ from calls.models import Call
 from sync import triage
 from sync.models import AuditEntry
 from sync.triage import Verb
-from tests.factories import CallFactory, CompanyFactory
+from tests.factories import AppointmentFactory, CallFactory, CompanyFactory
 from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.flows.triage.tickets import Type, actions, ticket
@@ -31,6 +33,22 @@ def test_a_call_is_linked_to_the_appointment_a_person_chooses(calcom, salon, pho
     assert actions() == ["triage.link", "triage.link.done"]
     assert AuditEntry.objects.get(action="triage.link").details["appointment"] == row.pk
     verdict()
+
+
+def test_a_regular_is_offered_what_was_booked_in_the_call_and_not_all_that_took_place_before(
+    calcom, salon, phone, look, press
+):
+    phone().book(at(10))
+    call, row = Call.objects.get(), Appointment.objects.get()
+    Call.objects.update(appointment=None, booking_details=None)
+    Appointment.objects.update(call=None)
+    for week in range(1, 22):
+        start = row.starts_at - dt.timedelta(weeks=week + 1)
+        AppointmentFactory(call=None, company=salon, branch=None, customer=row.customer, starts_at=start)
+    ticket(salon, Type.CALL_DESYNC, subject=f"call:{call.retell_call_id}", call=call)
+    case = look()
+    assert triage.candidates(case) == [row]
+    assert press(triage.link, case, appointment_id=row.pk).is_success
 
 
 def test_a_call_that_its_appointment_names_is_the_only_row_that_is_changed(calcom, salon, phone, look, press):
