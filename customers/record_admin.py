@@ -112,7 +112,8 @@ class RecordAdmin(ModelAdmin):
         found: set[Any] = set()
         for path in self.get_search_fields(request):
             try:
-                rows = self.model._default_manager.filter(**_search_condition(self.model, path, term))
+                # Among what the filters have left: the cut must not hide what they ask for.
+                rows = queryset.filter(**_search_condition(self.model, path, term))
                 found.update(rows.order_by("-pk").values_list("pk", flat=True)[:_MOST_FOUND])
             except (ValueError, ValidationError):
                 continue  # not a number, not a UUID: not in this column

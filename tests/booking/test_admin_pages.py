@@ -769,6 +769,19 @@ def searches(client, term):
     return [query["sql"] for query in captured if term in query["sql"] and query["sql"].startswith("SELECT")]
 
 
+def test_somebody_of_a_frequent_name_is_found_in_the_company_that_is_asked_for(ops):
+    salon, big = make.CompanyFactory(), make.CompanyFactory()
+    wanted = make.CustomerFactory(company=salon, name="Erika Müller")
+    Customer.objects.bulk_create(
+        make.CustomerFactory.build(company=big, name="Anna Müller", phone=f"+4917{number:08}")
+        for number in range(201)
+    )
+    found = (
+        ops.get(url(Customer, "changelist"), {"q": "Müller", "company": salon.pk}).context["cl"].result_list
+    )
+    assert list(found) == [wanted]
+
+
 @pytest.mark.parametrize("language", ["de", "en"])
 def test_a_number_is_found_in_local_spelling_where_no_number_of_ours_tells_the_country(ops, language):
     typed, number = {"de": ("0151 12345678", "+4915112345678"), "en": ("(212) 555-2368", "+12125552368")}[
