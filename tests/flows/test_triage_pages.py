@@ -679,6 +679,9 @@ def test_of_many_those_that_cannot_be_done_are_counted_and_nothing_is_called_wel
 ):
     mine, other = (ticket(uid=f"u{number}") for number in range(2))
     operator.press(mine, "assign")
+    address = reverse("admin:booking_syncfailure_bulk", args=["assign"])
+    shown = operator.client.get(f"{address}?ids={mine.pk},{other.pk}").content.decode()
+    assert shown.count("left as it is") == 1
     said = "Assign to me: 1 not possible in their state, 1 done. Changed: 1 sync failure."
     assert bulk(operator, "assign", [mine, other])[1] == [said]
     both_stand = ticket(SyncFailure.Type.DUPLICATE_BOOKING, uid=phone().book(at(10)).uid)
