@@ -39,12 +39,18 @@ def add(key: str, value: Any, seconds: float) -> bool | None:
 def count_up(key: str, seconds: float) -> int:
     """How often this was called within `seconds` of the first time; 0 if that cannot be known."""
     add(key, 0, seconds)
-    count = _attempt(lambda: cache.incr(key))
-    return count if isinstance(count, int) else 0
+    return _attempt(lambda: _incremented(key)) or 0
 
 
 def forget(*keys: str) -> None:
     _attempt(lambda: cache.delete_many(keys))
+
+
+def _incremented(key: str) -> int:
+    try:
+        return cache.incr(key)
+    except ValueError:
+        return 1  # somebody has forgotten it, or its time was over, in this moment: it begins anew
 
 
 def _attempt(operation: Callable[[], T]) -> T | None:
