@@ -1,6 +1,7 @@
 """What is written about each request: one line, with what the view has to say, and nothing personal."""
 
 import logging
+import time
 
 import pytest
 import structlog
@@ -72,6 +73,14 @@ def test_the_proxys_id_is_kept_if_it_looks_like_one(client, lines, given, kept):
     client.get("/hooks/tell", headers={"X-Request-Id": given})
     (line,) = lines("request_finished")
     assert (line["request_id"] == given) is kept
+
+
+@pytest.mark.parametrize("asked", ["1" * 60_000, "://" + "a:" * 30_000 + "/@"], ids=["digits", "colons"])
+def test_whatever_strangers_ask_for_is_written_down_at_once(client, asked):
+    started = time.process_time()
+    assert client.get(f"/{asked}").status_code == 404
+    # It took ten seconds, in which no other thread of the server ran.
+    assert time.process_time() - started < 1
 
 
 def test_a_view_that_breaks_is_an_error_with_its_line(client, lines, caplog):
