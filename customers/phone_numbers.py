@@ -116,7 +116,7 @@ def is_withheld(text: str | None) -> bool:
     """
     if text is None or is_placeholder(text):
         return True
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", text[:_LONGEST_TEXT]).casefold()
     address = re.search(r"<([^<>]*)>", folded)
     for part in (address.group(1), folded[: address.start()]) if address else (folded,):
         part = re.sub(r"^\s*(?:sips?|tel):", "", part).strip(" \t\r\n\"'")

@@ -46,6 +46,10 @@ _NOBODY = frozenset(
     }
 )  # fmt: skip
 
+# How much of a text is read. Composing accents takes a time that grows with the square of how many stand on
+# one letter, and no other thread runs meanwhile: a stranger's text of 100 000 would keep everybody waiting.
+_MOST_READ = 4000
+
 # Characters around a value that carry no meaning: quotes a model left on, full stops a transcript added.
 _WRAPPING = " \"'`´„“”‚‘’«»*_().,;:!?-–—/\\|#~=+…"
 
@@ -89,9 +93,9 @@ def is_placeholder_name(value: object) -> bool:
 def clean_text(value: object, *, limit: int) -> str:
     """`value` as one tidy line of at most `limit` characters that every database and JSON reader accepts.
 
-    NFC; NUL, control characters, lone surrogates and invisible direction marks are dropped; white space is
-    collapsed and stripped. Numbers become their text; None, flags, lists and objects become "". Cleaning
-    twice changes nothing.
+    NFC; NUL, control characters, lone surrogates and invisible direction marks are dropped, and so is what
+    comes after some thousand characters; white space is collapsed and stripped. Numbers become their text;
+    None, flags, lists and objects become "". Cleaning twice changes nothing.
     """
     if isinstance(value, bool):
         return ""
@@ -109,6 +113,7 @@ def clean_text(value: object, *, limit: int) -> str:
 
 
 def _tidied(value: str) -> str:
+    value = value[:_MOST_READ]
     kept = "".join(" " if character.isspace() else character for character in value if _keeps(character))
     return " ".join(unicodedata.normalize("NFC", kept).split())
 
@@ -128,4 +133,4 @@ def _keeps(character: str) -> bool:
 
 def _bare(text: str) -> str:
     """For comparing only: compatibility forms folded, invisible characters gone, one space, lower case."""
-    return clean_text(unicodedata.normalize("NFKC", text), limit=200).casefold()
+    return clean_text(unicodedata.normalize("NFKC", text[:_MOST_READ]), limit=200).casefold()

@@ -9,6 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from itertools import pairwise
+from time import process_time
 from typing import Any
 
 import pytest
@@ -371,6 +372,16 @@ def test_a_name_of_five_thousand_characters_is_asked_for_again(calcom, phone, ve
     answer = phone().book("2026-12-08T10:00", customer_name="Anna " * 1000)
     assert_asked_again(answer, calcom, field="customer_name")
     verdict()
+
+
+def test_all_the_accents_there_are_on_one_letter_keep_nobody_waiting(phone):
+    accents = "a" + "\u0316\u0300" * 11_000
+    fields = ("customer_name", "customer_phone", "customer_email", "service", "person", "notes", "slot_id")
+    started = process_time()
+    answer = phone().book("2026-12-08T10:00", **dict.fromkeys(fields, accents))
+    assert answer.code == "invalid_request"
+    # It took six seconds, in which no other thread ran.
+    assert process_time() - started < 2
 
 
 def test_a_phone_number_in_any_spelling_is_one_customer(calcom, phone, verdict, december):
