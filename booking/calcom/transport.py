@@ -29,6 +29,10 @@ CONNECT_SECONDS = 2.0
 # Node closes a kept-alive connection after 5 idle seconds. A POST that meets the closing is neither sent nor
 # not sent, so a connection that has been idle for almost that long is not used again.
 IDLE_SECONDS = 4.0
+# A page of bookings is some megabytes. What is packed counts as it is unpacked: one company's server could
+# otherwise fill, with some hundred kilobytes, the memory that all companies are served from.
+LONGEST_ANSWER = 32 * 1024 * 1024
+_PIECE = 64 * 1024
 
 
 class _Exchange(threading.local):
@@ -143,7 +147,7 @@ class NotSent(Exception):
 
 
 class CutOff(Exception):
-    """The request left, and no whole answer came back in time."""
+    """The request left, and no whole answer came back in time, or one without end."""
 
 
 def _new_session() -> requests.Session:
@@ -183,6 +187,16 @@ def _prepared(
     return prepared
 
 
+def _read_whole(response: requests.Response) -> None:
+    body = bytearray()
+    for piece in response.iter_content(_PIECE):
+        body += piece
+        if len(body) > LONGEST_ANSWER:
+            response.close()
+            raise CutOff("The answer is too long.")
+    response._content = bytes(body)  # noqa: SLF001 - where `content` keeps it; it knows no limit
+
+
 def exchange(
     *,
     method: str,
@@ -204,7 +218,7 @@ def exchange(
             timeout=(min(CONNECT_SECONDS, max(0.05, deadline.remaining)), max(0.05, deadline.remaining)),
             verify=_session.verify,  # type: ignore[arg-type]
         )
-        _ = response.content  # all of it, now
+        _read_whole(response)
         return response
     except (requests.RequestException, OSError, ValueError) as error:
         # Only the class: the text of these errors repeats the URL, which may hold an attendee's address.

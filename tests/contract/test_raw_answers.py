@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -14,6 +16,7 @@ from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomUnavailable, OutcomeUnknown, RateLimited
 
+MEBIBYTE = 1024 * 1024
 BODY = b'{"status":"success","data":{"uid":"x"}}'
 
 
@@ -99,6 +102,20 @@ def test_what_is_no_answer_leaves_a_change_unknown_and_a_question_unanswered(cli
         asked.create_booking({}, deadline=soon())
     with pytest.raises(CalcomUnavailable):
         asked.get_booking("uid1", deadline=soon())
+
+
+def test_no_answer_is_unpacked_beyond_what_a_page_of_bookings_is(client):
+    packer = zlib.compressobj(wbits=31)
+    packed = b"".join(packer.compress(b" " * MEBIBYTE) for _ in range(150)) + packer.flush()
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+    asked = client(head.encode() + packed)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CalcomUnavailable):
+            asked.get_booking("uid1", deadline=soon())
+        assert tracemalloc.get_traced_memory()[1] < 100 * MEBIBYTE
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
