@@ -37,8 +37,8 @@ from booking.slot_ids import OfferedSlot
 from booking.validation import invalid
 from calls import call_record
 
-LOOK_AHEAD = timedelta(days=7)
-LONGEST_WINDOW = timedelta(days=31)
+LOOK_AHEAD_DAYS = 7
+MOST_DAYS = 31
 MOMENT = timedelta(microseconds=1)
 # A day of quarters of an hour. What a model is not shown, it takes for not free.
 MOST_SLOTS = 40
@@ -100,7 +100,7 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
             "slots": wanted[:MOST_SLOTS],
             "more": max(0, len(wanted) - MOST_SLOTS),
             "services_of_slots": free,
-            "looked_until": window.end if window.end - window.start >= LONGEST_WINDOW - MOMENT else None,
+            "looked_until": window.end if _days_in(window, conversation.zone) == MOST_DAYS else None,
         },
     )
 
@@ -221,12 +221,19 @@ def _window(asked: Mapping[str, Any], conversation: Conversation) -> Window | No
     today = conversation.now.astimezone(zone).date()
     first: date | None = asked["date"] or _day_of(asked["from"], zone)
     last: date | None = asked["date"] or _day_of(asked["to"] or asked["from"], zone)
-    # From the start of the day, so that everybody who asks for it shares what is cached.
-    start = instants.day_bounds(max(first or today, today), zone)[0]
-    end = instants.day_bounds(max(first or last, last), zone)[1] if last else start + LOOK_AHEAD
-    if end <= conversation.now:
+    if last and max(first or last, last) < today:
         return None
-    return Window(start=start, end=min(end, start + LONGEST_WINDOW) - MOMENT)
+    first = max(first or today, today)
+    # Whole days, which are not 24 hours each: on one of which only an hour was seen, nothing could be said.
+    farthest = first + timedelta(days=(MOST_DAYS if last else LOOK_AHEAD_DAYS) - 1)
+    last = min(max(first, last), farthest) if last else farthest
+    # From the start of the day, so that everybody who asks for it shares what is cached.
+    start, end = instants.day_bounds(first, zone)[0], instants.day_bounds(last, zone)[1]
+    return Window(start=start, end=end - MOMENT)
+
+
+def _days_in(window: Window, zone: ZoneInfo) -> int:
+    return (window.end.astimezone(zone).date() - window.start.astimezone(zone).date()).days + 1
 
 
 def _day_of(bound: date | datetime | None, zone: ZoneInfo) -> date | None:

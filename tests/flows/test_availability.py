@@ -14,7 +14,7 @@ from django.db import connections
 from booking.models import Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import Phone, at
+from tests.flows.phone import BERLIN, Phone, at
 
 # django-redis can do more than Django's own interface says.
 cache: Any = default_cache
@@ -272,6 +272,31 @@ def test_of_a_span_that_is_too_long_it_is_said_how_far_was_looked(calcom, phone,
         later = check(phone(), service="shave", date=None, **{**said, "from": "2027-01-01"})
         assert starts(later)
         verdict()
+
+
+@pytest.mark.parametrize(
+    ("now", "first", "free_from", "expected"),
+    [
+        # With a day of 23 hours among them, 31 times 24 hours reach an hour into a day that is free.
+        ("2027-03-10T10", "2027-03-10", "2027-04-10T09", "Until Friday, April 9th nothing is free"),
+        # With one of 25 hours they end an hour before the last one does.
+        ("2026-10-01T10", "2026-10-01", "2026-10-31T23", "Saturday, October 31st, at 11 PM"),
+        ("2026-10-20T10", None, "2026-10-26T23", "Monday, October 26th, at 11 PM"),
+    ],
+)
+def test_days_are_looked_through_to_their_end_where_the_clocks_change_on_one_of_them(
+    calcom, phone, now, first, free_from, expected
+):
+    """None of what lies on a day that was looked at is missing, and of no other is it said to be full."""
+    now, free_from = (
+        dt.datetime.fromisoformat(local).replace(tzinfo=BERLIN).astimezone(dt.UTC)
+        for local in (now, free_from)
+    )
+    calcom.state.event_type("open").minimum_notice_minutes = (free_from - now) // dt.timedelta(minutes=1) - 5
+    span = {"from": first, "to": "2027-05-30" if first else None}
+    with time_machine.travel(now, tick=True):
+        say = check(phone(), date=None, **span).body["say"]
+    assert expected in say, say
 
 
 def test_days_of_a_span_that_are_over_take_none_of_those_to_come(calcom, phone, verdict):
