@@ -38,8 +38,12 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
     meant = _meant(conversation, asked)
     if meant.is_unclear:
         return Outcome(Code.CHECKING, reason="earlier_change", wanted=asked["new_start"] or None)
+    before = _moved_before(conversation, asked)
     if meant.only is None:
-        return _moved_before(conversation, asked) or _which(conversation, meant)
+        return before or _which(conversation, meant)
+    if before is not None and before.appointment != meant.only:
+        # The words may be a repeat of that move, or mean that both come at this time: they ask.
+        return _which(conversation, meant)
     there = conversation.zone_of(meant.only)
     if there != conversation.zone:
         # A time without an offset is one of the place where the appointment is, known only now.
@@ -89,8 +93,9 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
     before = None if asked["appointment"] else _cancelled_before(conversation, asked)
     if meant.only is None:
         return (None if meant.choices else before) or _which(conversation, meant)
-    if before is not None and not (asked["appointment"] or asked["service"] or asked["day"]):
-        # One was just cancelled in this call. Whether the words are a repeat or mean the next one, they ask.
+    if before is not None:
+        # What was just cancelled in this call was called the same. Whether the words are a repeat or mean the
+        # next one, they ask.
         return _which(conversation, meant)
     return change.cancel(
         company=conversation.company,

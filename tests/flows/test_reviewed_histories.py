@@ -362,15 +362,6 @@ def test_whoever_was_told_checking_is_named_even_if_the_callback_cannot_be_writt
 # --- 11: a repeat in other words must not hit the other appointment
 
 
-def test_a_bare_repeat_of_a_cancellation_does_not_cancel_the_other_appointment(calcom, salon, phone):
-    phone().book(at(10))
-    phone().book(at(12), service="massage")
-    caller = phone()
-    assert cancel(caller, service="haircut").code == "cancelled"
-    cancel(caller)
-    assert len(calcom.active_bookings()) == 1
-
-
 def test_a_repeat_of_a_move_by_day_in_other_words_is_not_not_found(calcom, salon, booked):
     day = at(10).date().isoformat()
     assert move(booked, at(14, days=12), day=day).code == "rescheduled"

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from booking.models import Service
 from booking.provisioning import provision
-from tests.flows.phone import at
+from tests.flows.phone import at, move
 
 
 @pytest.fixture
@@ -33,6 +33,37 @@ def test_what_is_cancelled_again_by_its_day_or_service_is_a_yes(cancelled):
 def test_cancelling_what_never_was_is_no_yes_because_another_was_cancelled(cancelled, words):
     answer = cancelled.ask("cancel_appointment", **words)
     assert (answer.code, answer.body["success"]) == ("not_found", False), answer.body["say"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{}, {"day": at(10).date().isoformat()}, {"service": "haircut"}],
+    ids=["nothing", "its day", "its service"],
+)
+def test_a_repeat_of_a_cancellation_in_other_words_cancels_no_other_appointment(calcom, phone, words):
+    """A caller speaks into the answer, and the agent asks again, without the id this time."""
+    caller = phone()
+    first = caller.book(at(10)).body["appointment"]["id"]
+    second = caller.book(at(12)).body["appointment"]["id"]
+    assert caller.ask("cancel_appointment", appointment=first).code == "cancelled"
+    again = caller.ask("cancel_appointment", **words)
+    assert again.code == "ambiguous", again.body["say"]
+    assert [each["id"] for each in again.body["appointments"]] == [second]
+    assert len(calcom.active_bookings()) == 1
+    assert caller.ask("cancel_appointment", appointment=second).code == "cancelled"
+
+
+def test_a_repeat_of_a_move_in_other_words_moves_no_other_appointment(calcom, phone):
+    caller = phone()
+    first = caller.book(at(10)).body["appointment"]["id"]
+    second = caller.book(at(12), service="massage").body["appointment"]["id"]
+    new_start = at(15, days=14)
+    assert move(caller, new_start, appointment=first).code == "rescheduled"
+    again = move(caller, new_start, day=at(12).date().isoformat())
+    assert again.code == "ambiguous", again.body["say"]
+    assert [each["id"] for each in again.body["appointments"]] == [second]
+    assert {booking.start for booking in calcom.active_bookings()} == {at(12), new_start}
+    assert move(caller, new_start, appointment=second).code == "rescheduled"
 
 
 def test_moving_what_never_was_is_no_yes_because_another_was_moved_there(phone):
