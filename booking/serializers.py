@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -230,9 +230,28 @@ class ListAppointmentsSerializer(ArgumentsSerializer):
 
 
 class _WhichAppointmentSerializer(ArgumentsSerializer):
+    """What is said under another name is not left unheard: then the only appointment would be meant, which it
+    may not be. Models repeat the names they know from our answers and from other functions.
+    """
+
+    also_called: ClassVar[dict[str, str]] = {
+        "id": "appointment",
+        "appointment_id": "appointment",
+        "calcom_booking_uid": "appointment",
+    }
+
     appointment = NumberField(limit=128, help_text="The id of one of the caller's appointments.")
     service = MeantField(help_text="Instead of an id: slug, name or alias of what is booked.")
     day = MeantDayField(help_text="Instead of an id: the day on which it is.")
+
+    def to_internal_value(self, data: Any) -> Any:
+        said = {name for name, value in data.items() if not is_placeholder(value) and value not in ([], {})}
+        others = {
+            known: data[name]
+            for name, known in self.also_called.items()
+            if name in said and known not in said
+        }
+        return super().to_internal_value({**data, **others})
 
 
 class RescheduleAppointmentSerializer(_WhichAppointmentSerializer):
@@ -243,6 +262,13 @@ class RescheduleAppointmentSerializer(_WhichAppointmentSerializer):
 
 
 class CancelAppointmentSerializer(_WhichAppointmentSerializer):
+    # Of a move it would not be clear which of the two days it is.
+    also_called: ClassVar[dict[str, str]] = {
+        **_WhichAppointmentSerializer.also_called,
+        "date": "day",
+        "start": "day",
+    }
+
     reason = NotedField(limit=LONGEST_REASON, help_text="Why, in the caller's words.")
 
 

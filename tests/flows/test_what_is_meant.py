@@ -123,6 +123,25 @@ def test_what_was_said_and_not_understood_is_asked_for_again(calcom, phone, fiel
     assert [booking.uid for booking in calcom.active_bookings()] == [uid]
 
 
+@pytest.mark.parametrize("change", ["cancel_appointment", "reschedule_appointment"])
+def test_what_is_said_under_the_names_of_our_own_answers_is_heard(calcom, phone, change):
+    """By an agent that has read `id` and `start` in an answer, or has looked for what is free by `date`."""
+    owner = phone()
+    gone, there = owner.book(at(12)), owner.book(at(10))
+    owner.ask("cancel_appointment", appointment=gone.body["appointment"]["id"])
+    ways: list[dict[str, object]] = [
+        {"id": gone.body["appointment"]["id"]},
+        {"appointment_id": "99999", "appointment": "null"},
+        {"calcom_booking_uid": gone.uid},
+    ]
+    if change == "cancel_appointment":
+        ways += [{"date": at(10, days=14).date().isoformat()}, {"start": at(12, days=14).isoformat()}]
+    for words in ways:
+        phone().ask(change, new_start=at(15).isoformat(), **words)
+        assert [(each.uid, each.start) for each in calcom.active_bookings()] == [(there.uid, at(10))], words
+    assert phone().ask(change, new_start=at(15).isoformat(), calcom_booking_uid=there.uid).body["success"]
+
+
 @pytest.mark.parametrize("nothing", [None, "", "unknown", "{{appointment}}", [], {}], ids=str)
 def test_nothing_said_means_the_only_appointment_there_is(phone, nothing):
     caller = phone()
