@@ -119,7 +119,7 @@ def _meant(conversation: Conversation, asked: Mapping[str, Any]) -> whose_appoin
 def _which(conversation: Conversation, meant: whose_appointment.Meant) -> Outcome:
     if meant.choices:
         return Outcome(
-            Code.AMBIGUOUS,
+            Code.NOT_FOUND if meant.is_guess else Code.AMBIGUOUS,
             reason="which_appointment",
             extra={"appointments": list(meant.choices[:MOST_NAMED])},
         )

@@ -194,7 +194,14 @@ def _not_found(outcome: Outcome, speaker: Speaker) -> str:
         )
     if outcome.reason == "not_standing":
         return _("That appointment no longer exists.")
+    if outcome.reason == "which_appointment":
+        return f"{_('I cannot find that appointment.')} {_which_appointment(outcome, speaker)}"
     return _("I cannot find such an appointment under your number.")
+
+
+def _which_appointment(outcome: Outcome, speaker: Speaker) -> str:
+    named = speaker.list(_named(row, speaker) for row in outcome.extra["appointments"])
+    return _("Which of your appointments do you mean: %(appointments)s?") % {"appointments": named}
 
 
 def _appointments(outcome: Outcome, speaker: Speaker) -> str:
@@ -306,8 +313,7 @@ def _ambiguous(outcome: Outcome, speaker: Speaker) -> str:
     if outcome.reason == "two_times":
         return _("Which do you mean: %(choice)s?") % {"choice": speaker.choice(outcome.alternatives)}
     if outcome.reason == "which_appointment":
-        named = speaker.list(_named(row, speaker) for row in outcome.extra["appointments"])
-        return _("Which of your appointments do you mean: %(appointments)s?") % {"appointments": named}
+        return _which_appointment(outcome, speaker)
     services = outcome.extra["services"]
     if outcome.reason == "which_person":
         if len({service.person for service in services if service.person}) > 1:

@@ -71,16 +71,18 @@ def unclear(conversation: Conversation) -> set[int]:
 
 @dataclass(frozen=True)
 class Meant:
-    """`only` is the one that is meant; with several `choices` the caller has to be asked. `is_unclear`: it
-    may just as well be one of which it is not known yet whether it stands, and where.
+    """`only` is the one that is meant; otherwise the caller has to be asked which of the `choices` it is.
+    `is_unclear`: it may just as well be one of which it is not known yet whether it stands, and where.
+    `is_guess`: what was said names none of them.
     """
 
     choices: tuple[Appointment, ...]
     is_unclear: bool = False
+    is_guess: bool = False
 
     @property
     def only(self) -> Appointment | None:
-        return self.choices[0] if len(self.choices) == 1 else None
+        return self.choices[0] if len(self.choices) == 1 and not self.is_guess else None
 
 
 def find(conversation: Conversation, *, appointment: str, service: str, day: date | None) -> Meant:
@@ -88,12 +90,13 @@ def find(conversation: Conversation, *, appointment: str, service: str, day: dat
     not_known = unclear(conversation)
     if appointment:
         named = _named(conversation, appointment)
-        return Meant(
-            choices=(named,) if named else (),
-            is_unclear=named.pk in not_known if named else bool(not_known),
-        )
+        if named is not None:
+            return Meant(choices=(named,), is_unclear=named.pk in not_known)
     candidates = [row for row in coming(conversation) if row.pk not in not_known]
     candidates = _fitting(candidates, conversation, service=service, day=day)
+    if appointment:
+        # No caller says an id: the agent has made it up, or put other words there, and proves nothing by it.
+        return Meant(choices=tuple(candidates), is_unclear=bool(not_known), is_guess=True)
     told_apart = bool(candidates and (service or day is not None))
     return Meant(choices=tuple(candidates), is_unclear=bool(not_known) and not told_apart)
 

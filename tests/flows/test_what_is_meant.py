@@ -142,6 +142,19 @@ def test_what_is_said_under_the_names_of_our_own_answers_is_heard(calcom, phone,
     assert phone().ask(change, new_start=at(15).isoformat(), calcom_booking_uid=there.uid).body["success"]
 
 
+def test_an_id_that_an_agent_has_made_up_does_not_deny_the_appointment_there_is(calcom, phone):
+    """ "I cannot find it under your number" would be believed. What it stands for is not guessed either."""
+    caller = phone()
+    there = caller.book(at(10)).body["appointment"]["id"]
+    for made_up in (there + 1, "Haarschnitt", at(10).isoformat()):
+        for change in ("cancel_appointment", "reschedule_appointment"):
+            answer = caller.ask(change, appointment=made_up, new_start=at(15).isoformat())
+            assert answer.code == "not_found"
+            assert "Which of your appointments do you mean: " in answer.body["say"]
+            assert [each["id"] for each in answer.body["appointments"]] == [there]
+    assert [booking.start for booking in calcom.active_bookings()] == [at(10)]
+
+
 @pytest.mark.parametrize("nothing", [None, "", "unknown", "{{appointment}}", [], {}], ids=str)
 def test_nothing_said_means_the_only_appointment_there_is(phone, nothing):
     caller = phone()
