@@ -131,7 +131,7 @@ def _booked(outcome: Outcome, speaker: Speaker) -> str:
         "service": said(outcome.service) if outcome.service else "",
         "when": speaker.start_of(outcome.appointment),
     }
-    if outcome.code is Code.ALREADY_BOOKED and outcome.appointment.status == Appointment.Status.REQUESTED:
+    if outcome.code is Code.ALREADY_BOOKED and _is_requested(outcome.appointment):
         return _("You have already requested %(service)s: %(when)s. It still has to be confirmed.") % words
     if outcome.code is Code.REQUESTED:
         return _("I have requested %(service)s for you: %(when)s. It still has to be confirmed.") % words
@@ -144,6 +144,10 @@ def _changed(outcome: Outcome, speaker: Speaker) -> str:
     words = _words_of(outcome.appointment, speaker)
     if outcome.code is Code.CANCELLED:
         return _("Your appointment has been cancelled: %(service)s, %(when)s.") % words
+    if _is_requested(outcome.appointment):
+        return (
+            _("Your appointment has been moved: %(service)s, %(when)s. It still has to be confirmed.") % words
+        )
     return _("Your appointment has been moved: %(service)s, %(when)s.") % words
 
 
@@ -157,9 +161,16 @@ def _words_of(appointment: Appointment | None, speaker: Speaker) -> dict[str, st
     }
 
 
+def _is_requested(appointment: Appointment | None) -> bool:
+    return appointment is not None and appointment.status == Appointment.Status.REQUESTED
+
+
 def _named(appointment: Appointment, speaker: Speaker) -> str:
     words = _words_of(appointment, speaker)
-    return f"{words['service']}, {words['when']}"
+    name = f"{words['service']}, {words['when']}"
+    if _is_requested(appointment):
+        return _("%(appointment)s, not confirmed yet") % {"appointment": name}
+    return name
 
 
 def _not_allowed(outcome: Outcome, speaker: Speaker) -> str:

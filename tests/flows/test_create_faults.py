@@ -25,7 +25,7 @@ from booking.calcom.simulator.server import Simulator
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import Answer, Phone, at
+from tests.flows.phone import Answer, Phone, at, move
 from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
@@ -1086,6 +1086,12 @@ def test_a_request_that_waits_for_the_host_is_never_said_to_be_an_appointment(ca
         assert answer.body["appointment"]["status"] == "requested"
         assert "still has to be confirmed" in answer.body["say"]
     assert posts(calcom) == 1
+    assert "not confirmed yet" in phone().ask("list_appointments").body["say"]
+    # By the key of an account that is not the host's.
+    calcom.faults.add("reschedule", patch_stored={"status": "pending"})
+    moved = move(phone(), at(12))
+    assert (moved.code, moved.body["appointment"]["status"]) == ("rescheduled", "requested")
+    assert "still has to be confirmed" in moved.body["say"]
     verdict()
 
 
