@@ -165,12 +165,25 @@ def _is_requested(appointment: Appointment | None) -> bool:
     return appointment is not None and appointment.status == Appointment.Status.REQUESTED
 
 
-def _named(appointment: Appointment, speaker: Speaker) -> str:
+def _named(appointment: Appointment, speaker: Speaker, *, with_whom_and_where: bool = False) -> str:
     words = _words_of(appointment, speaker)
-    name = f"{words['service']}, {words['when']}"
+    parts = [words["service"], words["when"]]
+    if with_whom_and_where:
+        parts[0] = _with_person(appointment.service) if appointment.service else parts[0]
+        parts += [appointment.branch.name] if appointment.branch else []
+    name = ", ".join(parts)
     if _is_requested(appointment):
         return _("%(appointment)s, not confirmed yet") % {"appointment": name}
     return name
+
+
+def _told_apart(rows: Sequence[Appointment], speaker: Speaker) -> list[str]:
+    """All of them; where two are of one thing at one time, with whom and where they are too."""
+    named = [_named(row, speaker) for row in rows]
+    return [
+        _named(row, speaker, with_whom_and_where=True) if named.count(name) > 1 else name
+        for row, name in zip(rows, named, strict=True)
+    ]
 
 
 def _not_allowed(outcome: Outcome, speaker: Speaker) -> str:
@@ -211,24 +224,26 @@ def _not_found(outcome: Outcome, speaker: Speaker) -> str:
 
 
 def _which_appointment(outcome: Outcome, speaker: Speaker) -> str:
-    named = speaker.list(_named(row, speaker) for row in outcome.extra["appointments"])
-    return _("Which of your appointments do you mean: %(appointments)s?") % {"appointments": named}
+    named = _told_apart(outcome.extra["appointments"], speaker)
+    return _("Which of your appointments do you mean: %(appointments)s?") % {
+        "appointments": spoken_list(named, speaker.language)
+    }
 
 
 def _appointments(outcome: Outcome, speaker: Speaker) -> str:
     rows = outcome.extra["appointments"]
     if not rows:
         return _("I can't see any upcoming appointment under your number.")
-    named = [_named(row, speaker) for row in rows]
+    named = _told_apart(rows, speaker)
     if outcome.extra.get("more"):
         return _("You have %(number)s appointments. The next ones are: %(appointments)s.") % {
             "number": len(rows) + outcome.extra["more"],
-            "appointments": speaker.list(named, is_choice=False),
+            "appointments": spoken_list(named, speaker.language, is_choice=False),
         }
     if len(rows) == 1:
         return _("You have one appointment: %(appointments)s.") % {"appointments": named[0]}
     return _("You have these appointments: %(appointments)s.") % {
-        "appointments": speaker.list(named, is_choice=False)
+        "appointments": spoken_list(named, speaker.language, is_choice=False)
     }
 
 
@@ -336,9 +351,12 @@ def _ambiguous(outcome: Outcome, speaker: Speaker) -> str:
 
 
 def _in_full(service: Service, speaker: Speaker) -> str:
+    return f"{_with_person(service)}, {speaker.duration(service.duration_minutes)}"
+
+
+def _with_person(service: Service) -> str:
     words = {"service": said(service), "person": service.person}
-    name = _("%(service)s with %(person)s") % words if service.person else words["service"]
-    return f"{name}, {speaker.duration(service.duration_minutes)}"
+    return _("%(service)s with %(person)s") % words if service.person else words["service"]
 
 
 def _unknown_service(outcome: Outcome, speaker: Speaker) -> str:

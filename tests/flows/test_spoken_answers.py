@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from booking.models import Appointment
-from customers.models import Company
+from customers.models import Branch, Company, PhoneNumber
 from tests.flows.phone import at, cancel, move
 
 
@@ -59,6 +59,25 @@ def test_appointments_one_has_are_no_choice(salon, phone, language):
     two.book(at(15))
     say = two.ask("list_appointments").body["say"]
     assert {"de": " und Haarschnitt", "en": " and Haarschnitt"}[language] in say, say
+
+
+def test_appointments_of_one_thing_at_one_time_are_told_apart(salon, phone, verdict):
+    """A mother and her daughter at two hairdressers, and one more in another branch: not one appointment."""
+    salon.services.filter(slug="haircut").update(person="Bea")
+    salon.services.filter(slug="colour").update(name="Haarschnitt", person="Cem")
+    london = Branch.objects.create(company=salon, name="London", slug="london", timezone="Europe/London")
+    PhoneNumber.objects.create(branch=london, number="+442079460123")
+    caller = phone()
+    assert caller.book(at(10), service="haircut").code == "booked"
+    assert caller.book(at(10), service="colour", customer_name="Lena Weber").code == "booked"
+    there = phone(to_number="+442079460123").book(at(11), service="haircut")
+    when = there.body["say"].removeprefix("Your appointment is booked: Haarschnitt, ").rstrip(".")
+    assert "at 10 AM" in when
+    for asked in ("list_appointments", "cancel_appointment"):
+        say = caller.ask(asked).body["say"]
+        for each in ("with Bea, {}, Mitte", "with Cem, {}, Mitte", "with Bea, {}, London"):
+            assert f"Haarschnitt {each.format(when)}" in say, say
+    verdict()
 
 
 def test_a_slot_of_one_service_and_the_name_of_another_are_asked_about(calcom, phone, language):
