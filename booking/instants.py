@@ -62,13 +62,14 @@ _RELATIVE = re.compile(rf"(?:the )?(?P<relative>{_alternatives(RELATIVE_DAYS)})"
 _LEADING = re.compile(r"(?:(?:am|on|this|diesen|kommenden)\s+)?")
 _ARTICLE = re.compile(r"\s*,?\s*(?:(?:der|den|dem|am|the|on)\s+)*")
 
+_AN_HOUR = r"\s?(?:uhr|[ap]\.?\s?m)"  # and no year: "8.12. 10 Uhr"
 _DATES = tuple(
     re.compile(pattern)
     for pattern in (
         r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})(?!\d)",
         r"(?P<year>\d{4})/(?P<month>\d{2})/(?P<day>\d{2})(?!\d)",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?=t|$)",
-        r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.(?:\s?(?P<year>\d{4}|\d{2})(?![\d:.]))?",
+        r"(?P<day>\d{1,2})\.\s?(?P<month>\d{1,2})\.(?:\s?(?P<year>\d{4}|\d{2})(?![\d:.]|" + _AN_HOUR + "))?",
         rf"(?P<day>\d{{1,2}})(?:\.|st|nd|rd|th)?\s?(?:of\s)?{_MONTH}(?:,?\s?(?P<year>\d{{4}})(?![\d:]))?",
         rf"{_MONTH}\s?(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?(?![\d:])(?:,?\s?(?P<year>\d{{4}})(?![\d:]))?",
     )

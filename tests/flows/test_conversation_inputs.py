@@ -53,6 +53,8 @@ SPELLINGS = (
     "2026-12-08 10:00",
     "08.12.2026 10:00",
     "8. Dezember 10 Uhr",
+    "08.12. 10 Uhr",
+    "8.12. 10 am",
     "Dienstag, den 8. Dezember 2026, um 10 Uhr",
     "December 8th 10 am",
     "Tuesday, December 8th 2026 at 10 AM",
