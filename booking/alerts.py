@@ -54,5 +54,22 @@ def send(failure_id: int, *, way: str) -> None:
     if way == "email":
         send_mail(title, f"{title}\n{url}\n", None, settings.ALERT_EMAIL)
     else:
-        answer = requests.post(settings.ALERT_WEBHOOK_URL, json={"text": f"{title} {url}"}, timeout=SECONDS)
-        answer.raise_for_status()
+        _write_into_chat(f"{title} {url}")
+
+
+def _write_into_chat(text: str) -> None:
+    """Raises OSError, whose words never hold the address: whoever knows it can write into the chat."""
+    try:
+        # What follows a redirect asks with GET, and takes any page for a yes. No answer is read.
+        with requests.post(
+            settings.ALERT_WEBHOOK_URL,
+            json={"text": text},
+            timeout=SECONDS,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            status = answer.status_code
+    except requests.RequestException as error:
+        raise OSError(f"The chat cannot be reached: {type(error).__name__}.") from None
+    if not 200 <= status < 300:
+        raise OSError(f"The chat answered {status}.")

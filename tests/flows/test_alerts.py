@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -68,6 +69,36 @@ def test_an_e_mail_that_cannot_be_sent_keeps_no_alert_from_the_chat(
     wait_until(lambda: texts)
     celery_worker_process.kill()  # it would go on trying the mail server for half a minute
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("status", [302, 404, None], ids=["moved", "gone", "not reached"])
+def test_what_the_chat_does_not_take_is_not_sent_and_its_address_is_told_nobody(
+    calcom, phone, settings, status
+):
+    """The token in its path is all it takes to write into the chat, and errors stand in the log."""
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Location", "/sign-in")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    calcom.faults.refuse("Something nobody has seen before.", times=None)
+    assert phone().book(at(10)).code == "unavailable"
+    with LoopbackServer(Chat) as chat:
+        settings.ALERT_WEBHOOK_URL = f"{chat.origin if status else 'http://127.0.0.1:9'}/services/T0/secret"
+        with pytest.raises(OSError, match="chat") as raised:
+            alerts.send(SyncFailure.objects.get().pk, way="webhook")
+    assert "secret" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_each_of_several_addresses_is_told(calcom, phone, settings, mailoutbox):
