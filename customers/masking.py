@@ -25,6 +25,8 @@ _SENSITIVE = re.compile(
       | (?<!\d) \d{4}-\d{2}-\d{2}
         (?: [T ] \d{2}:\d{2} (?: :\d{2} (?: [.,]\d+ )? )? (?: Z | [+-]\d{2}:?\d{2} )? )? (?!\d)  # ISO 8601
     )
+  # What PostgreSQL adds to an error repeats the row, value by value.
+  | (?P<row> (?: (?<=DETAIL:\ \ ) | (?<=CONTEXT:\ \ COPY\ ) ) [^\n]+ (?: \n [^\n]+ )* )
   | (?P<credentials> (?<=://) [^\s/@:]*+ : [^\s/@]++ (?=@) )
   | (?P<email> [A-Za-z0-9_.+\-]{1,64}+ (?:@|%40) [A-Za-z0-9\-]++ (?: \.[A-Za-z0-9\-]++ )+ )
   | (?P<bearer> \b [Bb][Ee][Aa][Rr][Ee][Rr] \s+ [A-Za-z0-9._~+/=\-]+ )
@@ -39,7 +41,9 @@ _SENSITIVE = re.compile(
 )
 
 # Without any of these there is nothing for the pattern above to find, and most texts have none of them.
-_HINT = re.compile(r"@|%40|[Bb][Ee][Aa][Rr][Ee][Rr]|cal_|key_|whsec_|\d(?:[\s().\-/]{0,4}\d){5}")
+_HINT = re.compile(
+    r"DETAIL: |CONTEXT: |@|%40|[Bb][Ee][Aa][Rr][Ee][Rr]|cal_|key_|whsec_|\d(?:[\s().\-/]{0,4}\d){5}"
+)
 
 _PHONE_FIELDS = frozenset(
     {"phone", "phone_number", "customer_phone", "caller", "from_number", "to_number", "number", "to", "from"}

@@ -31,6 +31,8 @@ words = st.sampled_from(["caller", "Termin am", "(", '"', "from=", "tel:", "an "
         ("key_0123456789abcdef", "key_***"),
         ("Authorization: Bearer cal_live_0a1b2c3d", "Authorization: Bearer ***"),
         ("redis://user:hunter2@redis:6379/0", "redis://***@redis:6379/0"),
+        ("x\nDETAIL:  Failing row contains (7, Anna\nWeber).\n\nThe above", "x\nDETAIL:  ***\n\nThe above"),
+        ('x\nCONTEXT:  COPY listed, line 1: "Anna Weber"', "x\nCONTEXT:  COPY ***"),
     ],
 )
 def test_what_is_personal_or_secret_is_masked_in_running_text(text, masked):

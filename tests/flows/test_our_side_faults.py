@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging.config
 import pickle
 import sqlite3
 import time
@@ -117,6 +118,23 @@ def test_an_attempt_that_cannot_be_inserted_means_that_calcom_is_never_asked(
     assert not Appointment.objects.exists()
     assert open_failures()
     verdict()
+
+
+def test_what_the_database_says_of_a_row_names_nobody_in_the_log(phone, caplog):
+    written = logging.config.DictConfigurator(django_settings.LOGGING)
+    caplog.handler.setFormatter(written.configure_formatter(django_settings.LOGGING["formatters"]["line"]))
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite repeats no row")
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE customers ADD CONSTRAINT refuses CHECK (name <> 'Anna Weber')")
+    try:
+        assert phone().book(at(10), customer_name="Anna Weber").code == "checking"
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE customers DROP CONSTRAINT refuses")
+    assert 'violates check constraint \\"refuses\\"' in caplog.text
+    assert "booking.views" in caplog.text
+    assert "Weber" not in caplog.text
 
 
 def test_a_call_that_cannot_be_linked_takes_the_booking_with_it(calcom, phone, verdict, refusing):
