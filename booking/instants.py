@@ -125,7 +125,8 @@ def parse_instant(text: object, *, zone: ZoneInfo, now: datetime) -> datetime:
 
     Reads ISO 8601 in its usual spellings, "19.01.2027 10:00", "Dienstag, den 19. Januar 2027, um 10 Uhr 30",
     "7. Januar 10:00", "January 7th 10 am". `zone` is the zone of the business, `now` any aware instant;
-    without a year the next occurrence strictly after `now` is meant. Fractions are kept to the microsecond.
+    without a year the next occurrence strictly after `now` is meant, and one that is over only if it was
+    today and today's weekday is said. Fractions are kept to the microsecond.
 
     Raises InvalidInstant, and nothing else, for anything that is not one: `text` may be any JSON value.
     """
@@ -138,7 +139,7 @@ def parse_instant(text: object, *, zone: ZoneInfo, now: datetime) -> datetime:
     today = now.astimezone(zone).date()
     day = _dated(written, on_or_after=today)
     instant = _resolve(day, clock, zone=zone)
-    if written.year is None and instant <= now:
+    if written.year is None and written.weekday is None and instant <= now:
         day = _dated(written, on_or_after=day + timedelta(days=1))
         instant = _resolve(day, clock, zone=zone)
     return instant

@@ -150,11 +150,13 @@ def test_a_time_years_ahead_is_refused_before_cal_com_is_asked_to_book(calcom, p
     verdict()
 
 
+@pytest.mark.parametrize("spelling", ["2026-12-01T08:59:00+01:00", "Dienstag, den 1. Dezember, um 8 Uhr"])
 def test_a_time_a_moment_ago_is_too_soon_and_the_first_possible_one_is_offered(
-    calcom, phone, verdict, december
+    calcom, phone, verdict, december, spelling
 ):
-    answer = phone().book("2026-12-01T08:59:00+01:00")
-    assert answer.code == "too_soon"
+    """Also with its weekday, which agrees: that of a year later does not."""
+    answer = phone().book(spelling)
+    assert answer.code == "too_soon", answer.body["say"]
     assert answer.body["alternatives"]
     assert posts(calcom) == 0
     verdict()
