@@ -314,6 +314,8 @@ def _asking_again(outcome: Outcome, speaker: Speaker) -> str:
             "The clocks change that night, so that time does not exist. Which other time would suit you?"
         ),
         "start_weekday_contradicts": _("The weekday and the date don't match. Which day do you mean?"),
+        "day_unreadable": _("I did not understand the day. Which day is your appointment on?"),
+        "day_weekday_contradicts": _("The weekday and the date don't match. Which day do you mean?"),
         "too_far_ahead": _("That is too far ahead. Which earlier date would suit you?"),
         "in_the_past": _("That day has already passed. Which day do you mean?"),
         "slot_id_expired": _("That offer is too old. Let me look again what is free."),

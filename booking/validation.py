@@ -16,10 +16,10 @@ def invalid(errors: Mapping[str, Any]) -> Outcome:
 
 def _first_reason(errors: Mapping[str, str]) -> str:
     """The most useful thing to ask for first."""
-    for field in ("start", "new_start", "date", "day", "from", "to"):
+    for field in ("start", "new_start", "date", "from", "to"):
         if field in errors:
             return f"start_{errors[field]}"
-    for field in ("slot_id", "customer_name", "customer_phone", "customer_email"):
+    for field in ("day", "slot_id", "customer_name", "customer_phone", "customer_email"):
         if field in errors:
             return f"{field}_{errors[field]}".replace(" ", "_")
     return ""

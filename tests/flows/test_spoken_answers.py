@@ -41,6 +41,19 @@ def test_who_has_named_no_service_is_asked_and_not_refused(salon, phone, languag
     assert refused.body["say"].startswith(no[language])
 
 
+def test_who_cancels_on_a_day_that_is_not_clear_is_not_asked_when_they_would_like_to_come(
+    salon, phone, language
+):
+    expected = {
+        "de": "Den Tag habe ich nicht verstanden. An welchem Tag ist Ihr Termin?",
+        "en": "I did not understand the day. Which day is your appointment on?",
+    }
+    for function in ("cancel_appointment", "reschedule_appointment"):
+        answer = phone().ask(function, day="next Tuesday")
+        assert answer.body["errors"] == {"day": "unreadable"}
+        assert answer.body["say"] == expected[language]
+
+
 def test_appointments_one_has_are_no_choice(salon, phone, language):
     caller = phone()
     for days in (7, 14, 21):
