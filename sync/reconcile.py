@@ -25,6 +25,7 @@ from booking.calcom.errors import CalcomError
 from booking.calcom.objects import read_instant
 from booking.models import OPEN_STATUSES, SyncFailure
 from booking.pace import PER_MINUTE, Pace
+from customers.clocks import CLOCKS_DIFFER_BY
 from customers.models import Company
 from sync import close_by_listing
 from sync.asking import ASK_SECONDS, Asking
@@ -102,7 +103,7 @@ class _Run:
         self.is_full = (
             full
             or last_full is None
-            or last_full.started_at < now - FULL_EVERY
+            or not now - FULL_EVERY <= last_full.started_at <= now + CLOCKS_DIFFER_BY
             or (since is None and last_full.requests <= FEW_REQUESTS)
         )
         self.cursor = min(last.cursor, now) if last and last.cursor else None

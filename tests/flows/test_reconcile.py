@@ -436,7 +436,9 @@ def test_a_dry_run_that_is_not_let_in_opens_no_ticket(calcom, salon, run):
 
 
 @pytest.mark.parametrize(
-    ("hours", "scope"), [(1, "changes"), (24, "full")], ids=["within the day", "after a day"]
+    ("hours", "scope"),
+    [(1, "changes"), (24, "full"), (-48, "full")],
+    ids=["within the day", "after a day", "after a clock that was ahead"],
 )
 def test_the_whole_future_of_many_pages_is_read_once_a_day(calcom, salon, run, hours, scope):
     run()
