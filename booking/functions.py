@@ -18,6 +18,7 @@ from booking import (
     event_types,
     failures,
     function_names,
+    horizon,
     instants,
 )
 from booking.availability import Window
@@ -79,12 +80,15 @@ def check_availability(conversation: Conversation, arguments: Mapping[str, Any])
     window = _window(asked, conversation)
     if window is None:
         return Outcome(Code.INVALID_REQUEST, reason="in_the_past", errors={"date": "in the past"})
+    if horizon.is_too_far(window.start, now=conversation.now):
+        return Outcome(Code.INVALID_REQUEST, reason="too_far_ahead", errors={"date": "too far ahead"})
     free, are_all_known = _free(found.services, window, conversation)
     part = asked["part_of_day"]
     wanted = [
         slot
         for slot in sorted(free)
         if slot > conversation.now
+        and not horizon.is_too_far(slot, now=conversation.now)
         and _is_within(slot, asked)
         and (not part or instants.in_part_of_day(slot, conversation.zone, part))
     ]

@@ -375,6 +375,18 @@ def test_a_day_that_is_over_or_unclear_is_asked_about(calcom, phone, verdict):
     verdict()
 
 
+def test_what_is_too_far_ahead_to_be_booked_is_not_offered(calcom, phone, verdict):
+    """An event type of Cal.com's has no end by itself."""
+    too_far, near_enough = (at(10, days=days).date().isoformat() for days in (402, 397))
+    for asked in ({"date": too_far}, {"date": None, "from": too_far}):
+        answer = check(phone(), **asked)
+        assert (answer.code, answer.body.get("errors")) == ("invalid_request", {"date": "too far ahead"})
+        assert "too far ahead" in answer.body["say"]
+    caller = phone()
+    assert caller.book(check(caller, date=near_enough).body["slots"][0]["start"]).code == "booked"
+    verdict()
+
+
 def test_a_day_that_was_not_said_means_the_next_days(calcom, phone, verdict):
     for date in (None, "", "{{date}}", "null"):
         answer = check(phone(), date=date)
