@@ -1,33 +1,28 @@
-"""Whether it is production is told by the database, if nobody says it outright."""
+"""What the settings make of an environment, and what stops the start.
+
+They are read anew in this process: to start another one for each case takes half a second. What a command
+says of a wrong setting is in tests/sync/test_exit_status.py.
+"""
 
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
+from config.env import WrongSetting
 from tests.servers.processes import ROOT
 
 
-def read(name: str, *, folder: Path, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", f"from config import settings; print(settings.{name})"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "VAR_DIR": str(folder), **given},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> str:
-    done = read(name, folder=folder, given=given)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def settings_of(given: dict[str, str], *, folder: Path) -> dict[str, Any]:
+    with mock.patch.dict(os.environ, {"VAR_DIR": str(folder), **given}, clear=True):
+        return runpy.run_path(str(ROOT / "config" / "settings.py"))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +39,14 @@ def told_by_the_settings(name: str, *, folder: Path, given: dict[str, str]) -> s
 )
 def test_what_it_is_without_being_told(tmp_path, given, environment):
     told = {name: value.replace("{folder}", str(tmp_path)) for name, value in given.items()}
-    assert told_by_the_settings("ENVIRONMENT", folder=tmp_path, given=told) == environment
+    assert settings_of(told, folder=tmp_path)["ENVIRONMENT"] == environment
+
+
+def test_a_database_named_in_a_file(tmp_path):
+    file = tmp_path / "database-url"
+    file.write_text(f"sqlite:///{tmp_path / 'in-a-file.sqlite3'}\n")
+    settings = settings_of({"DATABASE_URL": "", "DATABASE_URL_FILE": str(file)}, folder=tmp_path)
+    assert settings["DATABASES"]["default"]["NAME"] == str(tmp_path / "in-a-file.sqlite3")
 
 
 @pytest.mark.parametrize(
@@ -52,32 +54,32 @@ def test_what_it_is_without_being_told(tmp_path, given, environment):
     [
         (
             "smtp://ops%40example.org:p%40ss%2Fword@mail.example.org:587",
-            "True False ops@example.org p@ss/word",
+            (True, False, "ops@example.org", "p@ss/word"),
         ),
-        ("smtps://ops:word@mail.example.org", "False True ops word"),
-        ("smtp://127.0.0.1:25", "False False  "),
+        ("smtps://ops:word@mail.example.org", (False, True, "ops", "word")),
+        ("smtp://127.0.0.1:25", (False, False, "", "")),
     ],
 )
 def test_no_password_goes_to_a_mail_server_in_the_clear(tmp_path, url, how):
     names = ("EMAIL_USE_TLS", "EMAIL_USE_SSL", "EMAIL_HOST_USER", "EMAIL_HOST_PASSWORD")
-    told = [told_by_the_settings(name, folder=tmp_path, given={"EMAIL_URL": url}) for name in names]
-    assert " ".join(told) == how
+    settings = settings_of({"EMAIL_URL": url}, folder=tmp_path)
+    assert tuple(settings[name] for name in names) == how
 
 
 @pytest.mark.parametrize(
     ("given", "for_https_only"),
     [
-        ({"ENVIRONMENT": "production"}, "True"),
-        ({"ENVIRONMENT": "production", "PUBLIC_URL": "https://slots.example.org"}, "True"),
-        ({"ENVIRONMENT": "production", "PUBLIC_URL": "HTTPS://slots.example.org"}, "True"),
-        ({"ENVIRONMENT": "production", "PUBLIC_URL": "http://127.0.0.1:8000"}, "False"),
-        ({}, "False"),
+        ({"ENVIRONMENT": "production"}, True),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "https://slots.example.org"}, True),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "HTTPS://slots.example.org"}, True),
+        ({"ENVIRONMENT": "production", "PUBLIC_URL": "http://127.0.0.1:8000"}, False),
+        ({}, False),
     ],
 )
 def test_cookies_of_a_production_are_for_https_unless_it_is_reached_otherwise(
     tmp_path, given, for_https_only
 ):
-    assert told_by_the_settings("SESSION_COOKIE_SECURE", folder=tmp_path, given=given) == for_https_only
+    assert settings_of(given, folder=tmp_path)["SESSION_COOKIE_SECURE"] is for_https_only
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,7 @@ def test_cookies_of_a_production_are_for_https_unless_it_is_reached_otherwise(
 )
 def test_no_caller_waits_for_ever_for_a_row_because_the_url_says_something_else(tmp_path, query, options):
     url = {"DATABASE_URL": f"postgres://nobody@127.0.0.1:9/gone{query}"}
-    told = told_by_the_settings("DATABASES['default']['OPTIONS']['options']", folder=tmp_path, given=url)
-    assert told == options
+    assert settings_of(url, folder=tmp_path)["DATABASES"]["default"]["OPTIONS"]["options"] == options
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,8 @@ def test_no_caller_waits_for_ever_for_a_row_because_the_url_says_something_else(
 )
 def test_a_time_that_no_calendar_holds_stops_start_up(tmp_path, name):
     """It is how `for ever` is written where there is no word for it, and the first use of it is at night."""
-    done = read(name, folder=tmp_path, given={name: "999999"})
-    assert done.returncode == 1
-    assert f"{name} must be at most" in done.stderr
+    with pytest.raises(WrongSetting, match=f"^{name} must be at most"):
+        settings_of({name: "999999"}, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

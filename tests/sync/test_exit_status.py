@@ -38,15 +38,6 @@ def test_a_setting_that_cannot_be(run_manage):
     assert (done.returncode, done.stderr) == (2, "ANSWER_BUDGET_SECONDS must be a number, not 'eight'.\n")
 
 
-def test_a_database_named_in_a_file(run_manage, tmp_path):
-    file = tmp_path / "database-url"
-    file.write_text(f"sqlite:///{tmp_path / 'in-a-file.sqlite3'}")
-    without = {"DATABASE_URL": "", "DATABASE_URL_FILE": str(file)}
-    assert run_manage("migrate", "--verbosity", "0", env=without).returncode == 0
-    assert (tmp_path / "in-a-file.sqlite3").exists()
-    assert run_manage("audit", env=without).returncode == 0
-
-
 every_command = pytest.mark.parametrize(
     "command",
     [
