@@ -225,6 +225,8 @@ def _not_found(outcome: Outcome, speaker: Speaker) -> str:
 
 def _which_appointment(outcome: Outcome, speaker: Speaker) -> str:
     named = _told_apart(outcome.extra["appointments"], speaker)
+    if len(named) == 1:
+        return _("Do you mean this appointment: %(appointments)s?") % {"appointments": named[0]}
     return _("Which of your appointments do you mean: %(appointments)s?") % {
         "appointments": spoken_list(named, speaker.language)
     }

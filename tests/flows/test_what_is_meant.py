@@ -150,7 +150,7 @@ def test_an_id_that_an_agent_has_made_up_does_not_deny_the_appointment_there_is(
         for change in ("cancel_appointment", "reschedule_appointment"):
             answer = caller.ask(change, appointment=made_up, new_start=at(15).isoformat())
             assert answer.code == "not_found"
-            assert "Which of your appointments do you mean: " in answer.body["say"]
+            assert "Do you mean this appointment: Haarschnitt, " in answer.body["say"]
             assert [each["id"] for each in answer.body["appointments"]] == [there]
     assert [booking.start for booking in calcom.active_bookings()] == [at(10)]
 
