@@ -178,10 +178,16 @@ def _named(appointment: Appointment, speaker: Speaker, *, with_whom_and_where: b
 
 
 def _told_apart(rows: Sequence[Appointment], speaker: Speaker) -> list[str]:
-    """All of them; where two are of one thing at one time, with whom and where they are too."""
-    named = [_named(row, speaker) for row in rows]
+    """All of them; where two are of one thing at one time, with whom and where they are too, and for whom if
+    that is the same.
+    """
+    short = [_named(row, speaker) for row in rows]
+    named = [
+        _named(row, speaker, with_whom_and_where=True) if short.count(name) > 1 else name
+        for row, name in zip(rows, short, strict=True)
+    ]
     return [
-        _named(row, speaker, with_whom_and_where=True) if named.count(name) > 1 else name
+        f"{name}, {row.attendee_name}" if named.count(name) > 1 and row.attendee_name else name
         for row, name in zip(rows, named, strict=True)
     ]
 

@@ -86,10 +86,14 @@ def test_appointments_of_one_thing_at_one_time_are_told_apart(salon, phone, verd
     there = phone(to_number="+442079460123").book(at(11), service="haircut")
     when = there.body["say"].removeprefix("Your appointment is booked: Haarschnitt, ").rstrip(".")
     assert "at 10 AM" in when
+    caller.book(at(14), service="colour")
+    caller.book(at(14), service="colour", customer_name="Lena Weber", customer_phone="0176 55555555")
     for asked in ("list_appointments", "cancel_appointment"):
         say = caller.ask(asked).body["say"]
         for each in ("with Bea, {}, Mitte", "with Cem, {}, Mitte", "with Bea, {}, London"):
             assert f"Haarschnitt {each.format(when)}" in say, say
+        assert "at 2 PM, Mitte, Anna Weber" in say
+        assert "at 2 PM, Mitte, Lena Weber" in say
     verdict()
 
 
