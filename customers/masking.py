@@ -28,13 +28,14 @@ _SENSITIVE = re.compile(
   # What PostgreSQL adds to an error repeats the row, value by value.
   | (?P<row> (?: (?<=DETAIL:\ \ ) | (?<=CONTEXT:\ \ COPY\ ) ) [^\n]+ (?: \n [^\n]+ )* )
   | (?P<credentials> (?<=://) [^\s/@:]*+ : [^\s/@]++ (?=@) )
-  | (?P<email> [A-Za-z0-9_.+\-]{1,64}+ (?:@|%40) [A-Za-z0-9\-]++ (?: \.[A-Za-z0-9\-]++ )+ )
+  | (?P<email> [\w.+\-] [\w.+\-'&]{0,63}+ (?:@|%40) [\w\-]++ (?: \.[\w\-]++ )+ )
   | (?P<bearer> \b [Bb][Ee][Aa][Rr][Ee][Rr] \s+ [A-Za-z0-9._~+/=\-]+ )
   | (?P<key> (?<![A-Za-z0-9]) (?: cal | key | whsec ) _ [A-Za-z0-9_\-]{8,} )
   | (?P<phone>
-        (?<!\d) (?: \+ | %2[Bb] ) \s? [1-9] (?: [\s().\-/]{0,3} \d ){6,14} (?!\d)             # +49 30 1234567
-      | (?<![\w.:+\-]) 00 [1-9] (?: [\s().\-/]{0,3} \d ){6,13} (?![\w:])  # 0049 30 12345
-      | (?<![\w.:+\-]) \(? 0 [1-9] \d{1,4} \)? (?: [\s\-/]{0,3} \d ){5,11} (?![\w:])          # 030 1234567
+        # +49 30 1234567, 0049 30 12345 and 030 1234567, also with the hyphens that language models write
+        (?<!\d) (?: \+ | %2[Bb] ) \s? [1-9] (?: [\s().\-\u2010-\u2015\u2212/]{0,3} \d ){6,14} (?!\d)
+      | (?<![\w.:+\-]) 00 [1-9] (?: [\s().\-\u2010-\u2015\u2212/]{0,3} \d ){6,13} (?![\w:])
+      | (?<![\w.:+\-]) \(? 0 [1-9] \d{1,4} \)? (?: [\s.\-\u2010-\u2015\u2212/]{0,3} \d ){5,11} (?![\w:])
     )
     """,
     re.VERBOSE,
@@ -42,7 +43,8 @@ _SENSITIVE = re.compile(
 
 # Without any of these there is nothing for the pattern above to find, and most texts have none of them.
 _HINT = re.compile(
-    r"DETAIL: |CONTEXT: |@|%40|[Bb][Ee][Aa][Rr][Ee][Rr]|cal_|key_|whsec_|\d(?:[\s().\-/]{0,4}\d){5}"
+    r"DETAIL: |CONTEXT: |@|%40|[Bb][Ee][Aa][Rr][Ee][Rr]|cal_|key_|whsec_"
+    r"|\d(?:[\s().\-\u2010-\u2015\u2212/]{0,4}\d){5}"
 )
 
 _PHONE_FIELDS = frozenset(
