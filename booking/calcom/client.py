@@ -54,6 +54,8 @@ READ_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 TIMED_OUT = (408, 425)  # a proxy gave up waiting, or would not wait: the request may have gone on behind it
 BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
+# Sentences are some hundred characters long. What is said is kept with the attempt and in a ticket.
+LONGEST_MESSAGE = 4000
 # With nobody on the phone a question may wait until a key that was blocked is let in again.
 PATIENT_SECONDS = 150.0
 
@@ -404,9 +406,9 @@ def _message_of(response: requests.Response) -> tuple[str, bool]:
     if isinstance(body, dict):
         error = body.get("error")
         if isinstance(error, dict) and isinstance(error.get("message"), str):
-            return error["message"], True
+            return error["message"][:LONGEST_MESSAGE], True
         if isinstance(body.get("message"), str):
-            return body["message"], True
+            return body["message"][:LONGEST_MESSAGE], True
     return f"HTTP {response.status_code} without a message", False
 
 

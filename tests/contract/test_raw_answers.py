@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import threading
 import tracemalloc
@@ -14,7 +15,7 @@ import pytest
 
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
-from booking.calcom.errors import CalcomUnavailable, OutcomeUnknown, RateLimited
+from booking.calcom.errors import CalcomMisconfigured, CalcomUnavailable, OutcomeUnknown, RateLimited
 
 MEBIBYTE = 1024 * 1024
 BODY = b'{"status":"success","data":{"uid":"x"}}'
@@ -116,6 +117,14 @@ def test_no_answer_is_unpacked_beyond_what_a_page_of_bookings_is(client):
         assert tracemalloc.get_traced_memory()[1] < 100 * MEBIBYTE
     finally:
         tracemalloc.stop()
+
+
+def test_of_an_error_of_a_mebibyte_no_more_is_kept_than_anybody_reads(client):
+    said = json.dumps({"error": {"message": "Something is wrong. " * (MEBIBYTE // 20)}}).encode()
+    asked = client(b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
+    with pytest.raises(CalcomMisconfigured) as raised:
+        asked.get_booking("uid1", deadline=soon())
+    assert len(raised.value.message) < 10_000
 
 
 @pytest.mark.parametrize(
