@@ -533,6 +533,7 @@ def test_only_what_the_machine_healed_here_today_counts_against_the_limit(calcom
         (other, "heal.import", None, 1),
         (salon, "heal.import", admin_user, 1),
         (salon, "heal.import", None, 25),
+        (salon, "heal.import", None, -25),  # by a clock that was ahead: else every day until then is today
         (salon, "backfill.linked", None, 1),
     ):
         created_at = now - dt.timedelta(hours=hours)
