@@ -59,7 +59,20 @@ def repeated_answer(before: FunctionCall, *, now: datetime) -> dict[str, Any] | 
         )
     else:
         stands = before.code in SUCCESSES and _promise_stands(before)
+    if stands and _says_another_day(before, now=now):
+        return None
     return {**before.answer, "replayed": True} if stands else None
+
+
+def _says_another_day(before: FunctionCall, *, now: datetime) -> bool:
+    """Its "tomorrow" is today by now, in the place of what it speaks of."""
+    spoken_of = [before.answer.get("appointment"), *before.answer.get("alternatives", ())]
+    starts = [parse_datetime(each["start"]) for each in spoken_of if each]
+    return any(
+        before.answered_at.astimezone(start.tzinfo).date() != now.astimezone(start.tzinfo).date()
+        for start in starts
+        if start is not None
+    )
 
 
 def _booked_since(before: FunctionCall) -> bool:

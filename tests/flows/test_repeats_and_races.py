@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.cache import cache
 from django.utils import timezone
 
@@ -55,6 +56,30 @@ def test_a_repeat_after_success_gives_the_same_answer_and_asks_cal_com_nothing(c
     assert len(calcom.log) == asked
     assert FunctionCall.objects.count() == 1
     assert len(proven()) == 1
+    verdict()
+
+
+BEFORE_MIDNIGHT: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("book_appointment", {"service": "haircut", "customer_name": "Anna Weber", "start": "2026-12-02T10:00"}),
+    ("reschedule_appointment", {"new_start": "2026-12-02T15:00"}),
+    ("cancel_appointment", {}),
+)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_repeat_after_midnight_does_not_call_tomorrow_what_is_today(calcom, phone, verdict, steps):
+    caller = phone()
+    evening = dt.datetime(2026, 12, 1, 23, 58, tzinfo=BERLIN).astimezone(dt.UTC)
+    with time_machine.travel(evening, tick=True):
+        for function, said in BEFORE_MIDNIGHT[:steps]:
+            first = caller.ask(function, **said)
+        assert caller.ask(function, **said).body == {**first.body, "replayed": True}
+        calcom.clear_log()
+    with time_machine.travel(evening + dt.timedelta(minutes=3), tick=True):
+        again = caller.ask(function, **said)
+    assert "tomorrow" in first.body["say"]
+    assert again.body == {**first.body, "say": first.body["say"].replace("tomorrow", "today")}
+    assert {entry.method for entry in calcom.log} <= {"GET"}
     verdict()
 
 
