@@ -26,6 +26,9 @@ _OFFERED = Select(
     ).order_by("name", "person", "slug")
 )
 
+# What a model puts around a word, or a transcript behind it. (A "+" or brackets can make another service.)
+_AROUND = " \"'`´„“”‚‘’«».,;:!?"
+
 # Said in front of a name, or for it.
 _NO_NAMES = frozenset(
     {"bei", "mit", "von", "zu", "with", "by", "at", "herr", "frau", "mr", "mrs", "ms", "miss", "dr", "doktor"}
@@ -99,7 +102,7 @@ def folded(text: str) -> str:
     text = text.casefold().replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
     plain = unicodedata.normalize("NFKD", text)
     kept = (" " if c in "-_/" else c for c in plain if not unicodedata.combining(c))
-    return " ".join("".join(kept).split())
+    return " ".join("".join(kept).split()).strip(_AROUND)
 
 
 def _named(offered: tuple[Service, ...], text: str, *, person: str) -> tuple[Service, ...]:

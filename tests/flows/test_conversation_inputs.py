@@ -491,7 +491,8 @@ def test_a_withheld_number_without_a_domain_for_addresses_is_asked_for(
 
 def test_a_service_is_known_by_slug_name_and_alias_in_any_spelling(calcom, phone, verdict, december):
     caller = phone()
-    for text in ("haircut", "HAIRCUT", " Haarschnitt ", "haarschnitt", "Herrenhaarschnitt", "cut", "Cut"):
+    spellings = ("haircut", "HAIRCUT", " Haarschnitt ", "haarschnitt", "Herrenhaarschnitt", "cut", "Cut")
+    for text in (*spellings, "Haarschnitt.", '"Haarschnitt"', "„Herrenhaarschnitt“"):
         assert caller.book("2026-12-08T10:00", service=text).code == "booked", text
     for text in ("Färben", "faerben", "FAERBEN", "färben"):
         answer = caller.book("2026-12-08T11:00", service=text)
