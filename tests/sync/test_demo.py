@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -107,7 +108,12 @@ def pages(report: dict[str, Any], name: str) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.timeout(400)
-def test_the_demo_plays_every_scenario_and_its_verdict_is_clean(demo):
+def test_the_demo_plays_every_scenario_its_verdict_is_clean_and_its_keys_are_kept(demo, start_serve):  # noqa: F811
+    told = demo.serving.told
+    assert set(told["pids"]) == {"serve", "valkey", "simulator", "web", "worker", "long-runs", "beat"}
+    assert (told["company"], told["admin_user"]) == ("demo-salon", "admin")
+    assert len(told["admin_password"]) >= 12
+
     report = demo.report()
     assert (report["breaches"], report["failed_checks"]) == ([], [])
     assert [each["name"] for each in report["scenarios"]] == [each.name for each in SCENARIOS]
@@ -130,9 +136,9 @@ def test_the_demo_plays_every_scenario_and_its_verdict_is_clean(demo):
     assert len(demo.control.active_bookings()) == 5 + 0 + 1 + 1 + 3
 
     # For people: every scene is told, and nothing but plain text where nobody watches.
-    told = demo.play("--only", "booking", "--only", "conversation", "--only", "orphans")
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "\x1b" not in told.stdout
+    played = demo.play("--only", "booking", "--only", "conversation", "--only", "orphans")
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "\x1b" not in played.stdout
     for said in (
         "Ihr Termin ist gebucht: Haarschnitt",
         "Ihr Termin ist verlegt: Haarschnitt",
@@ -142,8 +148,27 @@ def test_the_demo_plays_every_scenario_and_its_verdict_is_clean(demo):
         "What would happen:",
         "no invariant is broken",
     ):
-        assert said in told.stdout, said
-    assert "✗" not in told.stdout
+        assert said in played.stdout, said
+    assert "✗" not in played.stdout
+
+    no_key_is_shown(demo.serving)
+    demo.serving.process.terminate()
+    demo.serving.process.communicate(timeout=40)
+    assert demo.serving.process.returncode == 0
+    again = start_serve("--demo", "--simulator-port", "0")
+    again.wait_until_ready()
+    assert again.told["admin_password"] == told["admin_password"]
+    assert urlsplit(again.told["webhook_url"]).path == urlsplit(told["webhook_url"]).path
+
+
+def no_key_is_shown(serving: Serving) -> None:
+    folder, logs = serving.var_dir / "demo", serving.logs()
+    for private in ("keys.json", "company.json", "calcom-world.json"):
+        assert (folder / private).stat().st_mode & 0o077 == 0, private
+    keys = json.loads((folder / "keys.json").read_text())
+    assert "demo-salon" in logs
+    for secret in keys.keys() - {"endpoint_id"}:
+        assert keys[secret] not in logs, secret
 
 
 def told_one_conversation(report: dict[str, Any]) -> None:
