@@ -58,6 +58,8 @@ _SECRET_FIELDS = frozenset(
 )  # fmt: skip
 _PERSON_FIELDS = frozenset(
     {"name_of_caller", "customer_name", "caller_name", "attendee_name", "attendee", "email", "customer_email"}
+    # Where people's names end up when somebody searches; as an error reporter calls them.
+    | {"query_string", "http.query", "referer"}
 )
 MASK = "***"
 

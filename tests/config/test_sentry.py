@@ -12,8 +12,10 @@ from tests.servers.processes import ROOT
 
 SDK = """
 def init(*, dsn, before_send, send_default_pii, **options):
-    event = before_send({"message": "The call of +49 30 1234567 failed."}, {})
-    raise SystemExit(f"to {dsn}: {event['message']} {send_default_pii}")
+    searched = {"query_string": "q=Anna+Weber", "headers": {"Referer": "https://us.example.org/?q=Anna+Weber"}}
+    event = before_send({"message": "The call of +49 30 1234567 failed.", "request": searched}, {})
+    told = "Weber" in repr(event)
+    raise SystemExit(f"to {dsn}: {event['message']} {send_default_pii} {told}")
 """
 
 
@@ -44,4 +46,4 @@ def test_errors_are_reported_without_what_is_personal(tmp_path, started):
         check=False,
     )
     told = done.stderr.splitlines()[-1]
-    assert told == "to https://key@errors.example.org/1: The call of ***67 failed. False"
+    assert told == "to https://key@errors.example.org/1: The call of ***67 failed. False False"
