@@ -41,8 +41,7 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
     before = _moved_before(conversation, asked)
     if meant.only is None:
         return before or _which(conversation, meant)
-    if before is not None and before.appointment != meant.only:
-        # The words may be a repeat of that move, or mean that both come at this time: they ask.
+    if _may_mean_another(conversation, asked, row=meant.only, moved=before):
         return _which(conversation, meant)
     there = conversation.zone_of(meant.only)
     if there != conversation.zone:
@@ -134,6 +133,19 @@ def _moved_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outco
         return None
     row = whose_appointment.moved_lately(conversation, start, service=asked["service"])
     return Outcome(Code.RESCHEDULED, appointment=row, service=row.service) if row else None
+
+
+def _may_mean_another(
+    conversation: Conversation, asked: Mapping[str, Any], *, row: Appointment, moved: Outcome | None
+) -> bool:
+    """The same words fit what this call has just moved to this time: they may be a repeat. Or what it has just
+    cancelled, and now rather wants moved.
+    """
+    if asked["appointment"]:
+        return False
+    if moved is not None:
+        return moved.appointment != row
+    return _cancelled_before(conversation, asked) is not None
 
 
 def _cancelled_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
