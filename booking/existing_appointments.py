@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from booking import callbacks, change, doubt, whose_appointment
@@ -38,22 +39,27 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
     meant = _meant(conversation, asked)
     if meant.is_unclear:
         return Outcome(Code.CHECKING, reason="earlier_change", wanted=asked["new_start"] or None)
-    before = _moved_before(conversation, asked)
+    before = _moved_before(conversation, arguments, asked)
     if meant.only is None:
         return before or _which(conversation, meant)
     if _may_mean_another(conversation, asked, row=meant.only, moved=before):
         return _which(conversation, meant)
     there = conversation.zone_of(meant.only)
     if there != conversation.zone:
-        # A time without an offset is one of the place where the appointment is, known only now.
-        serializer = RescheduleAppointmentSerializer(
-            data=arguments, context={**conversation.context, "zone": there}
-        )
+        serializer = _read_there(conversation, arguments, meant.only)
         if not serializer.is_valid():
             return invalid(serializer.errors)
         asked = serializer.validated_data
     # And what is offered instead is told in the time of that place, as the appointment itself is.
     return replace(_reschedule(conversation, meant.only, asked), zone=there)
+
+
+def _read_there(
+    conversation: Conversation, arguments: Mapping[str, Any], row: Appointment
+) -> RescheduleAppointmentSerializer:
+    """A time without an offset is one of the place where the appointment is."""
+    context = {**conversation.context, "zone": conversation.zone_of(row)}
+    return RescheduleAppointmentSerializer(data=arguments, context=context)
 
 
 def _reschedule(conversation: Conversation, row: Appointment, asked: Mapping[str, Any]) -> Outcome:
@@ -65,8 +71,8 @@ def _reschedule(conversation: Conversation, row: Appointment, asked: Mapping[str
             service=row.service,
             alternatives=tuple(sorted((slot.starts_at, asked["new_start"]))),
         )
-    start = slot.starts_at if slot else asked["new_start"]
-    if not start:
+    start = _wanted_start(asked)
+    if start is None:
         return Outcome(Code.INVALID_REQUEST, reason="start_needed", errors={"new_start": "required"})
     if slot and slot.service_id != row.service_id:
         # Cal.com moves a booking within its event type. Anything else is another appointment.
@@ -126,20 +132,28 @@ def _which(conversation: Conversation, meant: whose_appointment.Meant) -> Outcom
     return Outcome(Code.NOT_FOUND, reason="number_withheld" if withheld else "no_appointment")
 
 
-def _moved_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
+def _moved_before(
+    conversation: Conversation, arguments: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Outcome | None:
     """What this call has moved is not on its old day any more: moving it there again is a yes."""
-    start = asked["slot_id"].starts_at if asked["slot_id"] else asked["new_start"]
-    if not start or asked["appointment"]:
+    if asked["appointment"] or not _wanted_start(asked):
         return None
-    row = whose_appointment.moved_lately(conversation, start, service=asked["service"])
-    return Outcome(Code.RESCHEDULED, appointment=row, service=row.service) if row else None
+    for row in whose_appointment.moved_lately(conversation, service=asked["service"]):
+        there = _read_there(conversation, arguments, row)
+        if there.is_valid() and _wanted_start(there.validated_data) == row.starts_at:
+            return Outcome(Code.RESCHEDULED, appointment=row, service=row.service)
+    return None
+
+
+def _wanted_start(asked: Mapping[str, Any]) -> datetime | None:
+    return asked["slot_id"].starts_at if asked["slot_id"] else asked["new_start"] or None
 
 
 def _may_mean_another(
     conversation: Conversation, asked: Mapping[str, Any], *, row: Appointment, moved: Outcome | None
 ) -> bool:
-    """The same words fit what this call has just moved to this time: they may be a repeat. Or what it has just
-    cancelled, and now rather wants moved.
+    """The same words fit what this call has just moved to this time, and may be a repeat; or what it has just
+    cancelled, and the caller would rather have moved.
     """
     if asked["appointment"]:
         return False

@@ -116,18 +116,18 @@ def cancelled_lately(conversation: Conversation, *, service: str, day: date | No
     return next(iter(_fitting(rows, conversation, service=service, day=day)), None)
 
 
-def moved_lately(conversation: Conversation, start: datetime, *, service: str) -> Appointment | None:
-    """What this call has moved to this very time, and that is there. (It is not on the day it was on.)"""
+def moved_lately(conversation: Conversation, *, service: str) -> list[Appointment]:
+    """What this call has moved, the last first. (It is not on the day it was on.)"""
     made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
         kind=BookingAttempt.Kind.RESCHEDULE,
         state=BookingAttempt.State.SUCCEEDED,
         appointment__status__in=PROVEN_STATUSES,
-        appointment__starts_at=start,
     )
-    rows = [attempt.appointment for attempt in made.select_related("appointment__service").order_by("-id")]
-    return next(iter(_fitting(rows, conversation, service=service)), None)
+    made = made.select_related("appointment__service", "appointment__branch")
+    rows = [attempt.appointment for attempt in made.order_by("-id")]
+    return _fitting(rows, conversation, service=service)
 
 
 def _fitting(

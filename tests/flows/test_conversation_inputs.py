@@ -651,3 +651,18 @@ def test_what_is_offered_instead_of_a_move_is_told_in_the_zone_of_the_appointmen
     assert offered[-1]["spoken"].endswith("at 12 PM"), offered
     assert phone().ask("reschedule_appointment", slot_id=offered[-1]["slot_id"]).code == "rescheduled"
     verdict()
+
+
+def test_a_move_that_is_asked_for_again_is_one_to_the_time_of_the_same_place(
+    calcom, phone, verdict, december, salon
+):
+    london = Branch.objects.create(company=salon, name="London", slug="london", timezone="Europe/London")
+    PhoneNumber.objects.create(branch=london, number="+442079460123")
+    assert phone(to_number="+442079460123").book("2026-12-08T10:00").code == "booked"
+    caller = phone()
+    for day in ("2026-12-08", "8. Dezember"):
+        answer = caller.ask("reschedule_appointment", day=day, new_start="2026-12-10T11:00")
+        assert answer.code == "rescheduled", answer.body["say"]
+        assert answer.body["appointment"]["start"] == "2026-12-10T11:00:00+00:00"
+    assert len(calcom.requests("reschedule")) == 1
+    verdict()
