@@ -137,10 +137,12 @@ class PhoneField(SpokenField):
         return super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
-        number = phone_numbers.normalise(str(data), region=self.context["region"])
+        call, region = self.context["call"], self.context["region"]
+        number = call_record.callers_own(call, str(data), region=region)
+        number = number or phone_numbers.normalise(str(data), region=region)
         if number is None:
             raise serializers.ValidationError("unreadable")
-        return "" if call_record.is_ours(self.context["call"], number) else number
+        return "" if call_record.is_ours(call, number) else number
 
 
 class EmailAddressField(SpokenField):

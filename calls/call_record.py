@@ -65,6 +65,15 @@ def is_from(call: Call, number: str | None) -> bool:
     return callers_number(call, region=phone_numbers.region_of(number) or "ZZ") == number
 
 
+def callers_own(call: Call, said: str, *, region: str) -> str | None:
+    """The number at the other end, in E.164, if that is what was said: a caller from abroad says it as at
+    home, where it may be somebody else's number here.
+    """
+    calling = callers_number(call, region=region)
+    home = phone_numbers.region_of(calling) if calling else None
+    return calling if home and phone_numbers.normalise(said, region=home) == calling else None
+
+
 def our_number(call: Call) -> str | None:
     ours = call.from_number if call.direction == Call.Direction.OUTBOUND else call.to_number
     return ours or None

@@ -403,6 +403,21 @@ def test_a_phone_number_in_any_spelling_is_one_customer(calcom, phone, verdict, 
     verdict()
 
 
+@pytest.mark.parametrize(
+    ("calling", "said"),
+    [("+436641234567", "0664 1234567"), ("+41791234567", "079 123 45 67"), ("+12127365000", "212 736 5000")],
+)
+def test_a_caller_from_abroad_who_says_the_calling_number_as_at_home_is_one_customer(
+    calcom, phone, verdict, december, calling, said
+):
+    """It may be a number here too, and somebody else's."""
+    answer = phone(from_number=calling).book("2026-12-08T10:00", customer_phone=said)
+    assert answer.code == "booked", answer.body["say"]
+    assert Customer.objects.get().phone == calling
+    assert phone(from_number=calling).ask("list_appointments").body["appointments"]
+    verdict()
+
+
 def test_a_phone_number_sent_as_a_number_is_read_or_asked_for(calcom, phone, verdict, december):
     answer = phone().book("2026-12-08T10:00", customer_phone=4915187654321)
     if answer.code == "booked":
