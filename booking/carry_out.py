@@ -91,7 +91,8 @@ class _Changing(Sending):
             return self._unknown(error)
         if seen.is_done:
             return self._store(seen)
-        if self.attempt.kind == Kind.CANCEL:
+        was_moved = seen.booking is not None and seen.booking.uid != self.attempt.target_uid
+        if self.attempt.kind == Kind.CANCEL and not was_moved:
             return self._unknown()  # it says cancelled and shows an active one: written in a moment
         try:
             own = self._own_there()
@@ -102,7 +103,7 @@ class _Changing(Sending):
                 state=State.REFUSED, told=Code.ALREADY_BOOKED, seen=seen, error_class="not_as_asked"
             )
             return self.change.outcome(Code.ALREADY_BOOKED, appointment=own)
-        if seen.booking is not None and seen.booking.uid != self.attempt.target_uid:
+        if was_moved:
             # Moved all the same, only not to where it was to go: it does not stay as it was.
             return self._changed_meanwhile(seen, error_class="not_as_asked")
         failures.record_incident(

@@ -39,7 +39,9 @@ def wanted_start(attempt: BookingAttempt) -> datetime | None:
 def is_as_asked(attempt: BookingAttempt, answer: Booking) -> bool:
     """Whether the answer to a change is proof that it was made."""
     if attempt.kind == Kind.CANCEL:
-        return answer.uid == attempt.target_uid and not answer.is_active
+        # What was moved away in the same moment is shown as cancelled too, and stands elsewhere.
+        was_moved = bool(answer.rescheduled_to_uid)
+        return answer.uid == attempt.target_uid and not answer.is_active and not was_moved
     return (
         answer.rescheduled_from_uid == attempt.target_uid
         and answer.start == wanted_start(attempt)
