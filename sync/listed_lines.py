@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
-from booking.calcom.objects import LONGEST_UID, STATUSES, Unreadable, is_uid, read_instant, read_status
+from booking.calcom.objects import (
+    LONGEST_UID,
+    STATUSES,
+    Unreadable,
+    is_uid,
+    read_event_type_id,
+    read_instant,
+    read_status,
+)
 
 MOST_REMEMBERED = 300
 COLUMNS = "batch, uid, status, starts_at, ends_at, is_absent, was_moved, is_ours"
@@ -94,8 +101,7 @@ class ListedLines:
                 line = self._line(booking)
             except (ValueError, TypeError):  # the last: a list or an object for a word
                 self.unreadable += 1
-                with suppress(TypeError):  # an object for an event type's number
-                    self._remember(booking)
+                self._remember(booking)
             else:
                 self._lines.append(line)
                 self.seen += 1
@@ -120,7 +126,7 @@ class ListedLines:
         return "\t".join((str(self._batch), str(uid), status, start, end, *map(_flag, flags))) + "\n"
 
     def _is_ours(self, booking: dict[str, Any]) -> bool:
-        return booking.get("eventTypeId") in self._event_types or _has_attempt(booking.get("metadata"))
+        return read_event_type_id(booking) in self._event_types or _has_attempt(booking.get("metadata"))
 
 
 def _check_uids(uids: Sequence[str]) -> None:

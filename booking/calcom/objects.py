@@ -125,15 +125,13 @@ def read_booking(data: Any) -> Booking:
     if not uid:
         raise Unreadable("a booking without uid")
     attendees = _objects(data.get("attendees"))
-    event_type = data.get("eventType")
-    event_type_id = event_type.get("id") if isinstance(event_type, dict) else None
     return Booking(
         id=_integer(data.get("id")),
         uid=uid,
         status=read_status(data.get("status")),
         start=read_instant(data.get("start")),
         end=read_instant(data.get("end")),
-        event_type_id=_integer(data.get("eventTypeId")) or _integer(event_type_id),
+        event_type_id=read_event_type_id(data),
         created_at=_optional_instant(data.get("createdAt")),
         updated_at=_optional_instant(data.get("updatedAt")),
         metadata=_read_metadata(data, attendees),
@@ -150,6 +148,15 @@ def read_booking(data: Any) -> Booking:
         rescheduled_to_uid=_uid(data.get("rescheduledToUid")),
         cancellation_reason=_text(data.get("cancellationReason")),
     )
+
+
+def read_event_type_id(booking: Mapping[str, Any]) -> int | None:
+    """Of a booking of an answer; None where it cannot be told. `eventTypeId` is called deprecated."""
+    number = _integer(booking.get("eventTypeId"))
+    if number:
+        return number
+    event_type = booking.get("eventType")
+    return _integer(event_type.get("id")) if isinstance(event_type, dict) else None
 
 
 def read_event_type(data: Any) -> EventType:

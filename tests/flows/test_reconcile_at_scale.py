@@ -31,7 +31,7 @@ BOOKINGS = 5_300  # more than one batch
 NOW = timezone.now().replace(minute=0, second=0, microsecond=0)
 FIRST = NOW + dt.timedelta(days=1)
 ATTEMPT = {"attempt_id": "00000000-0000-4000-8000-000000000001"}
-FOREIGN = {"eventTypeId": EVENT_TYPE + 1, "metadata": {}}
+FOREIGN = {"eventTypeId": EVENT_TYPE + 1, "eventType": {"id": EVENT_TYPE + 1}, "metadata": {}}
 ENDED = {"start": "2026-01-05T09:00:00.000Z", "end": "2026-01-05T09:30:00.000Z"}
 
 # What the booking says, and what differs then. The appointment of each is scheduled, at the listed time.
