@@ -126,7 +126,10 @@ class ListedLines:
         return "\t".join((str(self._batch), str(uid), status, start, end, *map(_flag, flags))) + "\n"
 
     def _is_ours(self, booking: dict[str, Any]) -> bool:
-        return read_event_type_id(booking) in self._event_types or _has_attempt(booking.get("metadata"))
+        event_type = booking.get("eventTypeId")
+        if type(event_type) is not int:  # as good as never: this is done for every booking there is
+            event_type = read_event_type_id(booking)
+        return event_type in self._event_types or _has_attempt(booking.get("metadata"))
 
 
 def _check_uids(uids: Sequence[str]) -> None:
