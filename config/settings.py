@@ -95,6 +95,7 @@ MIDDLEWARE = [
     # What follows is for people with browsers: /hooks/ does without it.
     "config.hooks_lane.HooksLaneMiddleware",
     "config.content_security.ContentSecurityPolicyMiddleware",
+    "config.large_forms.LargeFormsMiddleware",
     "config.null_characters.NullCharactersMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
