@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import orjson
 from django.db.models import Q, QuerySet, TextField
@@ -68,13 +69,20 @@ def read_calls(calls: QuerySet[Call], *, company: Company) -> list[LostCall]:
     written_there = Cast("booking_details", TextField())
     rows = list(
         calls.order_by().values_list(
-            "pk", "retell_call_id", "branch_id", at_that_time, "customer_id", written_there
+            "pk",
+            "retell_call_id",
+            "branch_id",
+            "branch__timezone",
+            at_that_time,
+            "customer_id",
+            written_there,
         )
     )
-    customers = _known_customers({row[4] for row in rows} - {None}, company=company)
-    zone = company.zone
+    customers = _known_customers({row[5] for row in rows} - {None}, company=company)
+    zone_of_company = company.zone
     read = []
-    for pk, retell_call_id, branch_id, at, customer_id, written in rows:
+    for pk, retell_call_id, branch_id, timezone, at, customer_id, written in rows:
+        zone = ZoneInfo(timezone) if timezone else zone_of_company
         details, problem = None, None
         try:
             details = read_details(_parsed(written), zone=zone, now=at)

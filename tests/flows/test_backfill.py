@@ -224,6 +224,16 @@ def test_the_one_appointment_of_the_customer_at_that_time_is_linked(salon, hairc
     assert AuditEntry.objects.get().details == {"by": "customer_and_time"}
 
 
+def test_a_time_without_an_offset_is_one_of_the_branch_that_was_called(salon, haircut, lost):
+    branch = Branch.objects.create(company=salon, slug="ny", name="New York", timezone="America/New_York")
+    start = at(10).astimezone(branch.zone)
+    call = lost(branch=branch, at_calcom=False, details={"start": f"{start:%Y-%m-%d %H:%M}"})
+    standing = web_appointment(haircut, call.customer, start=start)
+    run(salon)
+    call.refresh_from_db()
+    assert call.appointment == standing
+
+
 def test_six_minutes_off_is_another_appointment(salon, haircut, lost):
     call = lost(at_calcom=False, details={"start": at(10).isoformat()})
     web_appointment(haircut, call.customer, start=at(10) + dt.timedelta(minutes=6))
