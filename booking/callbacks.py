@@ -15,6 +15,7 @@ from calls.models import Call
 from customers import opening_hours
 from customers.models import Company, Customer
 
+NO_REASON = "The caller asked to be called back."
 LONGEST_REASON = 500
 LONGEST_TIME = 200
 
@@ -140,14 +141,22 @@ def _outlive_booking(standing: CallbackRequest, *, reason: str) -> None:
     ).update(kind=CallbackRequest.Kind.NOT_CHANGED, reason=f"{reason} ({standing.reason})"[:LONGEST_REASON])
 
 
+def _both(reason: str, standing: CallbackRequest) -> str:
+    """One call may be about two things. What only says the first one again, in more words or less, is one."""
+    before = standing.reason
+    if reason in before:
+        return before
+    if before == NO_REASON or before in reason:
+        return reason
+    return f"{reason}; {before}" if standing.kind == CallbackRequest.Kind.WANTED else f"{reason} ({before})"
+
+
 def _complete(
     standing: CallbackRequest, *, customer: Customer | None, reason: str, preferred_time: str
 ) -> None:
     """What is said later completes what was said before, and blanks nothing."""
-    if standing.kind == CallbackRequest.Kind.NOT_BOOKED:
-        reason = f"{reason} ({standing.reason})"
+    standing.reason = _both(reason, standing)[:LONGEST_REASON]
     standing.kind = CallbackRequest.Kind.WANTED
-    standing.reason = reason[:LONGEST_REASON] or standing.reason
     standing.preferred_time = preferred_time[:LONGEST_TIME] or standing.preferred_time
     standing.customer = customer or standing.customer
     CallbackRequest.objects.filter(pk=standing.pk, status=CallbackRequest.Status.OPEN).update(

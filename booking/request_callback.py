@@ -14,8 +14,6 @@ from calls import call_record
 from customers.identify import customer_by_phone
 from customers.models import Customer
 
-NO_REASON = "The caller asked to be called back."
-
 
 def request_callback(conversation: Conversation, arguments: Mapping[str, Any]) -> Outcome:
     """Noted in any case, so that nothing is lost if the caller hangs up over a question."""
@@ -25,7 +23,7 @@ def request_callback(conversation: Conversation, arguments: Mapping[str, Any]) -
     can_call = callbacks.promise(
         call=conversation.call,
         customer=_whom(conversation, before, phone=asked["phone"]),
-        reason=asked["reason"] or (before.reason if before is not None and was_wanted else NO_REASON),
+        reason=asked["reason"] or (before.reason if before and was_wanted else callbacks.NO_REASON),
         preferred_time=asked["preferred_time"],
         kind=CallbackRequest.Kind.WANTED,
         now=conversation.now,

@@ -18,7 +18,7 @@ from booking.models import CallbackRequest
 from calls.models import Call
 from customers.models import Company, Customer
 from tests.factories import AppointmentFactory, BookingAttemptFactory
-from tests.flows.phone import BERLIN, Phone, at
+from tests.flows.phone import BERLIN, Phone, at, cancel
 
 WITHHELD = "anonymous"
 GIVEN = "0151 99887766"
@@ -63,6 +63,14 @@ def test_asking_twice_in_one_call_makes_one(phone):
     assert only().reason == "Wants a wedding hairdo for four"
     ask(phone())
     assert CallbackRequest.objects.count() == 2
+
+
+def test_of_two_things_that_one_call_is_about_neither_is_lost(calcom, booked):
+    calcom.faults.refuse("Invalid API Key", status=401, operation="cancel")
+    assert cancel(booked).code == "unavailable"
+    for reason in ("The bill", "The daughter's wedding", "The bill", None):
+        ask(booked, reason=reason)
+    assert only().reason == "The daughter's wedding; The bill (An appointment could not be cancelled.)"
 
 
 def test_two_requests_at_once_make_one(phone):
