@@ -60,3 +60,7 @@ def test_many_that_wait_cost_no_more_queries_than_one():
         promised_and_then_booked(asked_for="colour")
         promised_and_then_booked(wanted="Färben")
     assert queries_of_a_run() == for_one
+
+
+def test_where_nothing_is_open_next_to_nothing_is_asked():
+    assert queries_of_a_run() == 4  # tickets, appointments without key, pairs, callbacks
