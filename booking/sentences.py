@@ -8,6 +8,7 @@ who is not known to be the one calling.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -23,6 +24,7 @@ from booking.spoken_times import spoken, spoken_day, spoken_duration, spoken_lis
 from customers.models import Company
 
 SPOKEN_SLOTS = 4
+_STOPS = re.compile(r"\.{2,}")
 
 
 class Speaker:
@@ -97,6 +99,11 @@ def to_the_guest(why: str, *, company: Company) -> str:
 
 
 def for_outcome(outcome: Outcome, speaker: Speaker) -> str:
+    # "Anna W." and "25 Fr." at the end of a sentence bring its full stop along.
+    return _STOPS.sub(".", _for_outcome(outcome, speaker))
+
+
+def _for_outcome(outcome: Outcome, speaker: Speaker) -> str:
     if outcome.code in (Code.BOOKED, Code.ALREADY_BOOKED, Code.REQUESTED):
         return _booked(outcome, speaker)
     if outcome.code in (Code.SLOT_TAKEN, Code.TOO_SOON):

@@ -148,3 +148,13 @@ def test_how_long_it_takes_is_said_as_people_say_it(salon, phone, language, minu
     salon.services.update(duration_minutes=minutes)
     say = phone().ask("list_services", service="haircut").body["say"]
     assert {"de": german, "en": english}[language] in say, say
+
+
+def test_what_ends_in_a_full_stop_is_given_no_second_one(salon, phone, language):
+    salon.services.update(price_text="25 Fr.", person="Anna W.")
+    expected = {
+        "de": "Das kostet 25 Fr. Möglich ist es bei Anna W.",
+        "en": "The price is 25 Fr. You can book it with Anna W.",
+    }
+    say = phone().ask("list_services", service="haircut").body["say"]
+    assert say.endswith(expected[language]), say
