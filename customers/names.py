@@ -125,7 +125,11 @@ def _read(text: str) -> _Name:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFC", text.casefold()).translate(_APOSTROPHES))
+    folded = unicodedata.normalize("NFC", text.casefold()).translate(_APOSTROPHES)
+    if folded.isascii():
+        return _WORD.findall(folded)
+    # A mark belongs to its letter and ends no word: "İ" folds to "i" and a dot, and vowels may be marks.
+    return "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded).split()
 
 
 def _sound(word: str) -> str:

@@ -28,6 +28,7 @@ ONE = [
     ("Sarah", "Sara"),
     ("Hannah-Lena Braun", "Hannalena Braun"), ("Lukas Braun", "Lucas Braun"), ("Luis Braun", "Louis Braun"),
     ("Luise Braun", "Louise Braun"), ("Christian Braun", "Kristian Braun"), ("Y. Braun", "Yannik Braun"),
+    ("İbrahim Yılmaz", "Ibrahim Yilmaz"), ("مُحَمَّد", "محمد"), ("דָּוִד לוי", "דוד לוי"), ("राम", "राम शर्मा"),
     ("Jannik Braun", "Yannick Braun"), ("Sophie Braun", "Sofie Braun"), ("Mohammed Said", "Muhammad Said"),
 ]  # fmt: skip
 
@@ -49,6 +50,7 @@ TWO = [
     ("Julia", "Julian"), ("Julia", "Julian Braun"), ("Julia Braun", "Julian"), ("Herr Martin", "Martina"),
     ("Anna Julia Braun", "Anna Julian Braun"), ("Julia Schulz", "Julian Schulze"),
     ("Whitfield", "Whitefield"),
+    ("İbrahim Yılmaz", "Ismail Yılmaz"), ("مُحَمَّد", "مريم"), ("דָּוִד", "דניאל"), ("राम शर्मा", "रीमा शर्मा"),
 ]  # fmt: skip
 
 
