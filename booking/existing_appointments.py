@@ -41,9 +41,9 @@ def reschedule_appointment(conversation: Conversation, arguments: Mapping[str, A
         return Outcome(Code.CHECKING, reason="earlier_change", wanted=asked["new_start"] or None)
     before = _moved_before(conversation, arguments, asked)
     if meant.only is None:
-        return before or _which(conversation, meant)
+        return before or _which(conversation, meant, asked)
     if _may_mean_another(conversation, asked, row=meant.only, moved=before):
-        return _which(conversation, meant)
+        return _which(conversation, meant, asked)
     there = conversation.zone_of(meant.only)
     if there != conversation.zone:
         serializer = _read_there(conversation, arguments, meant.only)
@@ -97,11 +97,11 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
         return Outcome(Code.CHECKING, reason="earlier_change")
     before = None if asked["appointment"] else _cancelled_before(conversation, asked)
     if meant.only is None:
-        return (None if meant.choices else before) or _which(conversation, meant)
+        return (None if meant.choices else before) or _which(conversation, meant, asked)
     if before is not None:
         # What was just cancelled in this call was called the same. Whether the words are a repeat or mean the
         # next one, they ask.
-        return _which(conversation, meant)
+        return _which(conversation, meant, asked)
     return change.cancel(
         company=conversation.company,
         call=conversation.call,
@@ -121,13 +121,17 @@ def _meant(conversation: Conversation, asked: Mapping[str, Any]) -> whose_appoin
     )
 
 
-def _which(conversation: Conversation, meant: whose_appointment.Meant) -> Outcome:
+def _which(conversation: Conversation, meant: whose_appointment.Meant, asked: Mapping[str, Any]) -> Outcome:
     if meant.choices:
         return Outcome(
             Code.NOT_FOUND if meant.is_guess else Code.AMBIGUOUS,
             reason="which_appointment",
             extra={"appointments": list(meant.choices[:MOST_NAMED])},
         )
+    if not asked["appointment"]:
+        begun = whose_appointment.under_way(conversation, service=asked["service"], day=asked["day"] or None)
+        if begun is not None:
+            return Outcome(Code.NOT_ALLOWED, reason="begun", service=begun.service)
     withheld = whose_appointment.callers_number(conversation) is None
     return Outcome(Code.NOT_FOUND, reason="number_withheld" if withheld else "no_appointment")
 

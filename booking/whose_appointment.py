@@ -42,6 +42,13 @@ def coming(conversation: Conversation) -> list[Appointment]:
     return list(rows.order_by("starts_at", "pk"))
 
 
+def under_way(conversation: Conversation, *, service: str, day: date | None) -> Appointment | None:
+    """What a caller means who is late: it has begun, and is not over."""
+    now = conversation.now
+    rows = _of_caller(conversation).filter(status__in=PROVEN_STATUSES, starts_at__lte=now, ends_at__gt=now)
+    return next(iter(_fitting(rows, conversation, service=service, day=day)), None)
+
+
 def unclear(conversation: Conversation) -> set[int]:
     """The ids of the caller's coming appointments of which nobody knows how their booking, or the last change
     of them, went; after the time there is was spent on finding out. Until then neither "you have none" nor

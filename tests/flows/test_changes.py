@@ -702,15 +702,17 @@ def test_while_cal_com_is_known_to_be_down_no_change_is_sent(
 
 
 @pytest.mark.parametrize("operation", CHANGES)
-def test_what_has_begun_is_not_changed_by_its_number_either(calcom, salon, booked, operation):
+def test_what_has_begun_is_told_to_have_begun_and_not_changed(calcom, salon, booked, operation):
     row = Appointment.objects.get()
     begun = timezone.now() - dt.timedelta(minutes=5)
     Appointment.objects.update(starts_at=begun, ends_at=begun + dt.timedelta(minutes=30))
     function = {"reschedule": "reschedule_appointment", "cancel": "cancel_appointment"}[operation]
     more = {"new_start": at(14).isoformat()} if operation == "reschedule" else {}
-    answer = booked.ask(function, appointment=row.pk, **more)
-    assert answer.code == "not_allowed"
-    assert "already begun" in answer.body["say"]
+    for words in ({"appointment": row.pk}, {}, {"service": "haircut"}):
+        answer = booked.ask(function, **words, **more)
+        assert answer.code == "not_allowed", answer.body["say"]
+        assert "already begun" in answer.body["say"]
+    assert booked.ask(function, service="colour", **more).code == "not_found"
     assert not calcom.requests(operation)
 
 
