@@ -168,10 +168,14 @@ def _intention(*, company: Company, branch: Branch | None, call: Call, wish: Wis
 
 
 def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
-    """The intention itself is refused by the database, so Cal.com is never asked."""
+    """The intention itself is refused by the database, so Cal.com is not asked for it."""
     logger.error("booking.not_claimed", error=type(error).__name__)
     with suppress(DatabaseError):
-        if not database_errors.is_away(error):
+        if database_errors.is_away(error):
+            # While this one waited, the same request may have come through.
+            if attempts.same_booking(intention) is not None:
+                return not_booked.checking(intention)
+        else:
             failures.open_failure(
                 company=intention.company,
                 failure_type=SyncFailure.Type.SCHEMA_ERROR,

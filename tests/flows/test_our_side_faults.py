@@ -24,6 +24,7 @@ from django.utils import timezone
 from booking import completer, idempotency
 from booking.models import OPEN_STATES, Appointment, BookingAttempt, CallbackRequest, SyncFailure
 from calls.models import Call
+from customers.database import SHORTEST_WAIT, waiting_at_most
 from customers.models import Customer
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, WebServer
@@ -502,10 +503,12 @@ def test_without_the_table_of_earlier_answers_callers_are_answered_and_nothing_i
 
 @pytest.fixture
 def hold(transactional_db: None) -> Iterator[Callable[..., None]]:
-    """Take the calls, on SQLite all there is, and keep them until the test lets go by `hold.let_go`."""
+    """Take the calls, on SQLite all there is, and keep them until the test lets go by `hold.let_go`. In the
+    mode EXCLUSIVE they can still be read, as on SQLite.
+    """
     with ExitStack() as held:
 
-        def take(_exchange: object = None) -> None:
+        def take(_exchange: object = None, *, mode: str = "ACCESS EXCLUSIVE") -> None:
             if connection.vendor == "sqlite":
                 somebody: Any = sqlite3.connect(
                     connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False
@@ -513,7 +516,7 @@ def hold(transactional_db: None) -> Iterator[Callable[..., None]]:
                 somebody.execute("BEGIN IMMEDIATE")
             else:
                 somebody = psycopg.connect(database_url())
-                somebody.execute("LOCK TABLE calls IN ACCESS EXCLUSIVE MODE")
+                somebody.execute(f"LOCK TABLE calls IN {mode} MODE")
             held.callback(somebody.close)
             held.callback(somebody.rollback)
 
@@ -531,6 +534,22 @@ def test_whoever_waits_for_what_somebody_holds_is_answered_in_time(calcom, phone
     assert len(calcom.requests("create")) == 1
     hold.let_go()
     assert caller.book(at(10)).code == "booked"
+    verdict()
+
+
+def test_whoever_waits_in_vain_for_what_their_own_request_has_booked_meanwhile_hears_no_no(
+    calcom, phone, verdict, hold
+):
+    caller = phone()
+    booked = caller.book(at(10))
+    cache.clear()  # as for a request that has looked there before the first one came through
+    hold(mode="EXCLUSIVE")
+    with waiting_at_most(SHORTEST_WAIT):
+        assert caller.book(at(10), notes="please").code == "checking"
+    hold.let_go()
+    assert not CallbackRequest.objects.exists()
+    assert caller.book(at(10), notes="please").uid == booked.uid
+    assert len(calcom.requests("create")) == 1
     verdict()
 
 
