@@ -279,9 +279,7 @@ def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
     calcom, salon, phone, run, verdict
 ):
     phone().book(at(10))
-    start = at(9, days=20)
-    for number in range(260):
-        calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * number), name=f"Web {number}")
+    seed_pages(calcom)
     calcom.faults.server_error(commit=False, operation="list", page=2, times=None)
     status, report = run()
     assert (status, only(report)["outcome"]) == (2, "partial")
@@ -289,7 +287,7 @@ def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
     assert not SyncFailure.objects.exists()
     calcom.faults.clear()
     assert run()[0] == 0
-    assert Appointment.objects.count() == 261
+    assert Appointment.objects.count() == 1 + OF_OURS
     verdict()
 
 
@@ -310,7 +308,7 @@ def test_a_listing_that_gives_its_first_page_for_ever_is_given_up_at_once(calcom
     assert not SyncFailure.objects.exists()
     calcom.faults.clear()
     assert run()[0] == 0
-    assert Appointment.objects.count() == 260
+    assert Appointment.objects.count() == OF_OURS
     verdict()
 
 
@@ -858,11 +856,11 @@ def test_a_number_of_differences_costs_a_bounded_number_of_queries(
     calcom, salon, run, django_assert_max_num_queries
 ):
     start = at(9, days=20)
-    for number in range(120):
+    for number in range(60):
         calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * number), name=f"Web {number}")
     run()
-    assert Appointment.objects.count() == 120
-    with django_assert_max_num_queries(62):
+    assert Appointment.objects.count() == 60
+    with django_assert_max_num_queries(50):
         run()
 
 
@@ -877,11 +875,18 @@ def last_run() -> ReconciliationRun:
     return ReconciliationRun.objects.latest("pk")
 
 
+OF_OURS = 11
+
+
 def seed_pages(calcom) -> list[Any]:
-    """More than one page of bookings from the web."""
+    """More than one page of bookings from the web. The first of each page and some between are of an event
+    type that the salon books by phone: to import all of them would take seconds.
+    """
     start = at(9, days=20)
     return [
-        calcom.seed_booking("open", start=start + dt.timedelta(minutes=30 * n), name=f"Web {n}")
+        calcom.seed_booking(
+            "paid" if n % 25 else "open", start=start + dt.timedelta(minutes=30 * n), name=f"Web {n}"
+        )
         for n in range(PAGE + 10)
     ]
 
