@@ -127,12 +127,15 @@ class PersonNameField(SpokenField):
 
 
 class PhoneField(SpokenField):
-    """Any local spelling; becomes E.164. A withheld number counts as absent, and so does the one that was
-    called: a model that fills in the wrong variable would make one customer of all its callers.
+    """Any local spelling; becomes E.164. A withheld number counts as absent, and so do "the same number" and
+    the one that was called: a model that fills in the wrong variable would make one customer of all its
+    callers.
     """
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        if isinstance(data, str) and phone_numbers.is_withheld(data):
+        if isinstance(data, str) and (
+            phone_numbers.is_withheld(data) or phone_numbers.means_the_callers(data)
+        ):
             return True, ""
         return super().validate_empty_values(data)
 

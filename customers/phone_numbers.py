@@ -36,6 +36,22 @@ _WITHHELD_WORDS = frozenset(
     }
 )  # fmt: skip
 
+# "The same number", "die Nummer, von der ich anrufe": one of the first, and none but of both.
+_THE_CALLERS_WORDS = frozenset(
+    {
+        "same", "this", "current", "calling", "caller", "own", "mine", "my", "gleiche", "gleichen",
+        "dieselbe", "derselben", "selbe", "selben", "diese", "dieser", "aktuelle", "aktuellen", "anrufe",
+        "anrufer", "anrufers", "anrufernummer", "anrufende", "eigene", "eigenen", "meine", "meiner",
+    }
+)  # fmt: skip
+_WORDS_ABOUT_NUMBERS = frozenset(
+    {
+        "number", "phone", "telephone", "nummer", "telefonnummer", "rufnummer", "the", "as", "from", "i",
+        "am", "m", "s", "of", "on", "under", "at", "use", "call", "die", "der", "des", "von", "unter", "ich",
+        "wie", "gerade", "jetzt",
+    }
+)  # fmt: skip
+
 # Some carriers cannot signal a word and dial it on the keypad instead: A-N-O-N-Y-M-O-U-S is 266696687. Each
 # is the whole number, so a subscriber whose number merely contains these digits is not affected.
 _WITHHELD_KEYPAD = frozenset(
@@ -127,6 +143,12 @@ def is_withheld(text: str | None) -> bool:
         if user in _WITHHELD_KEYPAD:
             return True
     return False
+
+
+def means_the_callers(text: str) -> bool:
+    """True for words that say nothing but that it is the number the call comes from: "the same number"."""
+    words = set(re.findall(r"\w+", unicodedata.normalize("NFKC", text[:_LONGEST_TEXT]).casefold()))
+    return bool(words & _THE_CALLERS_WORDS) and words <= _THE_CALLERS_WORDS | _WORDS_ABOUT_NUMBERS
 
 
 def mask(e164: str) -> str:

@@ -429,14 +429,16 @@ def test_a_phone_number_sent_as_a_number_is_read_or_asked_for(calcom, phone, ver
 
 def test_a_phone_number_that_was_not_said_is_the_callers(calcom, phone, verdict, december):
     caller = phone()
-    for value in (None, "", "{{user_number}}", "unknown", "{{from_number}}", "phone_number"):
+    absent = (None, "", "{{user_number}}", "unknown", "{{from_number}}", "phone_number")
+    words = ("the same number", "caller's number", "die Nummer, von der ich anrufe", "Gleiche Nummer.")
+    for value in (*absent, *words):
         assert caller.book("2026-12-08T10:00", customer_phone=value).code == "booked", value
     assert Customer.objects.get().phone == "+4915112345678"
     verdict()
 
 
 def test_a_phone_number_that_is_none_is_asked_for_again(calcom, phone, verdict, december):
-    for value in ("12", "abc", "+49151", ["0151"], {"n": 1}):
+    for value in ("12", "abc", "+49151", ["0151"], {"n": 1}, "my mother's number", "null fünf eins"):
         answer = phone().book("2026-12-08T10:00", customer_phone=value)
         assert_asked_again(answer, calcom, field="customer_phone", sent=value)
     verdict()
