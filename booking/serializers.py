@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
+from datetime import date, datetime, time, timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -27,6 +29,7 @@ from customers.placeholders import clean_text, is_placeholder, is_placeholder_na
 LONGEST_NAME = 200
 LONGEST_NOTES = 1000
 LONGEST_REASON = 500
+A_WEEK = timedelta(days=7)
 
 PERSON = "Whom the caller asks for by name. Nobody else is put in their place."
 
@@ -189,6 +192,18 @@ class CheckAvailabilitySerializer(ArgumentsSerializer):
     def get_fields(self) -> dict[str, Any]:
         # `from` cannot be the name of an attribute.
         return {**super().get_fields(), "from": PeriodBoundField(), "to": PeriodBoundField()}
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """From Monday to Friday, said on a Wednesday, means the Friday after that Monday."""
+        first, last = asked["from"], asked["to"]
+        if type(first) is type(last) is date and last < first:
+            zone = self.context["zone"]
+            with suppress(InvalidInstant):
+                seen_from = datetime.combine(first, time(12), tzinfo=zone)
+                later = parse_date(self.initial_data["to"], zone=zone, now=seen_from)
+                if first < later < first + A_WEEK:
+                    asked["to"] = later
+        return asked
 
 
 class BookAppointmentSerializer(ArgumentsSerializer):

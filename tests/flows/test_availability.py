@@ -299,6 +299,21 @@ def test_days_are_looked_through_to_their_end_where_the_clocks_change_on_one_of_
     assert expected in say, say
 
 
+def test_from_monday_to_friday_is_one_week_whatever_day_it_is(calcom, phone, verdict):
+    wednesday = dt.datetime(2026, 12, 2, 10, tzinfo=dt.UTC)
+    next_thursday = dt.timedelta(days=8)
+    calcom.state.event_type("open").minimum_notice_minutes = next_thursday // dt.timedelta(minutes=1)
+    with time_machine.travel(wednesday, tick=True):
+        for span in ({"from": "Monday", "to": "Friday"}, {"from": "2026-12-07", "to": "Freitag"}):
+            found = starts(check(phone(), date=None, **span))
+            assert {start.date() for start in found} == {dt.date(2026, 12, 10), dt.date(2026, 12, 11)}, span
+        # A date is none that comes every week: an end before the beginning says nothing.
+        for end in ("2026-12-04", "4.12.", "Freitag, 4. Dezember"):
+            answer = check(phone(), date=None, **{"from": "2026-12-10", "to": end})
+            assert {start.date() for start in starts(answer)} == {dt.date(2026, 12, 10)}, end
+        verdict()
+
+
 def test_days_of_a_span_that_are_over_take_none_of_those_to_come(calcom, phone, verdict):
     first, last = at(0, days=-60), at(0, days=10)
     asked = {"from": first.date().isoformat(), "to": last.date().isoformat()}
