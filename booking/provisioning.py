@@ -258,7 +258,11 @@ def _secret(value: Any, place: str) -> str | None:
         raise InvalidFile(f'{place}: a secret is a text or {{"env": "NAME"}}.')
     if name not in os.environ:
         raise InvalidFile(f"{place}: the environment variable {name} is not set.")
-    return _one_line(os.environ[name], place)
+    secret = _one_line(os.environ[name], place)
+    if not secret and not place.endswith("_previous"):
+        # A shell or a pipeline that lacks it sets it all the same; the secret in use would be gone.
+        raise InvalidFile(f'{place}: the environment variable {name} is empty. To have none, write "" here.')
+    return secret
 
 
 def _one_line(secret: str, place: str) -> str:

@@ -58,6 +58,7 @@ CONTENT: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def _second_key(monkeypatch):
     monkeypatch.setenv("SECOND_KEY", "cal_two")
+    monkeypatch.setenv("EMPTY", " ")
 
 
 def content(*, company: dict[str, Any] | None = None, service: dict[str, Any] | None = None) -> Any:
@@ -65,6 +66,12 @@ def content(*, company: dict[str, Any] | None = None, service: dict[str, Any] | 
     changed["companies"][0].update(company or {})
     changed["companies"][0]["services"][0].update(service or {})
     return changed
+
+
+def test_a_previous_secret_ends_with_its_variable():
+    provision(content(company={"retell": {"api_key": "key_new", "api_key_previous": "key_old"}}))
+    provision(content(company={"retell": {"api_key": "key_new", "api_key_previous": {"env": "EMPTY"}}}))
+    assert Company.objects.get().retell_api_key_previous == ""
 
 
 def test_what_the_file_says_is_made_true():
@@ -122,6 +129,8 @@ def test_what_the_file_does_not_mention_keeps_its_value():
         ({"opening_hours": {"mon": [["18:00", "09:00"]]}}, {}, "opening_hours"),
         ({"opening_hours": [["09:00", "18:00"]]}, {}, "opening_hours"),
         ({"calcom": {"reconcile_api_key": {"env": "NOT_SET_ANYWHERE"}}}, {}, "reconcile_api_key"),
+        ({"calcom": {"api_key": {"env": "EMPTY"}}}, {}, "EMPTY is empty"),
+        ({"retell": {"api_key": {"env": "EMPTY"}}}, {}, "EMPTY is empty"),
         ({}, {"branch": "south"}, "branch"),
         ({}, {"branch": 7}, "branch"),
         ({}, {"person": ["Bea"]}, "person"),
