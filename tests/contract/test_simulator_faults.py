@@ -584,13 +584,15 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
             {
                 "name": "praxis",
                 "api_key": "cal_praxis",
-                "event_types": [{"key": "visit", "event_type_id": 7, "available": "always"}],
+                "event_types": [
+                    {"key": "visit", "event_type_id": 7, "title": "Färben", "available": "always"}
+                ],
                 "bookings": [{"event_type": "visit", "start": START.isoformat(), "uid": "seeded"}],
             }
         ]
     }
     path = tmp_path / "world.json"
-    path.write_text(json.dumps(world))
+    path.write_text(json.dumps(world, ensure_ascii=False), encoding="utf-8")
     program = (
         "from django.conf import settings; settings.configure(INSTALLED_APPS=['booking']);"
         "import django; from django.core.management import call_command;"
@@ -598,6 +600,8 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Any) -> None:
         f"call_command(Command(), '--port', '0', '--json', '--world', {str(path)!r})"
     )
     environment = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
+    # A machine whose texts are not UTF-8.
+    environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
     )

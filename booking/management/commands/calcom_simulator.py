@@ -54,7 +54,7 @@ class Command(JsonCommand):
         world = None
         try:
             if options["world"] is not None:
-                world = json.loads(options["world"].read_text())
+                world = json.loads(options["world"].read_text(encoding="utf-8"))
             return Simulator(host=options["host"], port=options["port"], world=world)
         except (OSError, OverflowError, ValueError, KeyError, TypeError) as problem:
             raise CommandError(f"The simulator cannot start: {problem}") from problem
