@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -35,6 +36,7 @@ from booking.calcom.objects import (
     Booking,
     EventType,
     Unreadable,
+    has_seat,
     read_booking,
     read_event_type,
     read_instant,
@@ -152,9 +154,9 @@ class CalcomClient:
 
     def get_booking(self, uid: str, *, deadline: Deadline) -> Booking:
         """https://cal.com/docs/api-reference/v2/bookings/get-a-booking. Raises BookingNotFound,
-        CalcomError.
+        CalcomError, also where the answer is another booking.
         """
-        return self.ask(_path_of(uid), version=BOOKINGS, read=_booking_in, deadline=deadline)
+        return self.ask(_path_of(uid), version=BOOKINGS, read=partial(_booking_of, uid), deadline=deadline)
 
     def find_booking(self, uid: str, *, deadline: Deadline) -> Booking | None:
         """The same, None where Cal.com says that there is no such booking. Raises CalcomError."""
@@ -414,6 +416,14 @@ def _message_of(response: requests.Response) -> tuple[str, bool]:
 
 def _booking_in(body: dict[str, Any]) -> Booking:
     return read_booking(body["data"])
+
+
+def _booking_of(uid: str, body: dict[str, Any]) -> Booking:
+    booking = _booking_in(body)
+    # What becomes of one booking is never to be told by another. A seat's uid is answered with its booking.
+    if booking.uid != uid and not has_seat(body["data"], uid):
+        raise Unreadable("another booking than the one asked for")
+    return booking
 
 
 def _readable(items: list[dict[str, Any]]) -> list[Booking]:

@@ -153,6 +153,11 @@ def read_booking(data: Any) -> Booking:
     )
 
 
+def has_seat(booking: Mapping[str, Any], seat_uid: str) -> bool:
+    """Whether one of its attendees sits there."""
+    return any(each.get("seatUid") == seat_uid for each in _objects(booking.get("attendees")))
+
+
 def read_event_type_id(booking: Mapping[str, Any]) -> int | None:
     """Of a booking of an answer; None where it cannot be told. `eventTypeId` is called deprecated."""
     number = _integer(booking.get("eventTypeId"))
