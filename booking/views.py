@@ -19,7 +19,7 @@ from booking import inbound, replays, replies, time_limit
 from booking.calcom.deadline import Deadline
 from booking.conversation import Conversation
 from booking.functions import CHANGES, FUNCTIONS, READS
-from booking.outcomes import Code
+from booking.outcomes import SUCCESSES, Code
 from calls import call_record, function_calls
 from calls.authentication import RetellSignature, read_body
 from calls.hook_view import HookView, parsed
@@ -59,7 +59,7 @@ class FunctionView(HookView):
         call = None
         if not answer:
             call, answer = _work(company, asked, deadline=deadline)
-            if before and asked.name in READS and answer == before.answer:
+            if before and _says_it_again(answer, before):
                 answer = {**answer, "replayed": True}
             function_calls.record(
                 company_id=company.pk,
@@ -96,6 +96,15 @@ def _answered_before(key: str) -> tuple[FunctionCall | None, dict[str, Any] | No
     except DatabaseError as error:
         logger.error("function_call.not_looked_up", error=type(error).__name__)
     return before, None
+
+
+def _says_it_again(answer: dict[str, Any], before: FunctionCall) -> bool:
+    """Worked anew, it came to the same. What was done stays the same also where another day puts it into
+    other words: "tomorrow" is "today".
+    """
+    if before.name in CHANGES and before.code in SUCCESSES:
+        return bool({**answer, "say": ""} == {**before.answer, "say": ""})
+    return before.name in READS and bool(answer == before.answer)
 
 
 def _work(
