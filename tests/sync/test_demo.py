@@ -324,6 +324,8 @@ def test_ctrl_c_leaves_no_fault_behind(demo):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell gives what it runs in the background a SIGINT that is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: demo.control.faults.hanging or process.poll() is not None, seconds=60)
     assert demo.control.faults.hanging == 1
