@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
-from operator import ge, itemgetter
+from operator import itemgetter
 from typing import Any
 
 from booking.calcom.objects import (
@@ -74,8 +74,6 @@ class ListedLines:
         if not kinds <= STATUSES:
             raise Unreadable("another status")
         _check_instants({*starts, *ends})
-        if any(map(ge, starts, ends)):
-            raise Unreadable("an end before the start")
         last_update = max(updates)
         if last_update > self.last_update and not _is_usual(last_update):
             raise Unreadable("another time of update")
@@ -119,8 +117,6 @@ class ListedLines:
         get = booking.get
         uid, status = get("uid"), read_status(get("status"))
         start, end = _spelled(get("start")), _spelled(get("end"))
-        if datetime.fromisoformat(start) >= datetime.fromisoformat(end):
-            raise Unreadable("an end before the start")
         if not is_uid(uid):  # type: ignore[arg-type]
             raise Unreadable("a uid that cannot be compared")
         flags = (_is_absent(get("attendees")), _was_moved(booking, status=status), self._is_ours(booking))

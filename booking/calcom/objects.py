@@ -124,16 +124,13 @@ def read_booking(data: Any) -> Booking:
     uid = _uid(data.get("uid"))
     if not uid:
         raise Unreadable("a booking without uid")
-    start, end = read_instant(data.get("start")), read_instant(data.get("end"))
-    if end <= start:
-        raise Unreadable("it ends before it begins")
     attendees = _objects(data.get("attendees"))
     return Booking(
         id=_integer(data.get("id")),
         uid=uid,
         status=read_status(data.get("status")),
-        start=start,
-        end=end,
+        start=read_instant(data.get("start")),
+        end=read_instant(data.get("end")),
         event_type_id=read_event_type_id(data),
         created_at=_optional_instant(data.get("createdAt")),
         updated_at=_optional_instant(data.get("updatedAt")),
