@@ -95,10 +95,11 @@ def cancel_appointment(conversation: Conversation, arguments: Mapping[str, Any])
     meant = _meant(conversation, asked)
     if meant.is_unclear:
         return Outcome(Code.CHECKING, reason="earlier_change")
-    before = None if asked["appointment"] else _cancelled_before(conversation, asked)
     if meant.only is None:
-        return (None if meant.choices else before) or _which(conversation, meant, asked)
-    if before is not None:
+        nothing_fits = not (meant.choices or asked["appointment"])
+        before = _cancelled_before(conversation, asked) if nothing_fits else None
+        return before or _which(conversation, meant, asked)
+    if not asked["appointment"] and _cancelled_before(conversation, asked, beside=meant.only):
         # What was just cancelled in this call was called the same. Whether the words are a repeat or mean the
         # next one, they ask.
         return _which(conversation, meant, asked)
@@ -163,12 +164,16 @@ def _may_mean_another(
         return False
     if moved is not None:
         return moved.appointment != row
-    return _cancelled_before(conversation, asked) is not None
+    return _cancelled_before(conversation, asked, beside=row) is not None
 
 
-def _cancelled_before(conversation: Conversation, asked: Mapping[str, Any]) -> Outcome | None:
+def _cancelled_before(
+    conversation: Conversation, asked: Mapping[str, Any], *, beside: Appointment | None = None
+) -> Outcome | None:
     """Cancelling twice is a yes."""
-    row = whose_appointment.cancelled_lately(conversation, service=asked["service"], day=asked["day"] or None)
+    row = whose_appointment.cancelled_lately(
+        conversation, service=asked["service"], day=asked["day"] or None, beside=beside
+    )
     if row is None:
         return None
     return Outcome(Code.CANCELLED, appointment=row, service=row.service)

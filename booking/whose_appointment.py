@@ -108,14 +108,21 @@ def find(conversation: Conversation, *, appointment: str, service: str, day: dat
     return Meant(choices=tuple(candidates), is_unclear=bool(not_known) and not told_apart)
 
 
-def cancelled_lately(conversation: Conversation, *, service: str, day: date | None) -> Appointment | None:
-    """What this call has cancelled, for whoever asks for it once more: the last of what was said."""
+def cancelled_lately(
+    conversation: Conversation, *, service: str, day: date | None, beside: Appointment | None = None
+) -> Appointment | None:
+    """What this call has cancelled, for whoever asks for it once more: the last of what was said. `beside`:
+    only since it booked that one; of what was cancelled before nobody speaks any more.
+    """
+    since = conversation.now - LATELY
+    if beside is not None and beside.call_id == conversation.call.pk:
+        since = max(since, beside.created_at)
     made = BookingAttempt.objects.filter(
         company=conversation.company,
         call=conversation.call,
         kind=BookingAttempt.Kind.CANCEL,
         state=BookingAttempt.State.SUCCEEDED,
-        created_at__gt=conversation.now - LATELY,
+        created_at__gt=since,
         appointment__status=Appointment.Status.CANCELLED,
     )
     made = made.select_related("appointment__service", "appointment__branch")

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from booking.models import Service
 from booking.provisioning import provision
-from tests.flows.phone import at, move
+from tests.flows.phone import BERLIN, at, move
 
 
 @pytest.fixture
@@ -53,6 +53,19 @@ def test_words_that_fit_what_was_just_cancelled_change_no_other_appointment(calc
     assert rather.code == "ambiguous", "it may be the cancelled one that they rather want moved"
     assert [booking.start for booking in calcom.active_bookings()] == [at(12)]
     assert caller.ask("cancel_appointment", appointment=second).code == "cancelled"
+
+
+@pytest.mark.parametrize("words", [{}, {"service": "haircut"}], ids=["nothing", "its service"])
+def test_what_was_booked_since_a_cancellation_is_meant_without_asking(calcom, phone, words):
+    caller = phone()
+    for hour in (10, 12):
+        assert caller.book(at(hour)).code == "booked"
+        answer = caller.ask("cancel_appointment", **words)
+        assert answer.code == "cancelled", answer.body["say"]
+        assert answer.body["appointment"]["start"] == at(hour).astimezone(BERLIN).isoformat()
+    assert caller.book(at(14)).code == "booked"
+    assert move(caller, at(15), **words).code == "rescheduled"
+    assert [booking.start for booking in calcom.active_bookings()] == [at(15)]
 
 
 def test_a_repeat_of_a_move_in_other_words_moves_no_other_appointment(calcom, phone):
