@@ -42,7 +42,6 @@ _ALIKE = 0.8
 _LONGEST_NAME = 200
 _MOST_WORDS = 8
 
-_WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
 _LETTERS = str.maketrans({"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ı": "i"})
 # Different spellings of one sound, in this order. Applied to both sides, so it only has to be consistent.
@@ -126,8 +125,6 @@ def _read(text: str) -> _Name:
 
 def _words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFC", text.casefold()).translate(_APOSTROPHES)
-    if folded.isascii():
-        return _WORD.findall(folded)
     # A mark belongs to its letter and ends no word: "İ" folds to "i" and a dot, and vowels may be marks.
     return "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded).split()
 
