@@ -132,7 +132,7 @@ def is_withheld(text: str | None) -> bool:
     """
     if text is None or is_placeholder(text):
         return True
-    folded = unicodedata.normalize("NFKC", text[:_LONGEST_TEXT]).casefold()
+    folded = _folded(text)
     address = re.search(r"<([^<>]*)>", folded)
     for part in (address.group(1), folded[: address.start()]) if address else (folded,):
         part = re.sub(r"^\s*(?:sips?|tel):", "", part).strip(" \t\r\n\"'")
@@ -147,8 +147,13 @@ def is_withheld(text: str | None) -> bool:
 
 def means_the_callers(text: str) -> bool:
     """True for words that say nothing but that it is the number the call comes from: "the same number"."""
-    words = set(re.findall(r"\w+", unicodedata.normalize("NFKC", text[:_LONGEST_TEXT]).casefold()))
+    words = set(re.findall(r"\w+", _folded(text)))
     return bool(words & _THE_CALLERS_WORDS) and words <= _THE_CALLERS_WORDS | _WORDS_ABOUT_NUMBERS
+
+
+def _folded(text: str) -> str:
+    """For comparing only, and no more of it than a number can be: see `placeholders` for what more costs."""
+    return unicodedata.normalize("NFKC", text[:_LONGEST_TEXT]).casefold()
 
 
 def mask(e164: str) -> str:
