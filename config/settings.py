@@ -169,6 +169,7 @@ _database.setdefault("OPTIONS", {})
 DATABASE_WAIT_SECONDS = 3.0
 _database["ATOMIC_REQUESTS"] = False  # no transaction is open during a request to Cal.com
 if _database["ENGINE"] == "django.db.backends.sqlite3":
+    _database["ENGINE"] = "customers.sqlite"  # whose callers wait evenly for the lock
     Path(_database["NAME"]).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # IMMEDIATE: a transaction takes its write lock when it begins and waits for it. In the default mode a
     # reader that turns writer fails at once with "database is locked". FULL: an appointment that was told to

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
@@ -54,19 +55,21 @@ def waiting_at_most(seconds: float) -> Iterator[None]:
     if seconds >= settings.DATABASE_WAIT_SECONDS:
         yield
         return
-    milliseconds = int(max(seconds, SHORTEST_WAIT) * 1000)
+    seconds = max(seconds, SHORTEST_WAIT)
+    connection.ensure_connection()
+    driver: Any = connection.connection
     if connection.vendor == "sqlite":
-        usual = int(settings.DATABASE_WAIT_SECONDS * 1000)
-        shorten, restore = f"PRAGMA busy_timeout={milliseconds}", f"PRAGMA busy_timeout={usual}"
+        driver.wait_seconds = seconds
     else:
-        shorten, restore = f"SET lock_timeout TO {milliseconds}", "RESET lock_timeout"
-    _set(shorten)
+        _set(f"SET lock_timeout TO {int(seconds * 1000)}")
     try:
         yield
     finally:
-        if connection.connection is not None:  # a new one waits as usual anyway
+        if connection.vendor == "sqlite":
+            driver.wait_seconds = settings.DATABASE_WAIT_SECONDS
+        elif connection.connection is not None:  # a new one waits as usual anyway
             with suppress(DatabaseError, InterfaceError):
-                _set(restore)
+                _set("RESET lock_timeout")
 
 
 def _set(what: str) -> None:
