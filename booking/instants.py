@@ -28,6 +28,7 @@ from booking.calendar_words import MONTH_NUMBERS, RELATIVE_DAYS, WEEKDAY_NUMBERS
 from customers.years import FIRST_YEAR, LAST_YEAR
 
 _LONGEST_TEXT = 100
+_EDGES_OF_A_DAY = ((0, 0), (23, 59))
 
 
 class InstantProblem(StrEnum):
@@ -147,18 +148,17 @@ def parse_instant(text: object, *, zone: ZoneInfo, now: datetime) -> datetime:
 
 def parse_date(text: object, *, zone: ZoneInfo, now: datetime) -> date:
     """The day meant by `text`, in `zone`: what `parse_instant` reads (the time of day is ignored, an offset
-    is not), a date alone, "heute", "morgen", "übermorgen", "today", "tomorrow", or a weekday (the next such
-    day; today counts, as it does for a date without a year).
+    is not; see `day_in`), a date alone, "heute", "morgen", "übermorgen", "today", "tomorrow", or a weekday
+    (the next such day; today counts, as it does for a date without a year).
 
     Raises InvalidInstant, and nothing else.
     """
-    meant = parse_day(text, zone=zone, now=now)
-    return meant.astimezone(zone).date() if isinstance(meant, datetime) else meant
+    return day_in(zone, parse_day(text, zone=zone, now=now))
 
 
 def parse_day(text: object, *, zone: ZoneInfo, now: datetime) -> date:
     """What `parse_date` reads, where it is not known yet in which zone the day is meant: with an offset the
-    instant, in UTC, which may be on another day in another zone.
+    instant, as it is written there, which may be on another day in another zone. `day_in` says on which.
 
     Raises InvalidInstant, and nothing else.
     """
@@ -173,8 +173,20 @@ def parse_day(text: object, *, zone: ZoneInfo, now: datetime) -> date:
     clock = _read_clock(rest) if rest else None
     day = _dated(written, on_or_after=today)
     if clock is not None and clock.offset is not None:
-        return _resolve(day, clock, zone=zone)
+        return _resolve(day, clock, zone=zone).astimezone(clock.offset)
     return day
+
+
+def day_in(zone: ZoneInfo, meant: date) -> date:
+    """The day in `zone` of what `parse_day` has read.
+
+    The first and the last minute of a day are what a model adds, with any offset, when it means the day:
+    "2026-12-10T00:00:00Z" is the tenth in Los Angeles too, where the ninth has not ended then.
+    """
+    if not isinstance(meant, datetime):
+        return meant
+    is_whole_day = (meant.hour, meant.minute) in _EDGES_OF_A_DAY
+    return meant.date() if is_whole_day else meant.astimezone(zone).date()
 
 
 def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:

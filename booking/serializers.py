@@ -85,11 +85,13 @@ class DayField(SpokenField):
 
 
 # As a time of day that was written, in whatever zone; not as an offset.
-_MIDNIGHT = re.compile(r"(?<![\d:+\-])00:00(?::00(?:\.0+)?)?(?![\d:])")
+_WHOLE_DAY = re.compile(r"(?<![\d:+\-])(?:00:00(?::00(?:\.0+)?)?|23:59(?::59(?:\.\d+)?)?)(?![\d:])")
 
 
 class PeriodBoundField(DayField):
-    """A day, or an instant where a time of day is said. Midnight is what a model adds when it means a day."""
+    """A day, or an instant where a time of day is said. Midnight, or the minute before it, is what a model
+    adds when it means a day.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
         zone = self.context["zone"]
@@ -98,7 +100,7 @@ class PeriodBoundField(DayField):
             instant = parse_instant(data, zone=zone, now=self.context["now"])
         except InvalidInstant:
             return day
-        return day if _MIDNIGHT.search(str(data)) else instant
+        return day if _WHOLE_DAY.search(str(data)) else instant
 
 
 class PartOfDayField(SpokenField):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from booking import attempts, catalogue, unknown_attempts
 from booking.conversation import Conversation
+from booking.instants import day_in
 from booking.models import (
     OPEN_STATUSES,
     PROVEN_STATUSES,
@@ -160,9 +161,10 @@ def _fitting(
 
 
 def _is_on(day: date, row: Appointment, *, zone: ZoneInfo) -> bool:
-    """As it is told: on the calendar of the place where it is."""
-    there = day.astimezone(zone).date() if isinstance(day, datetime) else day
-    return row.starts_at.astimezone(zone).date() == there
+    """As it is told: on the calendar of the place where it is. Four in Los Angeles is midnight in UTC: that
+    may be the day that is meant, or the very start.
+    """
+    return row.starts_at == day or row.starts_at.astimezone(zone).date() == day_in(zone, day)
 
 
 def _named(conversation: Conversation, name: str) -> Appointment | None:

@@ -654,6 +654,28 @@ def test_a_branch_in_another_zone_means_and_says_its_own_time(calcom, phone, ver
     verdict()
 
 
+def test_a_day_that_is_sent_as_its_midnight_in_utc_is_that_day_west_of_it_too(
+    calcom, phone, verdict, december, salon
+):
+    salon.branches.update(timezone="America/Los_Angeles")
+    caller = phone()
+    for asked in (
+        {"date": "2026-12-10T00:00:00Z"},
+        {"date": "2026-12-10T23:59:59+00:00"},
+        {"from": "2026-12-10T00:00:00.000Z", "to": "2026-12-10T23:59:59.999Z", "part_of_day": "evening"},
+    ):
+        slots = caller.ask("check_availability", service="haircut", **asked).body["slots"]
+        assert {slot["start"][:10] for slot in slots} == {"2026-12-10"}, asked
+    for start in ("2026-12-09T10:00", "2026-12-10T10:00", "2026-12-10T16:00", "2026-12-11T10:00"):
+        assert caller.book(start).code == "booked"
+    # One is on that day, and one begins at that very instant.
+    assert caller.ask("cancel_appointment", day="2026-12-11T00:00:00Z").code == "ambiguous"
+    answer = caller.ask("cancel_appointment", day="2026-12-09T00:00:00Z")
+    assert answer.code == "cancelled", answer.body
+    assert answer.body["appointment"]["start"] == "2026-12-09T10:00:00-08:00"
+    verdict()
+
+
 def test_what_is_offered_instead_of_a_move_is_told_in_the_zone_of_the_appointment(
     calcom, phone, verdict, december, salon
 ):
