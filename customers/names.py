@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from customers.placeholders import clean_text, is_placeholder_name
@@ -23,6 +23,14 @@ _TITLES = (
     | _FEMININE
     | {"dr", "doktor", "doctor", "prof", "professor", "professorin", "med", "dipl", "mag"}
 )
+# What comes after the name where a son is called like his father. "V." is left out: it is an initial.
+_GENERATIONS = {
+    **dict.fromkeys(("sr", "sen", "senior"), "senior"),
+    **dict.fromkeys(("jr", "jun", "junior"), "junior"),
+    **dict.fromkeys(("ii", "2nd", "second"), "second"),
+    **dict.fromkeys(("iii", "3rd", "third"), "third"),
+    **dict.fromkeys(("iv", "4th", "fourth"), "fourth"),
+}
 
 # Given names of one sound which `_SOUNDS` keeps apart. Everyone in a row is the same name to a transcriber.
 _VARIANTS = (
@@ -58,6 +66,8 @@ class _Name:
     words: tuple[str, ...]  # in speaking order, folded to their sound
     masculine: bool
     feminine: bool
+    generation: str
+    without_generation: tuple[str, ...]
 
     @property
     def has_title(self) -> bool:
@@ -79,8 +89,14 @@ def same_person(a: str | None, b: str | None) -> bool:
     """
     if is_placeholder_name(a) or is_placeholder_name(b):
         return True
+    names = [_read(a or ""), _read(b or "")]
+    if all(name.generation for name in names):
+        # Where only one has it, it was left out with the other, or is a name: Kim Jun, Pedro Junior.
+        if names[0].generation != names[1].generation:
+            return False
+        names = [replace(name, words=name.without_generation) for name in names]
     # A fixed order: the likeness of two words depends on which is compared with which, the answer must not.
-    first, second = sorted((_read(a or ""), _read(b or "")), key=lambda name: (len(name.words), name.words))
+    first, second = sorted(names, key=lambda name: (len(name.words), name.words))
     if not first.words or not second.words:
         return not _sexes_contradict(first, second)
     if _sexes_contradict(first, second):
@@ -112,12 +128,18 @@ def _read(text: str) -> _Name:
     text = clean_text(text, limit=_LONGEST_NAME)
     if text.count(",") == 1:
         family, _, given = text.partition(",")
-        if all(word not in _TITLES for word in _words(given)) or len(_words(given)) > 1:
+        after = _words(given)
+        is_title = len(after) == 1 and after[0] in (_TITLES | _GENERATIONS.keys())
+        if not is_title:
             text = f"{given} {family}"
     words = _words(text)
-    folded = tuple(_sound(word) for word in words if word not in _TITLES)[:_MOST_WORDS]
+    names = [word for word in words if word not in _TITLES]
+    generation = next((word for word in names[1:] if word in _GENERATIONS), "")
+    own = [word for place, word in enumerate(names) if place == 0 or word not in _GENERATIONS]
     return _Name(
-        words=folded,
+        words=tuple(map(_sound, names[:_MOST_WORDS])),
+        generation=_GENERATIONS.get(generation, ""),
+        without_generation=tuple(map(_sound, own[:_MOST_WORDS])),
         masculine=any(word in _MASCULINE for word in words),
         feminine=any(word in _FEMININE for word in words),
     )

@@ -30,6 +30,12 @@ ONE = [
     ("Luise Braun", "Louise Braun"), ("Christian Braun", "Kristian Braun"), ("Y. Braun", "Yannik Braun"),
     ("İbrahim Yılmaz", "Ibrahim Yilmaz"), ("مُحَمَّد", "محمد"), ("דָּוִד לוי", "דוד לוי"), ("राम", "राम शर्मा"),
     ("Jannik Braun", "Yannick Braun"), ("Sophie Braun", "Sofie Braun"), ("Mohammed Said", "Muhammad Said"),
+    ("John Smith, Jr.", "John Smith Jr."), ("John Smith Jr.", "John Smith Junior"),
+    ("Smith, Jr., John", "John Smith Jr."), ("Smith, John Jr.", "John Smith, Jr."),
+    ("John Smith", "John Smith, Jr."), ("John Smith III", "John Smith the third"),
+    ("Hans Braun jun.", "Hans Braun junior"), ("J. Whitfield III", "John Whitefield III"),
+    ("John V. Smith", "John Victor Smith"), ("Jane Smith-Jones", "Jane Smith Jones"),
+    ("Mary O'Brien", "Mary O Brien"), ("Ian McDonald", "Ian Mac Donald"), ("John Q. Public", "John Public"),
 ]  # fmt: skip
 
 TWO = [
@@ -50,6 +56,10 @@ TWO = [
     ("Julia", "Julian"), ("Julia", "Julian Braun"), ("Julia Braun", "Julian"), ("Herr Martin", "Martina"),
     ("Anna Julia Braun", "Anna Julian Braun"), ("Julia Schulz", "Julian Schulze"),
     ("Whitfield", "Whitefield"),
+    ("John Smith II", "John Smith III"), ("John Smith II", "John Smith IV"), ("John Smith", "Bob Smith III"),
+    ("John Smith, Jr.", "John Smith Sr."), ("John Smith Jr.", "John Smith III"),
+    ("Hans Braun senior", "Hans Braun jr."), ("Kim Jun", "Kim Min"), ("Kim Jun", "Lee Jun"),
+    ("Pedro Junior", "Pedro Silva"), ("Bob Smith", "Robert Smith"), ("John Q. Public", "John R. Public"),
     ("İbrahim Yılmaz", "Ismail Yılmaz"), ("مُحَمَّد", "مريم"), ("דָּוִד", "דניאל"), ("राम शर्मा", "रीमा शर्मा"),
 ]  # fmt: skip
 
