@@ -30,6 +30,26 @@ _ARGUMENT_NAME = re.compile(
     r"(?:customer|caller|user|client|patient|guest|attendee|contact|first|last|full|your|kunden?|anrufer)"
     r"[_ ]?(?:full_?)?(?:name|phone|phone_?number|number|email|e-mail|mail|address|nummer|telefon)"
 )
+# "No e-mail address", "name not provided": a sentence where a value should stand.
+_WHAT = (
+    r"(?:(?:full|first|last|customer|caller|patient|client|guest|user|contact)(?:'s)? )?"
+    r"(?:name|number|(?:tele)?phone(?: number)?|(?:cell|mobile)(?: number)?|e-?mail(?: address)?|address"
+    r"|information|info|details)"
+)
+_SAID = (
+    r"(?:provided|given|stated|specified|mentioned|disclosed|supplied|shared|available|applicable|known|set"
+    r"|collected|recorded)"
+)
+_WAS = (
+    r"(?:(?:vor|nach|kunden)?name|(?:telefon|handy|mobil|ruf)?nummer|telefon|e-?mail(?:[ -]?adresse)?|mail"
+    r"|adresse|angaben?)"
+)
+_GESAGT = r"(?:angegeben|genannt|mitgeteilt|hinterlegt|gesagt|bekannt|vorhanden|verfügbar)"
+_NOTHING_SAID = re.compile(
+    rf"(?:(?:the )?{_WHAT} )?(?:is |was )?(?:not(?: yet)?|none|nothing) {_SAID}"
+    rf"|no {_WHAT}(?: (?:was )?{_SAID})?|(?:doesn't|does not|don't|do not) have (?:one|an? {_WHAT})"
+    rf"|(?:{_WAS} )?(?:ist |wurde )?(?:noch )?nicht {_GESAGT}|keinen? {_WAS}(?: {_GESAGT})?"
+)
 _BRACKETED = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\$?\{[^{}]*\}|%[A-Za-z_]+%")
 _THREE_DIGITS = re.compile(r"(?:\d\D*){3}")
 
@@ -42,9 +62,17 @@ _NOBODY = frozenset(
         "der patient", "die patientin", "the patient", "user", "the user", "guest", "the guest", "gast",
         "person", "name", "namen", "anonymous", "anonym", "private", "privat", "nobody", "no one",
         "niemand", "herr", "frau", "herr frau", "mr", "mrs", "ms", "miss", "sir", "madam", "walk-in",
-        "assistant", "agent", "me", "ich",
+        "assistant", "agent", "me", "myself", "self", "ich", "ich selbst",
     }
 )  # fmt: skip
+# Whoever it is, and is not named: a role, or what somebody is to the caller.
+_SOMEBODY = re.compile(
+    r"(?:(?:the|new|existing|returning|current|unknown|anonymous) )+"
+    r"(?:customer|client|caller|patient|user|guest|visitor)|(?:the )?(?:customer|caller|patient)'s name"
+    r"|(?:(?:der|die|neuer?|unbekannter?|anonymer?) )+(?:kund|patient|anrufer|neupatient)(?:e|in)?"
+    r"|my (?:wife|husband|partner|son|daughter|child|kid|mother|mom|mum|father|dad|brother|sister|friend)"
+    r"|meine? (?:frau|mann|partner(?:in)?|sohn|tochter|kind|mutter|vater|bruder|schwester|freund(?:in)?)"
+)
 
 # How much of a text is read. Composing accents takes a time that grows with the square of how many stand on
 # one letter, and no other thread runs meanwhile: a stranger's text of 100 000 would keep everybody waiting.
@@ -78,7 +106,9 @@ def is_placeholder(value: object) -> bool:
     if core == "na":
         # Na is also a family name, so only the abbreviation's own spelling counts.
         return "NA" in value
-    return core in _NO_VALUE or _ARGUMENT_NAME.fullmatch(core) is not None
+    if core in _NO_VALUE or _ARGUMENT_NAME.fullmatch(core):
+        return True
+    return _NOTHING_SAID.fullmatch(core.replace("’", "'")) is not None
 
 
 def is_placeholder_name(value: object) -> bool:
@@ -87,7 +117,9 @@ def is_placeholder_name(value: object) -> bool:
     if is_placeholder(value) or not isinstance(value, str):
         return True
     core = _bare(value).strip(_WRAPPING)
-    return core in _NOBODY or not any(character.isalpha() for character in core)
+    if core in _NOBODY or _SOMEBODY.fullmatch(core.replace("’", "'")):
+        return True
+    return not any(character.isalpha() for character in core)
 
 
 def clean_text(value: object, *, limit: int) -> str:

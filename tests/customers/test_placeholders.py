@@ -14,14 +14,18 @@ PLACEHOLDERS = [
     "unknown", "Unbekannt", "UNBEKANNT", "kein Name", "Keine Angabe", "not provided", "{{user_number}}",
     "Anna {{last_name}}", "}}", "{{", "<name>", "[Name]", "{name}", "${name}", "<Kundenname hier>", "string",
     "customer_name", "customer_phone", "callerName", "your email", "user_number", '"null"', "'None'", "None.",
-    "(unknown)", "-", "--", "?", "…", "...", "+", "ｎｕｌｌ", "[Ihr Name]",
+    "(unknown)", "-", "--", "?", "…", "...", "+", "ｎｕｌｌ", "[Ihr Name]", "Not stated", "not mentioned",
+    "none given", "No e-mail address", "no email provided", "Name not provided", "The name was not given",
+    "caller's name not given", "no phone number", "Doesn’t have one", "does not have an email",
+    "Name nicht genannt", "keine E-Mail-Adresse", "nicht mitgeteilt", "Telefonnummer nicht bekannt",
 ]  # fmt: skip
 
 VALUES = [
     "Anna Müller", "John Doe", "Max Mustermann", "Na", "Null-Otto", "Nonekamp", "Anna", "0151 23456789",
     "haircut", "initial_assessment", "anna@example.org", "<anna@example.org>", "[0151 2345678]",
     "2027-01-19T10:00:00+01:00", "Stringer", "Kunde", "customer", "李", "نور", "😀", "0", 0, 1.5, True, False,
-    [], {}, ["None"],
+    [], {}, ["None"], "No Soo-hyun", "Noname Given", "not before ten", "no allergies", "my phone number",
+    "call me on my e-mail address", "Kein Kaffee",
 ]  # fmt: skip
 
 
@@ -40,7 +44,8 @@ def test_a_value_is_not_a_placeholder(value):
     [
         None, *PLACEHOLDERS, "Kunde", "KUNDIN", "customer", "The Customer", "caller", "Anrufer",
         "der Anrufer", "Gast", "anonymous", "Herr", "Frau", "Mr.", "name", "Neukunde", "+4915123456789",
-        "12345", "😀", 7, True, [], {},
+        "12345", "😀", 7, True, [], {}, "new patient", "the new customer", "Existing client",
+        "the caller's name", "myself", "my son", "Neue Patientin", "unbekannte Anruferin", "meine Tochter",
     ],
 )  # fmt: skip
 def test_what_names_nobody_is_a_placeholder_name(name):
@@ -61,6 +66,11 @@ def test_what_names_nobody_is_a_placeholder_name(name):
         "李",
         "نور",
         "Anna 2",
+        "A. Guest",
+        "Neuer",
+        "Mya Son",
+        "Nathan New",
+        "Mr. Patient",
     ],
 )
 def test_a_name_is_not_a_placeholder_name(name):

@@ -331,6 +331,9 @@ NOBODY: list[Any] = [
     "12345",
     "string",
     "Your Name",
+    "Name not provided",
+    "new patient",
+    "my son",
     "Herr",
     True,
     12345,
@@ -429,7 +432,7 @@ def test_a_phone_number_sent_as_a_number_is_read_or_asked_for(calcom, phone, ver
 
 def test_a_phone_number_that_was_not_said_is_the_callers(calcom, phone, verdict, december):
     caller = phone()
-    absent = (None, "", "{{user_number}}", "unknown", "{{from_number}}", "phone_number")
+    absent = (None, "", "{{user_number}}", "unknown", "{{from_number}}", "phone_number", "no phone number")
     words = ("the same number", "caller's number", "die Nummer, von der ich anrufe", "Gleiche Nummer.")
     for value in (*absent, *words):
         assert caller.book("2026-12-08T10:00", customer_phone=value).code == "booked", value
@@ -448,6 +451,13 @@ def test_an_address_that_is_none_is_asked_for_again(calcom, phone, verdict, dece
     for value in ("anna at example", "anna@", "@", "a" * 300 + "@example.org", 5, ["a@b.org"]):
         answer = phone().book("2026-12-08T10:00", customer_email=value)
         assert_asked_again(answer, calcom, field="customer_email", sent=value)
+    verdict()
+
+
+def test_an_address_that_nobody_has_is_not_asked_for_again(calcom, phone, verdict, december):
+    caller = phone()
+    for value in ("no email", "No e-mail address", "none provided", "keine E-Mail-Adresse"):
+        assert caller.book("2026-12-08T10:00", customer_email=value).code == "booked", value
     verdict()
 
 
