@@ -78,6 +78,13 @@ _REMEMBERED = 4096
 # One stretch of digits as numbers are written. Letters end it, so "mobil: 0151 2345678 (privat)" is read, and
 # a vanity number such as 1-800-FLOWERS is not guessed at.
 _STRETCH = re.compile(r"(?:\(\s*)?\+?[\d\s()\[\]./\-]*\d[\d\s()\[\]./\-]*")
+# What else says digits: read without it, a number would be cut short, and a shorter one may be somebody
+# else's. "+44 7700 900 double one two", "+49 800 1234-AUTO".
+_DIGIT_WORD = (
+    r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple"
+    r"|null|eins|zwei|zwo|drei|vier|fünf|sechs|sieben|acht|neun|doppel\w*)"
+)
+_PARTLY_IN_WORDS = re.compile(rf"\d[\s,.\-]*{_DIGIT_WORD}\b|\b{_DIGIT_WORD}[\s,.\-]*\d|\d-(?!ext)[a-z]{{3}}")
 # A date in the wrong argument. As a number it would even be valid in countries with numbers of any length.
 _DATE = re.compile(r"(?:19|20)\d\d-\d\d-\d\d(?!\d)|\d{1,2}\.\d{1,2}\.(?:19|20)\d\d(?!\d)")
 _DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−⁃﹣ー~"), "-")
@@ -88,8 +95,9 @@ def normalise(text: object, *, region: str | None) -> str | None:
     """The E.164 form of a number in any usual spelling, or None when it is not one number.
 
     `region` is the ISO 3166 country whose national form is assumed ("DE"). Raises nothing. Text around the
-    number is ignored; two different numbers in one text, an extension-only text or a withheld caller give
-    None. The result is a fixed point: normalising it again, in any region, gives the same text.
+    number is ignored; two different numbers in one text, an extension-only text, one partly in words or a
+    withheld caller give None. The result is a fixed point: normalising it again, in any region, gives the
+    same text.
     """
     if isinstance(text, int) and not isinstance(text, bool) and 0 < text < 10**15:
         text = str(text)  # a model may send JSON numbers
@@ -100,7 +108,7 @@ def normalise(text: object, *, region: str | None) -> str | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _normalised(text: str, region: str | None) -> str | None:
-    if is_withheld(text):
+    if is_withheld(text) or _PARTLY_IN_WORDS.search(_folded(text)):
         return None
     found = {number for number in (_read(part, region) for part in _stretches(text)) if number}
     return found.pop() if len(found) == 1 else None

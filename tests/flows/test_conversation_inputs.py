@@ -441,7 +441,13 @@ def test_a_phone_number_that_was_not_said_is_the_callers(calcom, phone, verdict,
 
 
 def test_a_phone_number_that_is_none_is_asked_for_again(calcom, phone, verdict, december):
-    for value in ("12", "abc", "+49151", ["0151"], {"n": 1}, "my mother's number", "null fünf eins"):
+    cut_short = (
+        "null fünf eins",
+        "+44 7700 900 double one two",
+        "+49 151 2345 sechs 78",
+        "+49 800 1234-AUTO",
+    )
+    for value in ("12", "abc", "+49151", ["0151"], {"n": 1}, "my mother's number", *cut_short):
         answer = phone().book("2026-12-08T10:00", customer_phone=value)
         assert_asked_again(answer, calcom, field="customer_phone", sent=value)
     verdict()
