@@ -1,7 +1,7 @@
 """Reading the times and dates a phone agent sends.
 
 An agent is told to send ISO 8601 and mostly does; the rest is German or English prose, with or without a
-year, with or without an offset. Four decisions:
+year, with or without an offset. Five decisions:
 
 - A time without an offset is local to the business. When clocks go back and it happens twice, it means the
   first of the two, unless "Winterzeit" / "standard time" says otherwise. When clocks go forward and it never
@@ -9,6 +9,8 @@ year, with or without an offset. Four decisions:
 - A time with an offset is that instant, whatever the business's own offset is on that day.
 - A date without a year is its next occurrence. A weekday that contradicts the date is refused, because either
   may be the slip and only the caller knows.
+- English has hours up to twelve: "December 3rd, 3:30" may be either half past three, and is asked about; from
+  eight on it is the morning's.
 - A *time* on a relative day ("morgen um 10") is refused, a *date* is not. An agent repeats "morgen" after
   having offered Thursday; a look at the wrong day is seen at once, a booking on the wrong day is not.
 
@@ -24,18 +26,19 @@ from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from booking.calendar_words import MONTH_NUMBERS, RELATIVE_DAYS, WEEKDAY_NUMBERS
+from booking.calendar_words import MONTH_NUMBERS, MONTHS, RELATIVE_DAYS, WEEKDAY_NUMBERS
 from customers.years import FIRST_YEAR, LAST_YEAR
 
 _LONGEST_TEXT = 100
 _EDGES_OF_A_DAY = ((0, 0), (23, 59))
+_ENGLISH_MONTHS = frozenset(spelling.casefold() for spellings in MONTHS["en"] for spelling in spellings)
 
 
 class InstantProblem(StrEnum):
     UNREADABLE = "unreadable"
     DOES_NOT_EXIST = "does_not_exist"  # skipped when the clocks went forward
     WEEKDAY_CONTRADICTS = "weekday_contradicts"
-    NO_TIME = "no_time"  # a date, but no time of day
+    NO_TIME = "no_time"  # a date, but no time of day, or one that may be before noon or after it
 
 
 class InvalidInstant(ValueError):
@@ -99,6 +102,9 @@ _TIMES = tuple(
         rf"{_SEPARATOR}(?P<hour>\d{{1,2}})\s?uhr\s?(?P<minute>\d{{1,2}})",
     )
 )
+_GERMAN_ORDINAL = re.compile(r"\d\.")
+# Without am or pm, and not as a machine writes it.
+_EITHER_HALF = re.compile(_SEPARATOR + r"[1-7]:\d{2}")
 _MINUS_SIGNS = dict.fromkeys(map(ord, "‐‑‒–—−"), "-")
 
 
@@ -110,6 +116,7 @@ class _Day:
     month: int
     year: int | None
     weekday: int | None
+    in_english: bool
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,8 @@ def parse_instant(text: object, *, zone: ZoneInfo, now: datetime) -> datetime:
     clock = _read_clock(rest)
     today = now.astimezone(zone).date()
     day = _dated(written, on_or_after=today)
+    if written.in_english and _EITHER_HALF.fullmatch(rest):
+        raise InvalidInstant(InstantProblem.NO_TIME)
     instant = _resolve(day, clock, zone=zone)
     if written.year is None and written.weekday is None and instant <= now:
         day = _dated(written, on_or_after=day + timedelta(days=1))
@@ -262,7 +271,16 @@ def _read_day(text: str) -> tuple[_Day, str]:
             year = int(parts["year"]) if parts["year"] else None
             if year is not None and len(parts["year"]) == 2:
                 year += 2000
-            return _Day(day=int(parts["day"]), month=month, year=year, weekday=weekday), text[match.end() :]
+            # "3 December", where German has "3. Dezember"
+            english = parts.get("month_name") in _ENGLISH_MONTHS and not _GERMAN_ORDINAL.search(match[0])
+            day = _Day(
+                day=int(parts["day"]),
+                month=month,
+                year=year,
+                weekday=weekday,
+                in_english=english,
+            )
+            return day, text[match.end() :]
     raise InvalidInstant(InstantProblem.UNREADABLE)
 
 

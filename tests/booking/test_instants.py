@@ -86,7 +86,8 @@ def test_every_usual_notation_means_the_same_instant(text):
         ("19.01.2027 um 14 Uhr 30", 14, 30), ("19.01.2027 14 Uhr 5", 14, 5), ("19.01.2027 14.30 Uhr", 14, 30),
         ("19.01.2027 um 14:30 Uhr", 14, 30), ("January 19th 2:30 pm", 14, 30), ("January 19th 12 am", 0, 0),
         ("January 19th 12 pm", 12, 0), ("January 19th 12:30 p.m.", 12, 30), ("19. Januar 0 Uhr", 0, 0),
-        ("19.01.2027 9:05", 9, 5), ("January 19th 2PM", 14, 0),
+        ("19.01.2027 9:05", 9, 5), ("January 19th 2PM", 14, 0), ("January 19th 8:30", 8, 30),
+        ("January 19th 03:30", 3, 30), ("19. Januar 3:30", 3, 30), ("January 19th 12:15", 12, 15),
     ],
 )  # fmt: skip
 def test_times_of_day(text, hour, minute):

@@ -95,6 +95,8 @@ UNCLEAR_TIMES = (
     "next week",
     "irgendwann nachmittags",
     "2026-12-08",
+    "December 8th, 3:30",
+    "Tuesday 8 December at 5:00",
     "10:00",
     "{{start}}",
     "2026-13-45T10:00",
