@@ -7,6 +7,7 @@ ever put in their place: where more than one service is left, or nobody of that 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,14 +32,28 @@ _AROUND = " \"'`´„“”‚‘’«».,;:!?"
 
 # Said in front of a name, or for it.
 _NO_NAMES = frozenset(
-    {"bei", "mit", "von", "zu", "with", "by", "at", "herr", "frau", "mr", "mrs", "ms", "miss", "dr", "doktor"}
-)
+    {
+        "bei", "mit", "von", "zu", "with", "by", "at", "herr", "frau", "mr", "mrs", "ms", "miss", "dr",
+        "doktor", "doctor",
+    }
+)  # fmt: skip
 _NO_WISH = frozenset(
     {
         "egal", "beliebig", "irgendwer", "irgendjemand", "keine", "praeferenz",
         "anyone", "anybody", "any", "whoever", "someone", "somebody", "no", "preference",
     }
 )  # fmt: skip
+# The same in a sentence. (Word by word it would not do: there are people called Free.)
+_ANYBODY_WILL_DO = re.compile(
+    r"(?:who|which|any|some)(?:ever|one|body)(?: is)? (?:free|available)"
+    r"|wer (?:gerade )?(?:frei ist|zeit hat)"
+    r"|(?:the )?(?:first|next|earliest|soonest) available(?: one| person)?"
+    r"|either(?: one| of them)?|(?:the )?first one(?: available)?"
+    r"|(?:i |it )?(?:dont|doesnt|do not|does not) (?:mind|care|matter)(?: who)?"
+)
+_APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
+# O'Brien is also heard as OBrien and O Brien, McDonald as Mc Donald.
+_BEGINS_A_NAME = re.compile(r"\b(o|mc|mac) (?=\w)")
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,7 @@ def narrow(services: Iterable[Service], *, person: str) -> Found:
     if not wanted or not services:
         return Found(services, services)
     exactly = tuple(service for service in services if _words(service.person) == wanted)
-    theirs = exactly or tuple(service for service in services if _is_part(wanted, _words(service.person)))
+    theirs = exactly or tuple(service for service in services if _is_named(person, service.person))
     return Found(theirs or services, services, person_unknown=not theirs)
 
 
@@ -131,11 +146,26 @@ def _words(person: str) -> tuple[str, ...]:
     """The words that name somebody; none where anybody will do."""
     plain = "".join(c if c.isalnum() else " " for c in folded(person))
     words = tuple(word for word in plain.split() if word not in _NO_NAMES)
-    return () if all(word in _NO_WISH for word in words) else words
+    if all(word in _NO_WISH for word in words) or _ANYBODY_WILL_DO.fullmatch(_without_apostrophes(person)):
+        return ()
+    return words
+
+
+def _without_apostrophes(person: str) -> str:
+    plain = "".join(c if c.isalnum() else " " for c in folded(person.translate(_APOSTROPHES)))
+    return " ".join(word for word in plain.split() if word not in _NO_NAMES)
+
+
+def _in_one_piece(person: str) -> tuple[str, ...]:
+    return tuple(_BEGINS_A_NAME.sub(r"\1", _without_apostrophes(person)).split())
+
+
+def _is_named(person: str, name: str) -> bool:
+    return _is_part(_words(person), _words(name)) or _is_part(_in_one_piece(person), _in_one_piece(name))
 
 
 def _is_part(wanted: tuple[str, ...], name: tuple[str, ...]) -> bool:
     """Whether one is the other in part: "Bea" of "Bea Müller", and "Bea Müller" where only "Bea" is on
     record. All of the words, or none: an "Anna Weber" is not the "Anna Schulz" we have.
     """
-    return bool(name) and (set(wanted) <= set(name) or set(name) <= set(wanted))
+    return bool(wanted and name) and (set(wanted) <= set(name) or set(name) <= set(wanted))

@@ -73,6 +73,35 @@ def test_whoever_is_asked_for_is_who_is_booked(calcom, phone, team, verdict, wis
     verdict()
 
 
+@pytest.mark.parametrize(
+    ("wish", "name"),
+    [
+        ("Doctor O’Brien", "Dr. Sarah O'Brien"),
+        ("Sarah OBrien", "Dr Sarah O’Brien"),
+        ("O Brien", "Sarah O'Brien"),
+        ("Doctor Mc Donald", "Dr. Ian McDonald"),
+    ],
+)
+def test_a_person_is_found_however_the_name_is_written(calcom, phone, team, verdict, wish, name):
+    Service.objects.filter(slug="cut-bea").update(person=name)
+    Service.objects.filter(slug="cut-anna").update(person="Dr. Otto Brennan")
+    answer = phone().book(at(10), service="cut", person=wish)
+    assert (answer.code, host_of(calcom, answer)) == ("booked", "bea")
+    verdict()
+
+
+def test_whoever_does_not_mind_may_say_so_in_many_words(phone, team, verdict):
+    caller = phone()
+    for words in (
+        "anyone", "no preference", "either", "Either one", "whoever is free", "any doctor", "doesn't matter",
+        "I don’t mind", "the first available", "next available", "wer gerade Zeit hat",
+    ):  # fmt: skip
+        assert check(caller, service="cut", person=words).code == "ok", words
+    for words in ("Don", "Free", "First", "whoever Anna is not"):
+        assert check(caller, service="cut", person=words).code == "unknown_service", words
+    verdict()
+
+
 @pytest.mark.parametrize("asked", ["Haarschnitt", "cut", "haarschnitt"])
 def test_without_a_wish_the_caller_is_asked_whom_they_would_like(calcom, phone, team, verdict, asked):
     for answer in (phone().book(at(10), service=asked), check(phone(), service=asked)):
