@@ -227,7 +227,10 @@ _PART_WORDS = {
     **dict.fromkeys(("nachmittag", "nachmittags"), PartOfDay.AFTERNOON),
     **dict.fromkeys(("evening", "evenings", "night", "tonight", "abend", "abends"), PartOfDay.EVENING),
 }
-_PART_FILLERS = re.compile(r"^(?:(?:am|im|in|zum|gegen|the|at|der|den|this|heute)\s+)+(?=\S)")
+_PART_FILLERS = re.compile(
+    r"^(?:(?:am|im|in|zum|gegen|the|at|der|den|this|heute|morgen|today|tomorrow|early|late|later|mid|around"
+    r"|früh(?:e[nr])?|spät(?:e[nr])?)[\s-]+)+(?=\S)"
+)
 
 
 def read_part_of_day(text: object) -> PartOfDay | None:

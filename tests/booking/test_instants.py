@@ -540,7 +540,12 @@ def test_an_instant_lies_within_the_bounds_of_its_day_and_days_meet(moment, zone
         ("in the morning", PartOfDay.MORNING), ("früh", PartOfDay.MORNING), ("Mittag", PartOfDay.NOON),
         ("noon", PartOfDay.NOON), ("afternoon", PartOfDay.AFTERNOON), ("Nachmittag", PartOfDay.AFTERNOON),
         ("am Nachmittag", PartOfDay.AFTERNOON), ("evening", PartOfDay.EVENING), ("Abend", PartOfDay.EVENING),
-        ("heute Abend", PartOfDay.EVENING), (PartOfDay.EVENING, PartOfDay.EVENING), ("egal", None),
+        ("heute Abend", PartOfDay.EVENING), ("late afternoon", PartOfDay.AFTERNOON),
+        ("in the early evening", PartOfDay.EVENING), ("mid-morning", PartOfDay.MORNING),
+        ("tomorrow afternoon", PartOfDay.AFTERNOON), ("morgen Vormittag", PartOfDay.MORNING),
+        ("am späten Nachmittag", PartOfDay.AFTERNOON), ("früher Abend", PartOfDay.EVENING),
+        ("around noon", PartOfDay.NOON), ("late", None), ("tomorrow", None),
+        (PartOfDay.EVENING, PartOfDay.EVENING), ("egal", None),
         ("any", None), ("", None), (None, None), (5, None), ("x" * 500, None), ([], None),
     ],
 )  # fmt: skip

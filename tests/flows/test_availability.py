@@ -247,6 +247,7 @@ def test_a_part_of_the_day_is_told_in_either_language(calcom, phone, verdict):
         "morning": range(12),
         "vormittags": range(12),
         "afternoon": range(12, 18),
+        "late afternoon": range(12, 18),
         "am Nachmittag": range(12, 18),
         "abends": range(17, 24),
     }.items():
