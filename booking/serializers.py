@@ -34,6 +34,11 @@ A_WEEK = timedelta(days=7)
 PERSON = "Whom the caller asks for by name. Nobody else is put in their place."
 
 
+_SAID_NO = frozenset(
+    {"no", "nope", "no thanks", "no thank you", "no, thank you", "nein", "nein danke", "nein, danke"}
+)
+
+
 class SpokenField(serializers.Field):
     """A text out of a language model. Blank when nothing was said."""
 
@@ -154,7 +159,12 @@ class PhoneField(SpokenField):
 
 
 class EmailAddressField(SpokenField):
-    """Becomes lower case."""
+    """Becomes lower case. Whoever was asked for one and said no has none."""
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        if isinstance(data, str) and data.strip(" .,!").casefold() in _SAID_NO:
+            return True, ""
+        return super().validate_empty_values(data)
 
     def to_internal_value(self, data: Any) -> Any:
         address = super().to_internal_value(data).lower()

@@ -464,7 +464,7 @@ def test_an_address_that_is_none_is_asked_for_again(calcom, phone, verdict, dece
 
 def test_an_address_that_nobody_has_is_not_asked_for_again(calcom, phone, verdict, december):
     caller = phone()
-    for value in ("no email", "No e-mail address", "none provided", "keine E-Mail-Adresse"):
+    for value in ("no email", "No e-mail address", "none provided", "keine E-Mail-Adresse", "No."):
         assert caller.book("2026-12-08T10:00", customer_email=value).code == "booked", value
     verdict()
 
