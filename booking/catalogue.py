@@ -116,30 +116,40 @@ def folded(text: str) -> str:
     """For comparing what is said with what is written."""
     text = text.casefold().replace("ä", "ae").replace("ö", "oe").replace("ü", "ue").replace("ß", "ss")
     plain = unicodedata.normalize("NFKD", text)
-    kept = (" " if c in "-_/" else c for c in plain if not unicodedata.combining(c))
+    # Models write hyphens that look like "-" and are none: U+2011, which does not break, is a favourite.
+    kept = (
+        " " if c in "_/" or unicodedata.category(c) == "Pd" else c
+        for c in plain
+        if not unicodedata.combining(c)
+    )
     return " ".join("".join(kept).split()).strip(_AROUND)
+
+
+def _as_heard(text: str) -> str:
+    """Nobody hears whether it is a check-up, a check up or a checkup."""
+    return folded(text).replace(" ", "")
 
 
 def _named(offered: tuple[Service, ...], text: str, *, person: str) -> tuple[Service, ...]:
     if not text:
         # With a person and without a service: whatever that person does.
         return offered if len(things(offered)) == 1 or _words(person) else ()
-    wanted = folded(text)
-    by_slug = [service for service in offered if folded(service.slug) == wanted]
-    names = {folded(service.name) for service in by_slug}
+    wanted = _as_heard(text)
+    by_slug = [service for service in offered if _as_heard(service.slug) == wanted]
+    names = {_as_heard(service.name) for service in by_slug}
     if by_slug and not _words(person) and wanted not in names:
         return tuple(by_slug)
     return tuple(
         service
         for service in offered
-        if (folded(service.name) in names if by_slug else wanted in _names(service))
+        if (_as_heard(service.name) in names if by_slug else wanted in _names(service))
     )
 
 
 def _names(service: Service) -> set[str]:
     aliases = service.aliases if isinstance(service.aliases, list) else []
     said = [service.name, service.spoken_name, *(alias for alias in aliases if isinstance(alias, str))]
-    return {folded(name) for name in said if name}
+    return {_as_heard(name) for name in said if name}
 
 
 def _words(person: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import time_machine
 
-from booking.models import Appointment, SyncFailure
+from booking.models import Appointment, Service, SyncFailure
 from calls.models import FunctionCall
 from customers.models import Branch, Company, Customer, PhoneNumber
 from tests.flows.phone import BERLIN
@@ -527,7 +527,9 @@ def test_a_withheld_number_without_a_domain_for_addresses_is_asked_for(
 def test_a_service_is_known_by_slug_name_and_alias_in_any_spelling(calcom, phone, verdict, december):
     caller = phone()
     spellings = ("haircut", "HAIRCUT", " Haarschnitt ", "haarschnitt", "Herrenhaarschnitt", "cut", "Cut")
-    for text in (*spellings, "Haarschnitt.", '"Haarschnitt"', "„Herrenhaarschnitt“"):
+    Service.objects.filter(slug="haircut").update(spoken_name="Check-up")
+    heard = ("Check up", "checkup", "Check\u2011up", "check – up", "hair cut")
+    for text in (*spellings, *heard, "Haarschnitt.", '"Haarschnitt"', "„Herrenhaarschnitt“"):
         assert caller.book("2026-12-08T10:00", service=text).code == "booked", text
     for text in ("Färben", "faerben", "FAERBEN", "färben"):
         answer = caller.book("2026-12-08T11:00", service=text)
