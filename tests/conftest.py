@@ -2,10 +2,14 @@
 
 import pytest
 from _pytest.nodeid import NodeId
+from hypothesis import HealthCheck, settings
 
 from tests.servers import emptied_tables
 
 emptied_tables.install()
+# How long an example takes says how busy the machine is, and which example pays for an import.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.hookimpl(trylast=True)

@@ -86,7 +86,6 @@ def _codes_of(hook: APIOperation, *, mode: GenerationMode, line: Phone, company:
         max_examples=EXAMPLES,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

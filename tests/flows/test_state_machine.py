@@ -475,7 +475,6 @@ def _run(calcom: Simulator, *, examples: int, steps: int, repeatable: bool) -> N
             max_examples=examples,
             stateful_step_count=steps,
             derandomize=repeatable,
-            deadline=None,
             database=None,
             print_blob=False,
             report_multiple_bugs=False,
