@@ -105,9 +105,13 @@ class CompanyForm(AsShownForm):
                 )
                 continue
             try:
-                cleaned[f"present_{name}"] = getattr(self.instance, name)
+                present = getattr(self.instance, name)
             except CannotDecrypt:
                 self.add_error(f"keep_{name}", _("What is stored cannot be decrypted, so it cannot be kept."))
+                continue
+            if present != cleaned[f"new_{name}"]:
+                # The same page sent twice, as by a double click: senders still sign with the one before.
+                cleaned[f"present_{name}"] = present
         return cleaned
 
     def _check_key(self, field: str, key: str) -> None:

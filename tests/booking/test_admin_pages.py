@@ -373,6 +373,23 @@ def test_a_rotated_secret_keeps_the_present_one_as_the_previous_until_it_is_forg
     assert company.calcom_webhook_secrets == ["second"]
 
 
+def test_a_rotation_sent_twice_keeps_what_senders_still_sign_with(ops):
+    """A double click, or the page gone back to and saved again."""
+    company = make.CompanyFactory(calcom_webhook_secret="first", retell_api_key="key_1")
+    typed = {
+        "new_calcom_webhook_secret": "second",
+        "keep_calcom_webhook_secret": "on",
+        "new_retell_api_key": "key_2",
+        "keep_retell_api_key": "on",
+    }
+    for _ in range(2):
+        answer = ops.post(url(Company, "change", company.pk), company_form(company, **typed))
+        assert answer.status_code == 302
+    company.refresh_from_db()
+    assert company.calcom_webhook_secrets == ["second", "first"]
+    assert company.retell_keys == ["key_2", "key_1"]
+
+
 def test_a_secret_is_not_kept_and_its_predecessor_forgotten_at_once(ops):
     company = make.CompanyFactory(calcom_webhook_secret="first")
     typed = {
