@@ -58,15 +58,16 @@ class ServiceForm(AsShownForm):
 
     def clean(self) -> dict[str, Any]:
         """Refuse an event type that Cal.com does not show to this company: a booking made there would land in
-        somebody else's calendar. Where Cal.com cannot be asked, the first booking asks again.
+        somebody else's calendar. Where Cal.com cannot be asked, the first booking asks again. Nor is it asked
+        about what cannot be booked.
         """
         cleaned = super().clean()
         company = cleaned.get("company") or (self.instance.company if self.instance.pk else None)
         branch = cleaned.get("branch")
         if company is not None and branch is not None and branch.company_id != company.pk:
             self.add_error("branch", _("This branch is another company's."))
-        if self.errors or company is None:
-            return cleaned
+        if self.errors or company is None or not cleaned["is_active"]:
+            return cleaned  # whoever switches off what is gone there need not make it right before
         try:
             client = client_for(company)
         except CalcomMisconfigured:
@@ -80,7 +81,8 @@ class ServiceForm(AsShownForm):
             event_types.read_fitting(wanted, client=client, deadline=Deadline.after(SECONDS))
             self.instance.vanished_at = None
         except CalcomMisconfigured as error:
-            self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
+            if error.status != 401:  # that is said of the key
+                self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
         except CalcomError:
             pass
         return cleaned

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from booking.models import Service, SyncFailure
 from customers.models import Company
@@ -57,6 +58,20 @@ def vanish(calcom: Any, key: str) -> Any:
 
 def come_back(event_type: Any) -> None:
     event_type.account.event_types[event_type.id] = event_type
+
+
+def page_of(service: Service) -> str:
+    return reverse("admin:booking_service_change", args=[service.pk])
+
+
+def form_of(service: Service) -> dict[str, Any]:
+    """What is sent when it is saved, switched off."""
+    return {
+        "name": service.name,
+        "slug": service.slug,
+        "duration_minutes": service.duration_minutes,
+        "calcom_event_type_id": service.calcom_event_type_id,
+    }
 
 
 def rows() -> list[Any]:
@@ -250,6 +265,26 @@ def test_a_service_whose_event_type_is_gone_is_flagged_and_never_booked(
     assert (haircut.vanished_at, failure.status) == (None, "resolved")
     assert phone().book(at(10)).code == "booked"
     verdict()
+
+
+def test_a_service_whose_event_type_is_gone_can_be_switched_off(
+    calcom, sync, haircut, only_ours, admin_client
+):
+    vanish(calcom, "open")
+    sync()
+    page, form = page_of(haircut), form_of(haircut)
+    assert admin_client.post(page, form | {"is_active": "on"}).status_code == 200
+    assert admin_client.post(page, form).status_code == 302
+    assert sync().status == 0
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def test_a_service_can_be_changed_while_the_key_is_revoked(calcom, salon, haircut, admin_client):
+    calcom.state.revoke_key(salon.calcom_api_key)
+    typed = form_of(haircut) | {"is_active": "on", "spoken_name": "cut"}
+    assert admin_client.post(page_of(haircut), typed).status_code == 302
+    haircut.refresh_from_db()
+    assert haircut.spoken_name == "cut"
 
 
 def test_not_being_listed_is_not_being_gone(calcom, sync, haircut, only_ours):
