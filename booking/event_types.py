@@ -7,12 +7,20 @@ proof that it is theirs, and tells at the same time whether a repeated request i
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from django.db.models import F
+
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomMisconfigured
 from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.objects import EventType
 from booking.models import Service
+from customers.models import Company
+
+# That an event type is the company's is told by this key, asked there.
+PROVEN_WITH = frozenset({"calcom_api_key", "calcom_base_url"})
 
 _SCHEDULING = {
     "": Service.Scheduling.ONE_HOST,
@@ -88,6 +96,15 @@ def forget(service: Service | None) -> None:
     """What was learned is not true any more: it is read again before the next booking."""
     if service is not None:
         Service.objects.filter(pk=service.pk).update(learned_event_type_id=None)
+
+
+def forget_all(company: Company, *, changed: Collection[str]) -> None:
+    """What was learned with another key, or at another address, proves nothing: it may be another account's.
+    `changed`: the columns of the company that have other values now.
+    """
+    if not PROVEN_WITH.isdisjoint(changed):
+        learned = Service.objects.filter(company=company, learned_event_type_id=F("calcom_event_type_id"))
+        learned.update(learned_event_type_id=None)
 
 
 def why_unfit(event_type: EventType, *, minutes: int) -> str:

@@ -18,6 +18,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
+from booking import event_types
 from booking.models import Service
 from calls.retell.payloads import read_identifier
 from customers import phone_numbers
@@ -88,6 +89,8 @@ class Changes:
     not_in_file: list[str] = field(default_factory=list)
     # Each row, and the place in the file that described it first.
     described: dict[tuple[str, int], str] = field(default_factory=dict)
+    # Each row that was updated, and in what.
+    columns: dict[tuple[str, int], list[str]] = field(default_factory=dict)
 
     def described_rows(self, model: type[models.Model]) -> list[int]:
         return [key for kind, key in self.described if kind == model._meta.model_name]  # noqa: SLF001
@@ -131,6 +134,7 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
         values["endpoint_id"] = _uuid(entry["endpoint_id"], f"{place}.endpoint_id")
     slug = _required(entry, "slug", place)
     company = _make(Company, {"slug": slug}, values, place, changes)
+    event_types.forget_all(company, changed=changes.columns.get(("company", company.pk), ()))
     for number, described in enumerate(_list(entry, "branches", place)):
         where = f"{place}.branches[{number}]"
         _branch(company, _object(described, where, keys=BRANCH_KEYS, changes=changes), where, changes)
@@ -237,6 +241,7 @@ def _make(
         row.save()
     else:
         save_only(row, different)  # what the file says nothing of stays as it is by now
+        changes.columns[kind, row.pk] = different
     changes.described.setdefault((kind, row.pk), place)
     (changes.created if is_new else changes.updated).append(f"{kind} {row}")
     return row

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Collection
+from typing import Any, ClassVar, Protocol
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -18,6 +19,10 @@ from customers.company_secrets import SECRET_COLUMNS, without_secrets
 from customers.customer_form import CustomerForm
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
 from customers.record_admin import RecordAdmin, RelatedTable
+
+
+class CompanyChanged(Protocol):
+    def __call__(self, company: Company, *, changed: Collection[str]) -> None: ...
 
 
 class NoDeleteMixin:
@@ -141,12 +146,20 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
             relation="branches", title=_("Branches"), columns=("name", "slug", "timezone", "is_active")
         ),
     ]
+    # What an app above does when a company was changed: it is told which columns.
+    after_change: ClassVar[list[CompanyChanged]] = []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         # Deferred: a save writes only what was typed, and no page holds a secret.
         lengths: dict[str, Any] = {f"{name}_length": Length(name) for name in SECRET_COLUMNS}
         queryset: QuerySet[Any] = super().get_queryset(request).annotate(**lengths)
         return queryset
+
+    def save_model(self, request: HttpRequest, obj: Company, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change:
+            for act in self.after_change:
+                act(obj, changed=form.changed_columns())
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         # The slug is written on every booking at Cal.com, and tells ours from those of others.

@@ -6,9 +6,10 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
+from booking import event_types
 from booking.models import Service
 from booking.service_form import ServiceForm
-from customers.admin import CompanyChoiceMixin, NoDeleteMixin
+from customers.admin import CompanyAdmin, CompanyChoiceMixin, NoDeleteMixin
 from customers.admin_columns import link_to
 from customers.admin_filters import CompanyFilter
 from customers.record_admin import RecordAdmin
@@ -111,3 +112,6 @@ class ServiceAdmin(CompanyChoiceMixin, NoDeleteMixin, RecordAdmin):
     @admin.display(description=_("at Cal.com"), boolean=True, ordering="vanished_at")
     def is_there(self, service: Service) -> bool:
         return service.vanished_at is None
+
+
+CompanyAdmin.after_change.append(event_types.forget_all)

@@ -23,6 +23,7 @@ from booking import completer
 from booking.calcom.simulator.faults import core_body
 from booking.calcom.simulator.server import Simulator
 from booking.models import Appointment, BookingAttempt, CallbackRequest, Service, SyncFailure
+from booking.provisioning import provision
 from calls.models import Call
 from customers.models import Company
 from tests.flows.phone import Answer, Phone, at, move
@@ -807,6 +808,34 @@ def test_an_event_type_of_another_account_is_never_booked(calcom, phone, verdict
     (failure,) = open_failures()
     assert (failure.failure_type, failure.occurrences) == ("config_error", 2)
     assert CallbackRequest.objects.count() == 2
+    verdict()
+
+
+@pytest.mark.parametrize("door", ["admin", "provision"])
+def test_after_a_change_of_the_key_nothing_is_booked_before_it_has_shown_the_event_type(
+    calcom, phone, verdict, salon, admin_client, door
+):
+    """Cal.com takes a booking of any event type with any key: one for the account that was left would be made
+    in a calendar nobody looks at any more.
+    """
+
+    def give_key(key: str) -> None:
+        if door == "provision":
+            provision({"companies": [{"slug": salon.slug, "calcom": {"api_key": key}}]})
+            return
+        page = reverse("admin:customers_company_change", args=[salon.pk])
+        shown = admin_client.get(page).context["adminform"].form.initial
+        assert admin_client.post(page, {**shown, "new_calcom_api_key": key}).status_code == 302
+
+    assert phone().book(at(10)).code == "booked"
+    calcom.state.add_account("rival", api_key="cal_rival_key")
+    give_key("cal_rival_key")
+    assert phone(from_number="+4915112345679").book(at(11)).code == "unavailable"
+    assert posts(calcom) == 1
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    calcom.state.add_key("salon", "cal_rotated_key")
+    give_key("cal_rotated_key")
+    assert phone(from_number="+4915112345679").book(at(11)).code == "booked"
     verdict()
 
 
