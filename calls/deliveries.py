@@ -33,6 +33,9 @@ FIRST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(hours=1)
 MOST_ATTEMPTS = 12  # the pauses double from 5 s to an hour: about four hours in all
 LONGEST_KEY = 200
+# Bodies that are forgotten in one transaction. SQLite writes over each page of what is deleted, and nobody
+# else writes meanwhile: with thousands at once callers would wait for as long as they do, and in vain.
+FORGOTTEN_AT_ONCE = 200
 WAITING = (Status.RECEIVED, Status.FAILED)
 
 # What helps to understand a delivery. Signatures and whatever a proxy adds are not kept.
@@ -175,9 +178,12 @@ def purge(*, before: datetime, limit: int = 5000) -> int:
     """
     old = WebhookEvent.objects.filter(received_at__lt=before).exclude(status__in=WAITING).exclude(body="")
     some = list(old.values_list("pk", flat=True)[:limit])
-    # One that was replayed in this moment waits again, and needs its body.
-    rows = WebhookEvent.objects.filter(pk__in=some).exclude(status__in=WAITING)
-    return rows.update(body="", headers={})
+    forgotten = 0
+    for first in range(0, len(some), FORGOTTEN_AT_ONCE):
+        # One that was replayed in this moment waits again, and needs its body.
+        rows = WebhookEvent.objects.filter(pk__in=some[first : first + FORGOTTEN_AT_ONCE])
+        forgotten += rows.exclude(status__in=WAITING).update(body="", headers={})
+    return forgotten
 
 
 def _change(event: WebhookEvent, **values: Any) -> None:

@@ -638,6 +638,25 @@ def test_more_than_one_batch_is_forgotten(stored):
     assert not WebhookEvent.objects.exclude(body="").exists()
 
 
+def test_no_caller_waits_until_thousands_of_bodies_are_forgotten(salon):
+    received = timezone.now() - dt.timedelta(days=40)
+    WebhookEvent.objects.bulk_create(
+        WebhookEventFactory.build_batch(500, company=salon, received_at=received, status="processed")
+    )
+    forgotten: list[int] = []
+
+    def count(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        if sql.startswith("UPDATE"):
+            forgotten.append(context["cursor"].rowcount)
+        return result
+
+    with connection.execute_wrapper(count):
+        purge_deliveries()
+    assert sum(forgotten) == 500
+    assert max(forgotten) <= 200, "in one transaction, in which nobody else can write on SQLite"
+
+
 # --- How often, and how long
 
 
