@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from booking import event_types
 from booking.models import Service
@@ -71,6 +71,7 @@ SERVICE_FIELDS: dict[str, type] = {
 }
 SERVICE_KEYS = (*SERVICE_FIELDS, "slug", "duration_minutes", "calcom_event_type_id", "active", "branch")
 THE_FILE = "the file"
+ONE_AT_A_TIME = 0x736C6F74  # any number that no other advisory lock of this database has
 KINDS: dict[type, str] = {
     str: "a text", int: "a whole number", bool: "true or false", list: "a list",
 }  # fmt: skip
@@ -106,6 +107,7 @@ def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], 
         )
     made = []
     with transaction.atomic():
+        _wait_for_other_runs()
         for number, entry in enumerate(companies):
             place = f"companies[{number}]"
             described = _object(entry, place, keys=COMPANY_KEYS, changes=changes)
@@ -116,6 +118,15 @@ def provision(content: Any, *, only: str | None = None) -> tuple[list[Company], 
             others = Company.objects.filter(is_active=True).exclude(slug__in=slugs).order_by("slug")
             changes.not_in_file += [f"companies: {slug}" for slug in others.values_list("slug", flat=True)]
     return made, changes
+
+
+def _wait_for_other_runs() -> None:
+    """Two at once would both find a company missing and both make it, or wait for each other. In SQLite a
+    write transaction is alone.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ONE_AT_A_TIME])
 
 
 def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:

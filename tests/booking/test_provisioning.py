@@ -15,6 +15,7 @@ from booking.models import Service
 from booking.provisioning import InvalidFile, provision
 from customers.models import Company, PhoneNumber
 from tests import factories
+from tests.flows.at_once import just_before
 
 pytestmark = pytest.mark.django_db
 
@@ -93,6 +94,15 @@ def test_twice_changes_nothing():
     provision(CONTENT)
     _, changes = provision(CONTENT)
     assert (changes.created, changes.updated) == ([], [])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_runs_at_once_the_second_finds_what_the_first_has_made():
+    seen = []
+    with just_before('INSERT INTO "companies"', lambda: seen.append(provision(CONTENT)[1]), patience=0.3):
+        _, changes = provision(CONTENT)
+    assert len(changes.created) == 4
+    assert [(each.created, each.updated, each.unchanged) for each in seen] == [([], [], 4)]
 
 
 def test_numbers_in_quotes_are_numbers_and_twice_changes_nothing():
