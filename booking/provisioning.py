@@ -70,6 +70,8 @@ SERVICE_FIELDS: dict[str, type] = {
     "change_notice_minutes": int,
 }
 SERVICE_KEYS = (*SERVICE_FIELDS, "slug", "duration_minutes", "calcom_event_type_id", "active", "branch")
+# Where null is a value: in every branch, and as the company has it.
+SERVICE_NULLS = ("branch", "may_reschedule", "may_cancel", "change_notice_minutes")
 THE_FILE = "the file"
 ONE_AT_A_TIME = 0x736C6F74  # any number that no other advisory lock of this database has
 KINDS: dict[type, str] = {
@@ -151,7 +153,8 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
         _branch(company, _object(described, where, keys=BRANCH_KEYS, changes=changes), where, changes)
     for number, described in enumerate(_list(entry, "services", place)):
         where = f"{place}.services[{number}]"
-        _service(company, _object(described, where, keys=SERVICE_KEYS, changes=changes), where, changes)
+        entry_of_service = _object(described, where, keys=SERVICE_KEYS, nulls=SERVICE_NULLS, changes=changes)
+        _service(company, entry_of_service, where, changes)
     for name, rows in (("branches", company.branches), ("services", company.services)):
         if name in entry:
             slugs = [described["slug"] for described in entry[name]]
@@ -208,7 +211,8 @@ def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Ch
         "branch": _branch_of(company, entry.get("branch"), place),
     }
     before = Service.objects.filter(**identity).values_list("calcom_event_type_id", flat=True).first()
-    service = _make(Service, identity, values, place, changes)
+    nulls = [name for name in SERVICE_NULLS if name in entry]
+    service = _make(Service, identity, values, place, changes, nulls=nulls)
     if before not in (None, event_type_id):
         # Another event type; whether that one is there is asked before the first booking.
         Service.objects.filter(pk=service.pk).update(vanished_at=None)
@@ -224,14 +228,23 @@ def _branch_of(company: Company, slug: Any, place: str) -> Branch | None:
 
 
 def _make(
-    model: type[M], identity: Mapping[str, Any], values: Mapping[str, Any], place: str, changes: Changes
+    model: type[M],
+    identity: Mapping[str, Any],
+    values: Mapping[str, Any],
+    place: str,
+    changes: Changes,
+    *,
+    nulls: Collection[str] = (),
 ) -> M:
-    """Find or create the row; what is None in `values` was not in the file and keeps its value."""
+    """Find or create the row; what is None in `values` was not in the file and keeps its value, except for
+    `nulls`.
+    """
     rows = model._default_manager.filter(**identity)  # noqa: SLF001 - Django's documented name
     row = without_secrets(rows).first()
     is_new = row is None
     row = row or model(**identity)
-    different = [name for name, value in values.items() if value is not None and not _holds(row, name, value)]
+    said = {name: value for name, value in values.items() if value is not None or name in nulls}
+    different = [name for name, value in said.items() if not _holds(row, name, value)]
     kind = str(model._meta.model_name)  # noqa: SLF001
     if different and (kind, row.pk) in changes.described:
         # Each run would change it to the one and back to the other.
@@ -246,7 +259,7 @@ def _make(
     try:
         row.full_clean(exclude=row.get_deferred_fields())
     except ValidationError as error:
-        problems = (f"{place}.{name}: {' '.join(said)}" for name, said in error.message_dict.items())
+        problems = (f"{place}.{name}: {' '.join(why)}" for name, why in error.message_dict.items())
         raise InvalidFile("; ".join(problems)) from None
     if is_new:
         row.save()
@@ -320,12 +333,16 @@ def _required(entry: Mapping[str, Any], name: str, place: str) -> Any:
     return entry[name]
 
 
-def _object(value: Any, place: str, *, keys: Collection[str], changes: Changes) -> Mapping[str, Any]:
+def _object(
+    value: Any, place: str, *, keys: Collection[str], changes: Changes, nulls: Collection[str] = ()
+) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidFile(f"{place} must be an object.")
     for key in value:
+        path = key if place == THE_FILE else f"{place}.{key}"
+        if key in keys and key not in nulls and value[key] is None:
+            changes.ignored.append(f"{path}: null changes nothing; what is stored stays.")
         if key not in keys:
-            path = key if place == THE_FILE else f"{place}.{key}"
             nearest = get_close_matches(key.lower(), keys, n=1)
             meant = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(keys)}."
             changes.ignored.append(f"{path}: there is no such key; {meant}")

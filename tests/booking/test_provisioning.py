@@ -216,6 +216,20 @@ def test_a_misspelt_key_is_ignored_and_said_with_its_place_and_the_nearest_right
     assert [company.slug for company in made] == ["salon"]
 
 
+def test_null_undoes_what_a_service_has_of_its_own_and_is_ignored_where_there_must_be_a_value():
+    provision(CONTENT)
+    nulls = {"branch": None, "may_reschedule": None, "may_cancel": None, "change_notice_minutes": None}
+    for _ in range(2):
+        _, changes = provision(content(company={"timezone": None}, service=nulls | {"person": None}))
+        service = Service.objects.values(*nulls, "person").get()
+        assert service == nulls | {"person": "Bea"}
+        assert changes.ignored == [
+            "companies[0].timezone: null changes nothing; what is stored stays.",
+            "companies[0].services[0].person: null changes nothing; what is stored stays.",
+        ]
+    assert changes.updated == []
+
+
 def test_the_command_says_what_it_ignores(tmp_path, capsys):
     file = tmp_path / "companies.json"
     file.write_text(json.dumps({"companies": [{"slug": "salon", "name": "Salon", "timezon": "Europe/Rome"}]}))
