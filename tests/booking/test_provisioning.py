@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from booking.models import Service
@@ -236,6 +236,14 @@ def test_the_command_says_what_it_ignores(tmp_path, capsys):
     call_command("provision", str(file))
     told = "ignored: companies[0].timezon: there is no such key; did you mean timezone?"
     assert told in capsys.readouterr().out.splitlines()
+
+
+def test_of_two_lists_under_one_key_neither_is_passed_over(tmp_path):
+    file = tmp_path / "companies.json"
+    file.write_text('{"companies": [{"slug": "salon", "name": "Salon", "services": [], "services": []}]}')
+    with pytest.raises(CommandError, match="'services' stands twice in one object of 'salon'"):
+        call_command("provision", str(file))
+    assert not Company.objects.exists()
 
 
 def test_the_command_says_what_goes_on_without_standing_in_the_file(tmp_path, capsys):

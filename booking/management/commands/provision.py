@@ -18,7 +18,7 @@ class Command(OpsCommand):
 
     def work(self, **options: Any) -> tuple[dict[str, Any], int]:
         try:
-            content = json.loads(_read(options["file"]))
+            content = json.loads(_read(options["file"]), object_pairs_hook=_without_repeats)
         except OSError as error:
             raise CannotWork(f"{options['file']} cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -47,6 +47,19 @@ class Command(OpsCommand):
         self.stdout.write(f"unchanged: {report['unchanged']}")
         for company in report["companies"]:
             self.stdout.write(f"{company['slug']}: {company['endpoint']}")
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets the last one count, and whoever has pasted a second "services" believes that both do."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        whose = f" of {entry['slug']!r}" if isinstance(entry.get("slug"), str) else ""
+        raise CannotWork(
+            f"{twice!r} stands twice in one object{whose}: leave one of them, with what both say."
+        )
+    return entry
 
 
 def _read(name: str) -> str:
