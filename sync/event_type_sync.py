@@ -239,6 +239,11 @@ class _Work:
         facts = event_types.facts_of(event_type)
         try:
             with transaction.atomic():
+                # Of two runs at once the second waits, and sees what the first has proposed.
+                Company.objects.select_for_update(no_key=True).only("pk").get(pk=self.company.pk)
+                theirs = Service.objects.filter(company=self.company, calcom_event_type_id=event_type.id)
+                if theirs.exists():
+                    return False
                 Service.objects.create(
                     company=self.company,
                     slug=slug,
@@ -248,7 +253,7 @@ class _Work:
                     **facts,
                 )
         except IntegrityError:
-            return False  # another run proposed it in this moment
+            return False  # somebody has given another service this slug in this moment
         logger.info("service.proposed", company=self.company.slug, service=slug, event_type=event_type.id)
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.urls import reverse
 
 from booking.models import Service, SyncFailure
@@ -215,6 +216,21 @@ def test_a_slug_that_is_taken_is_not_taken_twice(calcom, sync, salon, only_ours)
     event_type = calcom.state.add_event_type("second", slug="haircut", title="Schnitt")
     assert sync().outcome(f"haircut-{event_type.id}") == ("create", "done")
     assert salon.services.filter(slug__startswith="haircut").count() == 2
+
+
+def test_two_runs_at_once_propose_an_event_type_once(calcom, sync, salon, only_ours):
+    """Ops run it while Beat does: the slug that is taken by then is the other run's own proposal."""
+    new = calcom.state.add_event_type("new", slug="new", hosts=["olga"], available="always")
+
+    def other_run(_exchange: object) -> None:
+        try:
+            sync()
+        finally:
+            connections.close_all()
+
+    calcom.faults.add("event_type", path_contains=f"/{new.id}", call={"before_answer": other_run})
+    sync()
+    assert list(salon.services.filter(calcom_event_type_id=new.id).values_list("slug", flat=True)) == ["new"]
 
 
 def test_event_types_of_the_team_are_found_too(calcom, sync, salon, only_ours):
