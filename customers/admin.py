@@ -178,7 +178,7 @@ class PhoneNumberInline(admin.TabularInline):
 class RetellAgentInline(admin.TabularInline):
     model = RetellAgent
     form = RetellAgentForm
-    fields = ("agent_id",)
+    fields = ("agent_id", "as_shown")
     extra = 0
 
 

@@ -20,7 +20,7 @@ class BranchForm(AsShownForm):
         widgets = {"timezone": zone_choice(blank=_("the company's"))}
 
 
-class PhoneNumberForm(forms.ModelForm):
+class PhoneNumberForm(AsShownForm):
     # Longer than the column: people type spaces and brackets.
     number = forms.CharField(
         max_length=40, label=_("Number"), help_text=_("With the country code, such as +49 30 12345678.")
@@ -38,13 +38,13 @@ class PhoneNumberForm(forms.ModelForm):
         return number
 
 
-class RetellAgentForm(forms.ModelForm):
+class RetellAgentForm(AsShownForm):
     class Meta:
         model = RetellAgent
         fields = ("branch", "agent_id")
 
     def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
+        cleaned = super().clean()
         branch = cleaned.get("branch")
         if branch is not None and branch.company_id is not None:
             # An agent belongs to its branch's company, always.

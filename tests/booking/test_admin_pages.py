@@ -616,6 +616,34 @@ def test_a_customer_whom_somebody_else_has_corrected_meanwhile_is_not_overwritte
     assert Customer.objects.get().email == "new@example.org"
 
 
+def test_a_number_that_somebody_has_moved_meanwhile_is_not_put_back(ops):
+    number = make.PhoneNumberFactory()
+    here, there = number.branch, make.BranchFactory(company=number.branch.company)
+    page = url(PhoneNumber, "change", number.pk)
+    shown = ops.get(page).context["adminform"].form
+    stale = {name: shown[name].value() for name in shown.fields}
+    assert ops.post(page, stale | {"branch": there.pk}).status_code == 302
+    answer = ops.post(page, stale | {"number": "+493099999999"})
+    assert "Somebody has changed this" in answer.content.decode()
+    assert PhoneNumber.objects.get().branch == there
+    assert not here.phone_numbers.exists()
+
+
+def test_a_number_that_somebody_has_corrected_meanwhile_is_not_overwritten_on_its_branchs_page(ops):
+    number = make.PhoneNumberFactory(number="+493011111111")
+    page = url(Branch, "change", number.branch.pk)
+    row = ops.get(page).context["inline_admin_formsets"][0].formset.forms[0]
+    stale = branch_form(number.branch, numbers=["+493022222222"]) | {
+        "phone_numbers-INITIAL_FORMS": 1,
+        "phone_numbers-0-id": number.pk,
+        "phone_numbers-0-as_shown": row["as_shown"].value(),
+    }
+    assert ops.post(page, stale).status_code == 302
+    answer = ops.post(page, stale | {"phone_numbers-0-number": "+493033333333"})
+    assert "Somebody has changed this" in answer.content.decode()
+    assert PhoneNumber.objects.get().number == "+493022222222"
+
+
 # Links, times, search --------------------------------------------------------------------------------------
 
 
