@@ -58,6 +58,9 @@ SERVICES = {"haircut": "open", "colour": "roundrobin_open", "advice": "confirm_o
 
 # Small, so that a request that hangs costs a history a third of a second; a look-up still fits.
 BUDGET_SECONDS = 1.6
+# On SQLite each of the three to five commits in an answer waits for the disk: half a second each, on one that
+# others keep busy. (Nobody holds a lock here. Who waited for one in vain would take three seconds more.)
+LONGEST_SECONDS = BUDGET_SECONDS + (2.0 if connection.vendor == "sqlite" else 0.5)
 LEASE_SECONDS = 31
 GRACE_SECONDS = 180
 # A commit that comes late comes in any case before this much time has gone by …
@@ -266,7 +269,7 @@ class Salon(RuleBasedStateMachine):
         answer = caller.ask(function, service=asked.service, day=day, **arguments)
         assert answer.status == 200
         assert answer.code in KNOWN | {"rescheduled", "cancelled", "not_found"}, answer.body
-        assert answer.seconds < BUDGET_SECONDS + 0.5, f"{answer.code} after {answer.seconds:.2f} s"
+        assert answer.seconds < LONGEST_SECONDS, f"{answer.code} after {answer.seconds:.2f} s"
         return answer
 
     # --- what others do
@@ -377,7 +380,7 @@ class Salon(RuleBasedStateMachine):
     def _check(self, asked: Asked, answer: Answer) -> None:
         assert answer.status == 200
         assert answer.code in KNOWN, answer.body
-        assert answer.seconds < BUDGET_SECONDS + 0.5, f"{answer.code} after {answer.seconds:.2f} s"
+        assert answer.seconds < LONGEST_SECONDS, f"{answer.code} after {answer.seconds:.2f} s"
         mine = self._bookings_of(asked)
         if answer.code in YES:
             # A lagging replica hides it from a listing; Cal.com's answer to a create may name it all the
