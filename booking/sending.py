@@ -21,6 +21,7 @@ from booking.calcom.errors import CalcomError, RateLimited
 from booking.calcom.objects import Booking
 from booking.models import BookingAttempt
 from booking.outcomes import Code, Outcome
+from customers.database import waiting_at_most
 
 logger = structlog.get_logger(__name__)
 
@@ -101,9 +102,11 @@ class Sending(ABC):
 
     def _unknown(self, error: CalcomError | None = None) -> Outcome:
         try:
-            attempts.mark_unknown(
-                self.attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error)
-            )
+            # The time is up, mostly. Who waits in vain for what somebody holds only answers late.
+            with waiting_at_most(self.deadline.remaining):
+                attempts.mark_unknown(
+                    self.attempt, told=Code.CHECKING, now=timezone.now(), **attempts.error_fields(error)
+                )
         except DatabaseError:  # the claimed row says the same
             logger.exception("attempt.unknown_not_recorded", attempt=str(self.attempt.uuid))
         return self._checking()

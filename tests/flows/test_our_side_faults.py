@@ -503,12 +503,12 @@ def test_without_the_table_of_earlier_answers_callers_are_answered_and_nothing_i
 
 @pytest.fixture
 def hold(transactional_db: None) -> Iterator[Callable[..., None]]:
-    """Take the calls, on SQLite all there is, and keep them until the test lets go by `hold.let_go`. In the
-    mode EXCLUSIVE they can still be read, as on SQLite.
+    """Take the calls (or another table), on SQLite all there is, and keep them until the test lets go by
+    `hold.let_go`. In the mode EXCLUSIVE they can still be read, as on SQLite.
     """
     with ExitStack() as held:
 
-        def take(_exchange: object = None, *, mode: str = "ACCESS EXCLUSIVE") -> None:
+        def take(_exchange: object = None, *, table: str = "calls", mode: str = "ACCESS EXCLUSIVE") -> None:
             if connection.vendor == "sqlite":
                 somebody: Any = sqlite3.connect(
                     connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False
@@ -516,7 +516,7 @@ def hold(transactional_db: None) -> Iterator[Callable[..., None]]:
                 somebody.execute("BEGIN IMMEDIATE")
             else:
                 somebody = psycopg.connect(database_url())
-                somebody.execute(f"LOCK TABLE calls IN {mode} MODE")
+                somebody.execute(f"LOCK TABLE {table} IN {mode} MODE")
             held.callback(somebody.close)
             held.callback(somebody.rollback)
 
@@ -562,6 +562,24 @@ def test_what_somebody_holds_when_calcom_says_yes_is_settled_later_and_the_calle
     assert (answer.status, answer.code) == (200, "checking")
     assert answer.seconds < 9, f"the answer budget is 8 s, on a busy machine this took {answer.seconds:.1f} s"
     hold.let_go()
+    settle_later()
+    assert caller.book(at(10)).code == "booked"
+    assert len(calcom.requests("create")) == 1
+    verdict()
+
+
+def test_what_somebody_holds_when_calcom_is_silent_is_settled_later_and_the_caller_is_answered_in_time(
+    calcom, phone, verdict, settle_later, hold, settings
+):
+    settings.ANSWER_BUDGET_SECONDS = 1.0
+    calcom.faults.timeout_after_commit(call={"received": lambda _: hold(table="booking_attempts")})
+    caller = phone()
+    answer = caller.book(at(10))
+    assert (answer.status, answer.code) == (200, "checking")
+    assert answer.seconds < 2.5, f"the answer budget is 1 s, this took {answer.seconds:.1f} s"
+    hold.let_go()
+    calcom.faults.clear()
+    settings.ANSWER_BUDGET_SECONDS = 8.0
     settle_later()
     assert caller.book(at(10)).code == "booked"
     assert len(calcom.requests("create")) == 1
