@@ -99,6 +99,8 @@ def _change(change: Change, *, deadline: Deadline) -> Outcome:
         refused = _not_allowed(change, deadline=deadline)
         if refused is not None:
             return refused
+        if change.appointment.calcom_booking_uid is None:
+            return not_changed.call_back(change)
         in_the_way = _own_at_that_time(change, deadline=deadline)
         if in_the_way is not None:
             return in_the_way

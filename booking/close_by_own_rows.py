@@ -18,6 +18,7 @@ from django.utils import timezone
 from booking import failures, twins, unmet_wishes
 from booking.models import (
     CHANGE_KINDS,
+    LIVE_STATUSES,
     OPEN_STATES,
     OPEN_STATUSES,
     PROVEN_STATUSES,
@@ -35,6 +36,9 @@ _OUTCOME_UNKNOWN = (
     SyncFailure.Type.RATE_LIMIT,
     SyncFailure.Type.CONFIG_ERROR,
 )
+
+# One that could not be booked again is promised as before.
+_COUNTED_ON = (*LIVE_STATUSES, Appointment.Status.FAILED)
 
 
 def close_by_own_rows(*, company_id: int | None = None) -> int:
@@ -105,6 +109,12 @@ def _gone(open_rows: QuerySet[SyncFailure]) -> tuple[tuple[QuerySet[SyncFailure]
                 failure_type=SyncFailure.Type.ORPHANED_LOCAL,
             ),
             "The appointment stands with another booking by now.",
+        ),
+        (
+            open_rows.filter(subject__startswith=failures.APPOINTMENT).exclude(
+                appointment__calcom_booking_uid=None, appointment__status__in=_COUNTED_ON
+            ),
+            "The appointment has its booking, or nobody counts on it any more.",
         ),
         *_accepted_again(open_rows),
     )

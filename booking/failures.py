@@ -29,6 +29,7 @@ KEY = "key:"
 ACCESS = "calcom:access"
 RECONCILE_ACCESS = "calcom:access:reconcile"  # the key of its own that the hourly run may have
 EVENT_TYPE = "calcom:event-type:"
+APPOINTMENT = "appointment:"
 SEEN_GONE = "seen_gone"  # among the details of what a person has resolved
 
 logger = structlog.get_logger(__name__)
@@ -201,6 +202,12 @@ def event_type_of(subject: str) -> str:
 
 def about_booking(uid: str) -> str:
     return f"booking:{uid}"
+
+
+def about_appointment(appointment: Appointment) -> str:
+    """The subject of what concerns an appointment that names no booking."""
+    uid = appointment.calcom_booking_uid
+    return about_booking(uid) if uid else f"{APPOINTMENT}{appointment.pk}"
 
 
 def _seen_before(

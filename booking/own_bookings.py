@@ -123,7 +123,7 @@ def hear_of(row: Appointment, *, deadline: Deadline) -> None:
         if not breaker.allows(company_id=row.company_id, client=client, deadline=deadline):
             return
         if _followed(row, client=client, deadline=deadline) is None and row.updated_at < timezone.now() - LAG:
-            doubt.report_missing(row, uid=row.calcom_booking_uid or "", call=row.call)
+            doubt.report_missing(row, uid=row.calcom_booking_uid, call=row.call)
     except (CalcomError, DatabaseError) as error:
         logger.warning("booking.not_heard_of", appointment=row.pk, error=type(error).__name__)
     row.refresh_from_db()
@@ -205,8 +205,11 @@ def _row_of(wanted: Wanted, booking: Booking, *, ids: list[int]) -> Appointment 
 def _followed(
     row: Appointment, *, client: CalcomClient, deadline: Deadline, to: Booking | None = None
 ) -> Appointment | None:
-    """Made equal to what its booking has become. None: it is not known there, or has not become `to`."""
-    stored = client.find_booking(row.calcom_booking_uid or "", deadline=deadline)
+    """Made equal to what its booking has become. None: it is not known there, has none, or has not become
+    `to`.
+    """
+    uid = row.calcom_booking_uid
+    stored = client.find_booking(uid, deadline=deadline) if uid else None
     if stored is None:
         return None
     end, former = lookup.end_of_chain(stored, client=client, deadline=deadline)

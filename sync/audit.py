@@ -81,7 +81,7 @@ def _appointments_without_call(company: Company, now: datetime) -> QuerySet[Appo
     return links.without_call(company)
 
 
-def _live_without_uid(company: Company, now: datetime) -> QuerySet[Appointment]:
+def live_without_uid(company: Company, now: datetime) -> QuerySet[Appointment]:
     """Promised, not proven, and nobody is busy proving it."""
     busy = BookingAttempt.objects.filter(appointment=OuterRef("pk"), state__in=OPEN_STATES)
     return Appointment.objects.filter(company=company, calcom_booking_uid=None).filter(
@@ -124,7 +124,7 @@ CHECKS = {
     "call_points_at_nothing": Check(_calls_pointing_at_nothing, Type.CALL_DESYNC),
     "appointment_without_backlink": Check(_appointments_without_backlink, Type.CALL_DESYNC),
     "appointment_without_call": Check(_appointments_without_call, Type.CALL_DESYNC),
-    "live_appointment_without_uid": Check(_live_without_uid, Type.ORPHANED_LOCAL),
+    "live_appointment_without_uid": Check(live_without_uid, Type.ORPHANED_LOCAL),
     "duplicate_idempotency_key": Check(_duplicate_keys, Type.DUPLICATE_BOOKING),
     "duplicate_calcom_uid": Check(_duplicate_uids, Type.DUPLICATE_BOOKING),
     "attempt_unknown_for_too_long": Check(_unknown_for_too_long, Type.NETWORK_TIMEOUT),

@@ -55,8 +55,10 @@ class BookingHealer:
             else:
                 self.alone(difference.uid, partial(self.fetch_and_follow, difference.uid, difference.gap))
 
-    def alone(self, uid: str, heal: Callable[[], None]) -> None:
-        """One booking that cannot be dealt with is a ticket, and no reason not to look at the others."""
+    def alone(self, uid: str, heal: Callable[[], None], *, appointment: Appointment | None = None) -> None:
+        """One booking that cannot be dealt with is a ticket, and no reason not to look at the others.
+        `appointment`: whose it should be, where there is no uid.
+        """
         try:
             heal()
         except unknown_attempts.InFlight:
@@ -87,6 +89,7 @@ class BookingHealer:
                 SyncFailure.Type.SCHEMA_ERROR,
                 uid=uid,
                 message=f"The booking could not be stored: {database_errors.describe(error)}",
+                appointment=appointment,
                 details={"error": type(error).__name__},
             )
 

@@ -15,9 +15,16 @@ from booking import doubt, failures, follow
 from booking.models import PROVEN_STATUSES, Appointment, BookingAttempt, SyncFailure
 from sync import healing
 from sync.asking import MOST_ASKED_FOR
+from sync.audit import live_without_uid
 from sync.compare import Comparison, Gap
 from sync.heal_bookings import BookingHealer
 from sync.healing import Repair
+
+Status = Appointment.Status
+
+MOST_WITHOUT = 300
+# Once it is over. What was never proven has not been cancelled.
+_ENDS_AS = {str(Status.PENDING): Status.FAILED}
 
 
 def look_for_missing(
@@ -41,6 +48,10 @@ def look_for_missing(
         uid = appointment.calcom_booking_uid or ""
         if uid not in healer.looked_at:
             healer.alone(uid, partial(_look_for, appointment, uid, healer))
+    # What could bring them their booking was listed, and has been healed.
+    for appointment in live_without_uid(tickets.company, healer.now)[:MOST_WITHOUT]:
+        without = partial(_gone, appointment, healer, why=doubt.NAMES_NONE)
+        healer.alone("", without, appointment=appointment)
 
 
 def _look_for(appointment: Appointment, uid: str, healer: BookingHealer) -> None:
@@ -55,7 +66,7 @@ def _look_for(appointment: Appointment, uid: str, healer: BookingHealer) -> None
             details={"status": appointment.status, "found": "event type not shown"},
         )
     elif booking is None:
-        _gone(appointment, healer)
+        _gone(appointment, healer, why=doubt.NOT_KNOWN_THERE)
     elif follow.differences(appointment, booking, now=healer.now):
         healer.fetch_and_follow(uid, Gap.STATUS)
 
@@ -69,16 +80,16 @@ def _may_be_shown(appointment: Appointment, healer: BookingHealer) -> bool:
     return number is None or healer.asking.shows(number)
 
 
-def _gone(appointment: Appointment, healer: BookingHealer) -> None:
-    """Cal.com was asked by the uid and says there is none."""
-    tickets, uid = healer.tickets, appointment.calcom_booking_uid or ""
+def _gone(appointment: Appointment, healer: BookingHealer, *, why: str) -> None:
+    """Cal.com was asked by the uid and says there is none, or there is no uid to ask by."""
+    tickets, uid, was = healer.tickets, appointment.calcom_booking_uid or "", appointment.status
     if appointment.ends_at > healer.now:
         tickets.open(
             SyncFailure.Type.ORPHANED_LOCAL,
             uid=uid,
-            message=doubt.NOT_KNOWN_THERE,
+            message=why,
             appointment=appointment,
-            details={"status": appointment.status},
+            details={"status": was},
         )
         return
     if tickets.dry_run or not healer.permission.take(Repair.FOLLOW):
@@ -88,13 +99,13 @@ def _gone(appointment: Appointment, healer: BookingHealer) -> None:
             uid=uid,
             message="The appointment is over, and Cal.com does not know its booking any more.",
             appointment=appointment,
-            details={"status": appointment.status},
+            details={"status": was},
         )
         return
     now = timezone.now()
     with transaction.atomic():
-        Appointment.objects.filter(pk=appointment.pk, status__in=PROVEN_STATUSES).update(
-            status=Appointment.Status.CANCELLED,
+        Appointment.objects.filter(pk=appointment.pk, status=was).update(
+            status=_ENDS_AS.get(was, Status.CANCELLED),
             calcom_sync_status=Appointment.SyncStatus.NOT_SYNCED,
             updated_at=now,
         )
@@ -103,12 +114,12 @@ def _gone(appointment: Appointment, healer: BookingHealer) -> None:
             company=tickets.company,
             appointment=appointment,
             uid=uid,
-            details={"was": appointment.status, "found": "past, and unknown to Cal.com"},
+            details={"was": was, "found": "past, and unknown to Cal.com"},
             now=now,
         )
         tickets.report.closed += failures.close_failures(
             company_id=tickets.company.pk,
-            subjects=[failures.about_booking(uid)],
+            subjects=[failures.about_appointment(appointment)],
             note="The appointment is over.",
         )
     tickets.report.has_repaired(Repair.FOLLOW)

@@ -89,7 +89,10 @@ class Tickets:
         self.problem(failure_type, uid, message)
         if self.dry_run:
             return
-        subject = failures.about_booking(uid) if uid else f"{CALL}{call.retell_call_id if call else ''}"
+        if uid or appointment is None or call is not None:
+            subject = failures.about_booking(uid) if uid else f"{CALL}{call.retell_call_id if call else ''}"
+        else:
+            subject = failures.about_appointment(appointment)
         failure = failures.open_failure(
             company=self.company,
             failure_type=failure_type,

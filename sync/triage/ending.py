@@ -16,12 +16,15 @@ from sync.triage.work import Work
 
 
 def preview(case: Case) -> list[str]:
-    if case.remote.seen is not Seen.NOT_THERE:
-        raise NotLegal("Cal.com has not said that the booking is missing.")
     appointment = case.appointment
+    names_none = appointment is not None and appointment.calcom_booking_uid is None
+    if case.remote.seen is not Seen.NOT_THERE and not (
+        names_none and case.remote.seen is Seen.NOTHING_TO_ASK
+    ):
+        raise NotLegal("Cal.com has not said that the booking is missing.")
     if appointment is None or appointment.status not in PROVEN_STATUSES:
         raise NotLegal("No appointment of ours stands.")
-    if appointment.calcom_booking_uid != both_sides.uid_of(case.failure):
+    if not names_none and appointment.calcom_booking_uid != both_sides.uid_of(case.failure):
         raise NotLegal("The appointment stands with another booking by now.")
     if appointment.attempts.filter(state__in=OPEN_STATES).exists():
         raise NotLegal("Something is being done to the appointment, or nobody knows yet how that went.")

@@ -805,6 +805,46 @@ def test_the_past_and_vanished_comes_to_an_end(calcom, salon, phone, run):
     assert failure.status == "resolved"
 
 
+def test_an_appointment_that_names_no_booking_is_a_ticket_until_it_has_one(
+    calcom, salon, phone, run, verdict
+):
+    """Whoever wrote it, there is no uid to ask by: nothing else would ever notice."""
+    caller = phone()
+    uid = caller.book(at(10)).uid
+    erased = calcom.booking(uid)
+    calcom.erase(uid)
+    Appointment.objects.update(calcom_booking_uid=None)
+    assert caller.book(at(10)).code == "unavailable", "booked is said of nothing"
+    for _ in range(2):
+        status, report = run()
+        assert (status, only(report)["left"]) == (1, 1)
+    failure = SyncFailure.objects.get()
+    assert (failure.failure_type, failure.status) == ("orphaned_local", "manual_review")
+    assert (failure.appointment, failure.call) == (Appointment.objects.get(), Call.objects.get())
+    verdict()
+    assert phone().ask("list_appointments").code == "unavailable"
+    assert phone().ask("cancel_appointment").code == "unavailable"
+    assert not calcom.requests("cancel")
+    erased.status = "accepted"
+    calcom.state.store(erased)
+    assert run()[0] == 0
+    failure.refresh_from_db()
+    assert failure.status == "resolved"
+    assert Appointment.objects.get().calcom_booking_uid == uid
+
+
+def test_an_appointment_that_named_no_booking_comes_to_an_end(calcom, salon, phone, run):
+    phone().book(at(10))
+    calcom.erase(Appointment.objects.get().calcom_booking_uid)
+    Appointment.objects.update(calcom_booking_uid=None)
+    assert run()[0] == 1
+    let_it_pass(days=40)
+    assert only(run("--dry-run")[1])["would_heal"] == {"follow": 1}
+    assert only(run()[1])["healed"] == {"follow": 1}
+    assert Appointment.objects.get().status == Status.CANCELLED
+    assert SyncFailure.objects.get().status == "resolved"
+
+
 def let_it_pass(*, days: int) -> None:
     start = timezone.now() - dt.timedelta(days=days)
     Appointment.objects.update(

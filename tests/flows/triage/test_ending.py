@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 
 from booking.models import Appointment, BookingAttempt, SyncFailure
+from calls.models import Call
 from sync import triage
 from sync.triage import MovedOn, NotLegal, Verb
 from tests.factories import AppointmentFactory, BookingAttemptFactory
@@ -31,6 +32,24 @@ def test_what_vanished_is_ended_here_and_can_be_booked_again(
     assert phone().book(at(10)).code == "booked"
     assert len(calcom.active_bookings()) == 1
     verdict()
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["of a call", "of nobody"])
+@pytest.mark.parametrize("act", [triage.end_here, triage.recreate_at_calcom])
+def test_what_names_no_booking_is_ended_or_booked_again(calcom, phone, run, look, press, act, is_known):
+    phone().book(at(10))
+    calcom.erase(calcom.bookings[0].uid)
+    Appointment.objects.update(calcom_booking_uid=None)
+    if not is_known:
+        BookingAttempt.objects.all().delete()
+        Call.objects.all().delete()
+    run()
+    assert press(act, look()).is_success
+    assert run()[0] == 0
+    assert SyncFailure.objects.get().status == "resolved"
+    assert Appointment.objects.get().status == ("cancelled" if act is triage.end_here else "scheduled")
+    assert phone().book(at(10)).code == ("booked" if act is triage.end_here else "already_booked")
+    assert len(calcom.active_bookings()) == 1
 
 
 def test_only_what_stands_here_and_not_there_can_be_ended(calcom, salon, phone, look):
