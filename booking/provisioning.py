@@ -3,7 +3,7 @@
 What the file says is made true; what it does not mention is left alone, and nothing is ever deleted. Running
 it twice changes nothing the second time. A key that means nothing is ignored and said so: whoever misspells
 one believes that it is done. So is what goes on working here without standing in the file: whoever renames a
-slug has two.
+slug has two. And what stands in it and does not work, for it is switched off here.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Changes:
     unchanged: int = 0
     ignored: list[str] = field(default_factory=list)
     not_in_file: list[str] = field(default_factory=list)
+    switched_off: list[str] = field(default_factory=list)
     # Each row, and the place in the file that described it first.
     described: dict[tuple[str, int], str] = field(default_factory=dict)
     # Each row that was updated, and in what.
@@ -148,6 +149,8 @@ def _company(entry: Mapping[str, Any], place: str, changes: Changes) -> Company:
     slug = _required(entry, "slug", place)
     company = _make(Company, {"slug": slug}, values, place, changes)
     event_types.forget_all(company, changed=changes.columns.get(("company", company.pk), ()))
+    if not company.is_active:
+        changes.switched_off.append(f"companies: {slug}")
     for number, described in enumerate(_list(entry, "branches", place)):
         where = f"{place}.branches[{number}]"
         _branch(company, _object(described, where, keys=BRANCH_KEYS, changes=changes), where, changes)
@@ -183,6 +186,8 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
     identity = {"company": company, "slug": _required(entry, "slug", place)}
     values = {name: _typed(entry, name, kind, place) for name, kind in BRANCH_FIELDS.items()}
     branch = _make(Branch, identity, values, place, changes)
+    if not branch.is_active:
+        changes.switched_off.append(f"branches of {company.slug}: {branch.slug}")
     for text in _list(entry, "phone_numbers", place):
         number = phone_numbers.normalise(text, region="ZZ") if isinstance(text, str) else None
         if number is None:
@@ -213,6 +218,8 @@ def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Ch
     before = Service.objects.filter(**identity).values_list("calcom_event_type_id", flat=True).first()
     nulls = [name for name in SERVICE_NULLS if name in entry]
     service = _make(Service, identity, values, place, changes, nulls=nulls)
+    if not service.is_active and values["is_active"] is None:
+        changes.switched_off.append(f"services of {company.slug}: {service.slug}")
     if before not in (None, event_type_id):
         # Another event type; whether that one is there is asked before the first booking.
         Service.objects.filter(pk=service.pk).update(vanished_at=None)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from booking.models import Service
 from booking.provisioning import InvalidFile, provision
-from customers.models import Company, PhoneNumber
+from customers.models import Branch, Company, PhoneNumber
 from tests import factories
 from tests.flows.at_once import just_before
 
@@ -261,6 +261,26 @@ def test_the_command_says_what_goes_on_without_standing_in_the_file(tmp_path, ca
     assert run(service("cut"), service("ended", active=False)) == []
     assert run(service("haircut")) == ["active, and not in the file: services of salon: cut"]
     assert run(service("haircut"), service("cut", active=False)) == []
+
+
+def test_the_command_says_what_stands_in_the_file_and_is_switched_off(tmp_path, capsys):
+    """A company that comes back, a service that sync_services has proposed: nobody could book there."""
+
+    def run(content):
+        file.write_text(json.dumps(content))
+        call_command("provision", str(file))
+        return [line for line in capsys.readouterr().out.splitlines() if "switched off" in line]
+
+    file = tmp_path / "companies.json"
+    assert run(CONTENT) == []
+    for rows in (Company.objects, Branch.objects.filter(slug="nord"), Service.objects):
+        rows.update(is_active=False)
+    assert run(CONTENT) == [
+        "in the file, and switched off: companies: salon (switch it on in the admin)",
+        "in the file, and switched off: branches of salon: nord (switch it on in the admin)",
+        "in the file, and switched off: services of salon: cut-bea (switch it on in the admin)",
+    ]
+    assert len(run(content(service={"active": False}))) == 2
 
 
 def test_the_command_says_which_numbers_agents_and_companies_it_goes_on_with(tmp_path, capsys):

@@ -35,6 +35,7 @@ class Command(OpsCommand):
             "unchanged": changes.unchanged,
             "ignored": changes.ignored,
             "not_in_file": changes.not_in_file,
+            "switched_off": changes.switched_off,
             "companies": [{"slug": company.slug, "endpoint": company.hooks_url} for company in companies],
         }, CLEAN
 
@@ -44,6 +45,8 @@ class Command(OpsCommand):
                 self.stdout.write(f"{what}: {name}")
         for name in report["not_in_file"]:
             self.stdout.write(f"active, and not in the file: {name}")
+        for name in report["switched_off"]:
+            self.stdout.write(f"in the file, and switched off: {name} (switch it on in the admin)")
         self.stdout.write(f"unchanged: {report['unchanged']}")
         for company in report["companies"]:
             self.stdout.write(f"{company['slug']}: {company['endpoint']}")
