@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Protocol
 
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest
@@ -19,6 +20,7 @@ from customers.company_secrets import SECRET_COLUMNS, without_secrets
 from customers.customer_form import CustomerForm
 from customers.models import Branch, Company, Customer, PhoneNumber, RetellAgent
 from customers.record_admin import RecordAdmin, RelatedTable
+from customers.row_ids import is_row_id
 
 
 class CompanyChanged(Protocol):
@@ -182,6 +184,13 @@ class RetellAgentInline(admin.TabularInline):
     extra = 0
 
 
+class RowSelect(AutocompleteSelect):
+    """Django's own asks the database for whatever an address or a form names, and fails where it is no id."""
+
+    def optgroups(self, name: str, value: Iterable[Any], attrs: Any = None) -> Any:
+        return super().optgroups(name, [each for each in value if is_row_id(str(each))], attrs)
+
+
 class CompanyChoiceMixin:
     """A company, or a branch of one, is chosen without the company's secrets being read."""
 
@@ -190,6 +199,8 @@ class CompanyChoiceMixin:
             kwargs["queryset"] = without_secrets(Company.objects.all())
         elif db_field.related_model is Branch:
             kwargs["queryset"] = without_secrets(Branch.objects.all(), paths=("company",))
+        if db_field.name in self.autocomplete_fields:  # type: ignore[attr-defined]
+            kwargs["widget"] = RowSelect(db_field, self.admin_site)  # type: ignore[attr-defined]
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc]
 
 

@@ -543,6 +543,16 @@ def test_a_branch_added_with_its_numbers_and_agents_belongs_to_the_chosen_compan
     assert branch.retell_agents.get().company == company
 
 
+@pytest.mark.parametrize("named", ["mitte", "½", str(10**30), "[[1]]"])
+def test_what_is_no_row_is_not_chosen_and_is_said_to_be_none(ops, named):
+    service = make.ServiceFactory()
+    answer = ops.post(url(Service, "change", service.pk), service_form(service, branch=named))
+    assert "Select a valid choice" in answer.content.decode()
+    for model in (Branch, Service, PhoneNumber, RetellAgent):
+        address = {"company": named, "branch": named}
+        assert ops.get(url(model, "add"), address).status_code == 200
+
+
 def test_a_branch_and_a_service_never_move_to_another_company(ops):
     branch, service, stranger = make.BranchFactory(), make.ServiceFactory(), make.CompanyFactory()
     typed = branch_form(branch) | {"company": stranger.pk}
