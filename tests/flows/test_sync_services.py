@@ -297,10 +297,17 @@ def test_a_service_whose_event_type_is_gone_can_be_switched_off(
 
 def test_a_service_can_be_changed_while_the_key_is_revoked(calcom, salon, haircut, admin_client):
     calcom.state.revoke_key(salon.calcom_api_key)
+    Service.objects.filter(pk=haircut.pk).update(vanished_at=at(8))
     typed = form_of(haircut) | {"is_active": "on", "spoken_name": "cut"}
     assert admin_client.post(page_of(haircut), typed).status_code == 302
     haircut.refresh_from_db()
     assert haircut.spoken_name == "cut"
+    assert haircut.vanished_at is not None
+    # Of another event type nobody knows that it is gone.
+    other = calcom.state.event_type("collective").id
+    assert admin_client.post(page_of(haircut), typed | {"calcom_event_type_id": other}).status_code == 302
+    haircut.refresh_from_db()
+    assert haircut.vanished_at is None
 
 
 def test_not_being_listed_is_not_being_gone(calcom, sync, haircut, only_ours):
