@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers.admin_columns import EMPTY, Column, link_to, local_time, masked_phone, named
 from customers.admin_filters import BranchCompanyFilter, CompanyFilter, since_filter
+from customers.as_shown_form import AsShownAdminMixin
 from customers.branch_forms import BranchForm, PhoneNumberForm, RetellAgentForm
 from customers.company_form import CompanyForm
 from customers.company_secrets import SECRET_COLUMNS, without_secrets
@@ -171,13 +172,13 @@ class CompanyAdmin(NoDeleteMixin, RecordAdmin):
         return {} if obj is not None else dict(self.prepopulated_fields)
 
 
-class PhoneNumberInline(admin.TabularInline):
+class PhoneNumberInline(AsShownAdminMixin, admin.TabularInline):
     model = PhoneNumber
     form = PhoneNumberForm
     extra = 0
 
 
-class RetellAgentInline(admin.TabularInline):
+class RetellAgentInline(AsShownAdminMixin, admin.TabularInline):
     model = RetellAgent
     form = RetellAgentForm
     fields = ("agent_id", "as_shown")

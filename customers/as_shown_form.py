@@ -12,7 +12,21 @@ from typing import Any
 
 from django import forms
 from django.forms.models import model_to_dict
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+
+class AsShownAdminMixin:
+    """Whoever may only look is shown no form, and so nothing of what it takes along."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        if obj is None or self.has_change_permission(request, obj):  # type: ignore[attr-defined]
+            return fieldsets
+        return [
+            (title, {**options, "fields": [name for name in options["fields"] if name != "as_shown"]})
+            for title, options in fieldsets
+        ]
 
 
 class AsShownForm(forms.ModelForm):

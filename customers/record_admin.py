@@ -34,7 +34,7 @@ from django.utils.translation import gettext_lazy as _
 
 from customers import phone_numbers
 from customers.admin_columns import EMPTY, Column, page_of
-from customers.as_shown_form import AsShownForm
+from customers.as_shown_form import AsShownAdminMixin, AsShownForm
 from customers.company_secrets import without_secrets
 from customers.models import Company, PhoneNumber
 from customers.partial_save import save_only
@@ -82,7 +82,7 @@ class RecordChangeList(ChangeList):
         return queryset.defer(*self.model_admin.list_defer)
 
 
-class RecordAdmin(ModelAdmin):
+class RecordAdmin(AsShownAdminMixin, ModelAdmin):
     change_form_template = "admin/record_change_form.html"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -179,6 +179,15 @@ def test_staff_without_the_permission_is_refused(clerk, model):
     assert clerk.get(url(model, "change", row.pk)).status_code == 403
 
 
+@pytest.mark.parametrize("model", [Company, Branch, PhoneNumber, RetellAgent, Customer, Service])
+def test_whoever_may_only_look_sees_nothing_of_what_the_form_takes_along(clerk, model):
+    allow(clerk, *(f"view_{each._meta.model_name}" for each in FACTORIES))
+    number = make.PhoneNumberFactory()
+    row = number.branch if model is Branch else FACTORIES[model]()
+    page = clerk.get(url(model, "change", row.pk)).content.decode()
+    assert "as shown" not in page.lower()
+
+
 @every_model
 def test_no_page_holds_inline_script_or_style(ops, model):
     row = FACTORIES[model]()
