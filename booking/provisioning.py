@@ -207,22 +207,23 @@ def _branch(company: Company, entry: Mapping[str, Any], place: str, changes: Cha
 
 def _service(company: Company, entry: Mapping[str, Any], place: str, changes: Changes) -> None:
     identity = {"company": company, "slug": _required(entry, "slug", place)}
-    event_type_id = _whole_number(entry, "calcom_event_type_id", place)
     values = {
         "duration_minutes": _whole_number(entry, "duration_minutes", place),
-        "calcom_event_type_id": event_type_id,
+        "calcom_event_type_id": _whole_number(entry, "calcom_event_type_id", place),
         "is_active": _typed(entry, "active", bool, place),
         **{name: _typed(entry, name, kind, place) for name, kind in SERVICE_FIELDS.items()},
         "branch": _branch_of(company, entry.get("branch"), place),
     }
-    before = Service.objects.filter(**identity).values_list("calcom_event_type_id", flat=True).first()
     nulls = [name for name in SERVICE_NULLS if name in entry]
     service = _make(Service, identity, values, place, changes, nulls=nulls)
     if not service.is_active and values["is_active"] is None:
         changes.switched_off.append(f"services of {company.slug}: {service.slug}")
-    if before not in (None, event_type_id):
+    columns = changes.columns.get(("service", service.pk), ())
+    if "calcom_event_type_id" in columns:
         # Another event type; whether that one is there is asked before the first booking.
         Service.objects.filter(pk=service.pk).update(vanished_at=None)
+    if "duration_minutes" in columns:
+        event_types.forget(service)  # and so is whether it lasts as long
 
 
 def _branch_of(company: Company, slug: Any, place: str) -> Branch | None:

@@ -68,6 +68,8 @@ class ServiceForm(AsShownForm):
             self.add_error("branch", _("This branch is another company's."))
         if "calcom_event_type_id" in self.changed_data:
             self.instance.vanished_at = None  # the former one; this one is asked for before it is booked
+        if "duration_minutes" in self.changed_data:
+            self.instance.learned_event_type_id = None  # and so is whether it lasts as long
         if self.errors or company is None or not cleaned["is_active"]:
             return cleaned  # whoever switches off what is gone there need not make it right before
         try:

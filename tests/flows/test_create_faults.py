@@ -849,6 +849,30 @@ def test_an_event_type_that_lasts_another_time_than_the_service_is_never_booked(
     verdict()
 
 
+@pytest.mark.parametrize("door", ["admin", "provision"])
+def test_a_length_that_was_changed_here_alone_is_noticed_before_a_guest_hears_of_a_booking(
+    calcom, phone, verdict, salon, haircut, admin_client, door
+):
+    assert phone().book(at(10)).code == "booked"
+    described = {
+        "slug": haircut.slug,
+        "name": haircut.name,
+        "duration_minutes": 45,
+        "calcom_event_type_id": haircut.calcom_event_type_id,
+    }
+    if door == "provision":
+        provision({"companies": [{"slug": salon.slug, "services": [described]}]})
+    else:
+        calcom.state.revoke_key(salon.calcom_api_key)  # so that the form cannot ask
+        page = reverse("admin:booking_service_change", args=[haircut.pk])
+        assert admin_client.post(page, described | {"is_active": "on"}).status_code == 302
+        calcom.state.add_key("salon", salon.calcom_api_key)
+    assert phone(from_number=SECOND_CALLER).book(at(11)).code == "unavailable"
+    assert posts(calcom) == 1
+    assert [failure.failure_type for failure in open_failures()] == ["config_error"]
+    verdict()
+
+
 def test_the_admin_form_does_not_save_an_event_type_of_another_account(calcom, salon, haircut, verdict):
     rival = calcom.state.add_account("rival", api_key="cal_rival_key")
     theirs = calcom.state.add_event_type("theirs", account=rival, available="always")
