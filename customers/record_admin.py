@@ -26,7 +26,7 @@ from django.contrib.admin.utils import (
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -113,7 +113,7 @@ class RecordAdmin(AsShownAdminMixin, ModelAdmin):
         for path in self.get_search_fields(request):
             try:
                 # Among what the filters have left: the cut must not hide what they ask for.
-                rows = queryset.filter(**_search_condition(self.model, path, term))
+                rows = queryset.filter(_search_condition(self.model, path, term))
                 found.update(rows.order_by("-pk").values_list("pk", flat=True)[:_MOST_FOUND])
             except (ValueError, ValidationError):
                 continue  # not a number, not a UUID: not in this column
@@ -221,10 +221,12 @@ def _is_beyond_every_row(text: str) -> bool:
         return False
 
 
-def _search_condition(model: type[models.Model], path: str, term: str) -> dict[str, Any]:
+def _search_condition(model: type[models.Model], path: str, term: str) -> Q:
     """The lookup for one search field. Plain names are compared exactly, which the indexes can answer."""
     if path.endswith("__icontains"):
-        return {path: term}
+        # SQLite, like a PostgreSQL of the locale C, knows small and capital letters of ASCII only.
+        spellings = (term,) if term.isascii() else (term, term.lower(), term.upper(), term.title())
+        return Q(*((path, spelling) for spelling in dict.fromkeys(spellings)), _connector=Q.OR)
     field = get_fields_from_path(model, path)[-1]
     prefix = path.rpartition("__")[0]
     condition: dict[str, Any] = {path: term}
@@ -237,7 +239,7 @@ def _search_condition(model: type[models.Model], path: str, term: str) -> dict[s
         # The index starts with the company; naming all of them keeps it usable.
         companies = list(Company.objects.order_by().values_list("pk", flat=True))
         condition[f"{prefix}__company__in" if prefix else "company__in"] = companies
-    return condition
+    return Q(**condition)
 
 
 def _phones_meant(term: str) -> list[str]:

@@ -846,6 +846,16 @@ def test_somebody_of_a_frequent_name_is_found_in_the_company_that_is_asked_for(o
     assert list(found) == [wanted]
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("Ömer Özdemir", "özdemir"), ("Ömer Özdemir", "ömer ö"), ("Mia Müller", "MÜLLER"), ("MÜLLER", "Müller")],
+)
+def test_a_name_is_found_whatever_the_case_of_its_letters(ops, name, typed):
+    wanted = make.CustomerFactory(name=name)
+    make.CustomerFactory(name="Anna Weber")
+    assert found_by(ops, Customer, typed) == {wanted.pk}
+
+
 @pytest.mark.parametrize("language", ["de", "en"])
 def test_a_number_is_found_in_local_spelling_where_no_number_of_ours_tells_the_country(ops, language):
     typed, number = {"de": ("0151 12345678", "+4915112345678"), "en": ("(212) 555-2368", "+12125552368")}[
