@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 from django.db import DatabaseError
-from django.db.models import F, Q, Window
+from django.db.models import Case, F, Q, When, Window
 from django.db.models.functions import Least, RowNumber
 from django.utils import timezone
 
@@ -85,7 +85,9 @@ def _bring_back_from_the_future(now: datetime, *, company_id: int | None) -> Non
     )
     if company_id is not None:
         left = left.filter(company_id=company_id)
-    left.update(lease_expires_at=now, sent_at=Least("sent_at", now), created_at=Least("created_at", now))
+    # Who died has not said whether it was sent: for PostgreSQL the least of now and NULL is now.
+    sent_at = Case(When(sent_at__gt=now, then=now), default="sent_at")
+    left.update(lease_expires_at=now, sent_at=sent_at, created_at=Least("created_at", now))
 
 
 def _due(now: datetime, company_id: int | None) -> list[tuple[int, int]]:

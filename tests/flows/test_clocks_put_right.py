@@ -31,9 +31,9 @@ def test_taken_is_not_repeated_of_what_the_caller_booked_since_by_a_clock_that_w
     assert caller.book(at(10), service="shave").code == "already_booked"
 
 
-@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize(("made", "said_when"), [(True, True), (False, True), (True, False)])
 def test_what_a_process_left_that_died_with_its_clock_ahead_is_found_out_once_that_is_right(
-    calcom, phone, run, settle_later, verdict, made
+    calcom, phone, run, settle_later, verdict, made, said_when
 ):
     """Two hours ahead: a clock of the machine that is kept in local time, before it is set by the network."""
     calcom.faults.reset_connection(commit=made)
@@ -43,8 +43,11 @@ def test_what_a_process_left_that_died_with_its_clock_ahead_is_found_out_once_th
     BookingAttempt.objects.update(state="claimed", look_again_at=None)
     ahead = dt.timedelta(hours=2)
     write_as_of(BookingAttempt.objects, "created_at", "sent_at", "lease_expires_at", ahead=ahead)
+    if not said_when:
+        BookingAttempt.objects.update(sent_at=None)
     run()
     settle_later()
+    assert (BookingAttempt.objects.get().sent_at is not None) is said_when
     assert [row.starts_at for row in proven()] == ([at(10)] if made else [])
     assert open_failures().exists() is not made
     verdict()
