@@ -104,11 +104,14 @@ def _gone(appointment: Appointment, healer: BookingHealer, *, why: str) -> None:
         return
     now = timezone.now()
     with transaction.atomic():
-        Appointment.objects.filter(pk=appointment.pk, status=was).update(
+        as_found = {"status": was, "calcom_booking_uid": appointment.calcom_booking_uid}
+        ended = Appointment.objects.filter(pk=appointment.pk, **as_found).update(
             status=_ENDS_AS.get(was, Status.CANCELLED),
             calcom_sync_status=Appointment.SyncStatus.NOT_SYNCED,
             updated_at=now,
         )
+        if not ended:
+            return  # it has become something else in this moment
         healing.record(
             Repair.FOLLOW,
             company=tickets.company,

@@ -89,14 +89,10 @@ class Tickets:
         self.problem(failure_type, uid, message)
         if self.dry_run:
             return
-        if uid or appointment is None or call is not None:
-            subject = failures.about_booking(uid) if uid else f"{CALL}{call.retell_call_id if call else ''}"
-        else:
-            subject = failures.about_appointment(appointment)
         failure = failures.open_failure(
             company=self.company,
             failure_type=failure_type,
-            subject=subject,
+            subject=_subject(uid, call=call, appointment=appointment),
             message=message,
             appointment=appointment,
             call=call or (appointment.call if appointment else None),
@@ -148,6 +144,14 @@ class Tickets:
         still = links.calls_in_disorder(self.company, calls)
         note = "Call and appointment point at each other."
         self.report.closed += failures.resolve(rows.exclude(call__in=still), note=note)
+
+
+def _subject(uid: str, *, call: Call | None, appointment: Appointment | None) -> str:
+    if uid:
+        return failures.about_booking(uid)
+    if call is None and appointment is not None:
+        return failures.about_appointment(appointment)
+    return f"{CALL}{call.retell_call_id if call else ''}"
 
 
 def shown_by(match: Match) -> dict[str, Any]:
