@@ -8,6 +8,7 @@ settled here, in two small subclasses of urllib3's connections.
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -43,6 +44,20 @@ class _Exchange(threading.local):
 
 
 _exchange = _Exchange()
+
+
+class _FinalAnswer(http.client.HTTPResponse):
+    """The answer, and not what is said before it, such as 102 Processing or 103 Early Hints.
+
+    The standard library skips 100 only. Any other one would be taken for the answer, and the connection kept:
+    the real answer would be read by whoever asks next over it, another company perhaps, and so on for good.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
 
 
 def _limit(sock: socket.socket) -> None:
@@ -112,11 +127,15 @@ def _connect(host: str, port: int, options: Any) -> socket.socket:
 
 
 class _Connection(_TellsWhetherSent, HTTPConnection):
+    response_class = _FinalAnswer
+
     def _new_conn(self) -> socket.socket:
         return _connect(self.host, self.port or 80, self.socket_options)
 
 
 class _TLSConnection(_TellsWhetherSent, HTTPSConnection):
+    response_class = _FinalAnswer
+
     def _new_conn(self) -> socket.socket:
         return _connect(self.host, self.port or 443, self.socket_options)
 

@@ -130,6 +130,18 @@ def test_headers_that_trickle_in_do_not_outlast_the_deadline(calcom, client):
     assert time.monotonic() - started < 1.0
 
 
+def test_the_answer_to_one_company_is_not_read_by_the_next_one(calcom, client):
+    """Hints are sent while the answer is still being made, over a connection that both companies use."""
+    calcom.faults.add("create", interim=103)
+    assert client.create_booking(request(calcom), deadline=soon()).is_active
+    another = CalcomClient(base_url=calcom.base_url, api_key="cal_test_key")
+    day = START + dt.timedelta(days=1)
+    event_type = calcom.state.event_type("open").id
+    later = day + dt.timedelta(hours=1)
+    assert day in another.slots(event_type_id=event_type, start=day, end=later, deadline=soon())
+    assert calcom.connections_opened == 1
+
+
 def test_a_connection_that_died_while_idle_is_not_used_for_a_create(calcom, client):
     client.probe(deadline=soon())
     calcom.close_idle_connections()

@@ -1018,6 +1018,16 @@ def test_what_was_never_sent_is_told_as_a_callback_and_leaves_nothing_open(calco
     verdict()
 
 
+@pytest.mark.parametrize("interim", [102, 103])
+def test_what_is_said_before_the_answer_is_not_taken_for_it(calcom, phone, verdict, interim):
+    calcom.faults.add("create", interim=interim)
+    assert phone().book(at(10)).code == "booked"
+    assert not calcom.requests("list")
+    assert phone().book(at(12)).code == "booked"
+    assert posts(calcom) == 2
+    verdict()
+
+
 # --- The answer budget
 
 

@@ -71,6 +71,7 @@ class Fault:
       truncate        half of the body, then the connection is closed
       reset, close    the connection is reset (RST), or closed, without an answer
       trickle         byte by byte, with that many seconds between; `trickle_headers`: the headers too
+      interim         that status first, such as 103, and the answer a moment later
       rate_limited    429, with that many seconds in the reset header
 
     `call`: {moment: function(exchange)}, in-process only; moments are received, before_commit, after_commit
@@ -108,6 +109,7 @@ class Fault:
     close: bool = False
     trickle: float | None = None
     trickle_headers: bool = False
+    interim: int | None = None
     rate_limited: int | None = None
 
     call: dict[str, Callable[[Any], Any]] = field(default_factory=dict)

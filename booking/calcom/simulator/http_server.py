@@ -17,6 +17,7 @@ from http import HTTPStatus
 
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 CHUNK = 65536
+INTERIM_SECONDS = 0.2  # long enough for a client that takes it for the answer to ask for something else
 # SO_LINGER on with a timeout of 0: closing sends RST and throws away what was not yet sent
 RESET = struct.pack("ii", 1, 0)
 
@@ -34,6 +35,7 @@ class Outgoing:
     close: bool = False
     trickle: float | None = None
     trickle_headers: bool = False
+    interim: int | None = None
 
     @property
     def ends_connection(self) -> bool:
@@ -150,6 +152,9 @@ class Connection:
         head, body = outgoing.head(), outgoing.body
         if outgoing.truncate:
             body = body[: len(body) // 2]
+        if outgoing.interim is not None:
+            self.sock.sendall(f"HTTP/1.1 {outgoing.interim} Not yet\r\n\r\n".encode())
+            self.server.stopping.wait(INTERIM_SECONDS)
         if outgoing.trickle is None:
             self.sock.sendall(head + body)
             return

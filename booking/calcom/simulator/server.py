@@ -491,4 +491,5 @@ class Simulator:
             outgoing.silent = silent or ((fault.close or fault.reset) and not fault.truncate)
             outgoing.trickle = fault.trickle
             outgoing.trickle_headers = fault.trickle_headers
+            outgoing.interim = fault.interim
         return outgoing
