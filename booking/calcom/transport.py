@@ -62,8 +62,11 @@ class _FinalAnswer(http.client.HTTPResponse):
 
 def _limit(sock: socket.socket) -> None:
     if _exchange.deadline is not None:
-        # Zero would make the socket non-blocking; a millisecond makes it time out.
-        sock.settimeout(max(0.001, _exchange.deadline.remaining))
+        remaining = _exchange.deadline.remaining
+        if remaining == 0:
+            # However short the timeout, it never passes while something comes in without a pause.
+            raise TimeoutError("No time is left to read this in.")
+        sock.settimeout(remaining)
 
 
 class _BoundedSocket(socket.socket):

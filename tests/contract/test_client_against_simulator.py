@@ -122,6 +122,15 @@ def test_an_answer_that_trickles_in_does_not_outlast_the_deadline(calcom, client
     assert time.monotonic() - started < 1.0
 
 
+def test_an_answer_that_never_pauses_does_not_outlast_the_deadline(calcom, client):
+    """Every wait begins anew with what comes in, however little time it is given."""
+    calcom.faults.add("create", trickle=0.0001, patch={"description": "x" * 100_000})
+    started = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        client.create_booking(request(calcom), deadline=soon(0.3))
+    assert time.monotonic() - started < 0.7
+
+
 def test_headers_that_trickle_in_do_not_outlast_the_deadline(calcom, client):
     calcom.faults.add("create", trickle=0.05, trickle_headers=True)
     started = time.monotonic()
