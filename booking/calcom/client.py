@@ -9,6 +9,7 @@ looks like "nothing there".
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ READ_TRIES = 3
 READ_SECONDS = 5.0
 PAGE_SECONDS = 30.0
 TIMED_OUT = (408, 425)  # a proxy gave up waiting, or would not wait: the request may have gone on behind it
+NOT_THE_WHOLE = (202, 206)  # to come later, or in parts: what does not stand in it is not missing
 BLOCK_SECONDS = 60.0  # a key that was blocked for its rate stays so for a minute, if it does not say
 # Sentences are some hundred characters long. What is said is kept with the attempt and in a ticket.
 LONGEST_MESSAGE = 4000
@@ -62,6 +64,8 @@ LONGEST_MESSAGE = 4000
 PATIENT_SECONDS = 150.0
 
 T = TypeVar("T")
+
+_is_day = re.compile(r"\d{4}-\d{2}-\d{2}").fullmatch
 
 
 def json_in(content: bytes) -> Any:
@@ -77,13 +81,15 @@ def json_in(content: bytes) -> Any:
 
 def json_of(response: requests.Response) -> Any:
     """The body of a 2xx answer: an object with `data` in it. Raises Unreadable."""
+    if response.status_code in NOT_THE_WHOLE:
+        raise Unreadable("not the whole answer")
     try:
         body = json_in(response.content)
     except ValueError:
         raise Unreadable("not JSON") from None
     if not isinstance(body, dict) or "data" not in body:
         raise Unreadable("no data")
-    if body.get("status", "success") != "success":
+    if body.get("status", "success") != "success" or body.get("error"):
         raise Unreadable("it says that it is no success")
     return body
 
@@ -452,7 +458,10 @@ def _page_in(answer: tuple[dict[str, Any], bytes]) -> Page:
 
 def _slots_in(body: dict[str, Any]) -> list[datetime]:
     days = body["data"]
-    if not isinstance(days, dict) or not all(isinstance(day, list) for day in days.values()):
+    if not isinstance(days, dict) or not all(
+        _is_day(name) and isinstance(day, list) for name, day in days.items()
+    ):
+        # An empty list under another name would say that nothing is free.
         raise Unreadable("slots are grouped by day")
     return [
         read_instant(slot.get("start") if isinstance(slot, dict) else slot)

@@ -86,9 +86,10 @@ def test_a_success_that_cannot_be_read_is_an_unknown_outcome(calcom, client, kin
     assert len(calcom.requests("create")) == 1
 
 
-def test_what_says_of_itself_that_it_is_an_error_is_no_empty_list(calcom, client):
+@pytest.mark.parametrize("error", [{"status": "error"}, {"error": {"message": "Internal server error"}}])
+def test_what_says_of_itself_that_it_is_an_error_is_no_empty_list(calcom, client, error):
     """A gateway may put its own status before it."""
-    body = {"status": "error", "data": [], "pagination": {}}
+    body = {"data": [], "pagination": {}, **error}
     calcom.faults.add("list", commit=False, status=200, body=body, times=None)
     with pytest.raises(CalcomUnavailable):
         list(client.list_bookings(deadline=soon()))

@@ -445,6 +445,21 @@ def test_an_unreadable_list_is_not_an_empty_one(calcom, phone, settings, kind, v
     verdict()
 
 
+NO_LISTS: tuple[dict[str, Any], ...] = (
+    {"status": 200, "body": {"status": "success", "data": {"slots": []}}},
+    {"status": 200, "body": {"error": {"message": "Internal server error"}, "data": {}}},
+    {"status": 202, "body": {"status": "success", "data": {}}},
+    {"status": 206, "body": {"status": "success", "data": {}}},
+)
+
+
+@pytest.mark.parametrize("answer", NO_LISTS, ids=str)
+def test_what_is_no_list_of_days_does_not_say_that_nothing_is_free(calcom, phone, settings, answer):
+    settings.ANSWER_BUDGET_SECONDS = 2
+    calcom.faults.add("slots", commit=False, times=None, **answer)
+    assert check(phone()).code == "unavailable"
+
+
 def test_one_failed_read_is_repeated_within_the_budget(calcom, phone, verdict):
     calcom.faults.server_error(commit=False, operation="slots")
     assert check(phone()).code == "ok"
