@@ -68,4 +68,4 @@ def decided(
 
 def require_version(row: SyncFailure, expected: str) -> None:
     if version_of(row) != expected:
-        raise MovedOn(f"The failure has changed since you looked; it is {row.get_status_display()} now.")
+        raise MovedOn(f"The failure has changed since you looked. It says now: {row.get_status_display()}.")
