@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from booking.models import Appointment, SyncFailure
@@ -37,7 +38,7 @@ def heal_links(tickets: Tickets, *, permission: Permission) -> None:
             )
         tickets.report.has_repaired(Repair.LINK)
     lost = lost_calls(company=tickets.company, since=None)
-    for call in lost.only("pk", "retell_call_id", "company_id")[:MOST_LINKED]:
+    for call in (*_some(lost), *_some(links.made_and_not_confirmed(tickets.company))):
         tickets.open(
             SyncFailure.Type.CALL_DESYNC,
             message="The call says that something was booked, and its appointment is not there.",
@@ -46,6 +47,10 @@ def heal_links(tickets: Tickets, *, permission: Permission) -> None:
         )
     if not tickets.dry_run:
         tickets.close_linked()
+
+
+def _some(calls: QuerySet[Call]) -> QuerySet[Call]:
+    return calls.only("pk", "retell_call_id", "company_id")[:MOST_LINKED]
 
 
 def _leave(appointment: Appointment, *, tickets: Tickets) -> None:

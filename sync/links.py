@@ -73,6 +73,15 @@ def calls_in_disorder(company: Company, calls: Collection[int]) -> set[int]:
     return {pk for rows in theirs for pk in rows if pk is not None}
 
 
+def made_and_not_confirmed(company: Company) -> QuerySet[Call]:
+    """They say that an appointment was made; nobody was told so, and it is not there. We write no such call:
+    it was brought along from elsewhere.
+    """
+    return Call.objects.filter(
+        company=company, appointment_made=True, booking_confirmed=False, appointment=None
+    )
+
+
 def pointing_at_nothing(company: Company) -> QuerySet[Call]:
     """Only SQLite lets that be, where somebody deletes rows in its own shell."""
     if connection.vendor != "sqlite":

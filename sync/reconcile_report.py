@@ -137,7 +137,7 @@ class Tickets:
         """Those about calls whose appointment has been found since."""
         rows = SyncFailure.objects.filter(
             company=self.company, status__in=OPEN_STATUSES, subject__startswith=CALL, call__isnull=False
-        ).exclude(call__booking_confirmed=True, call__appointment=None)
+        ).exclude(Q(call__booking_confirmed=True) | Q(call__appointment_made=True), call__appointment=None)
         calls = [pk for pk in rows.values_list("call", flat=True) if pk is not None]
         if not calls:
             return

@@ -234,6 +234,10 @@ class SyncFailureAdmin(TriagePages, ReadOnlyAdmin):
     def try_again_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
         return self.to_bulk_page(request, Verb.TRY_AGAIN, queryset)
 
+    @admin.action(description=LABELS[Verb.TAKE_BACK], permissions=["repair"])
+    def take_back_selected(self, request: HttpRequest, queryset: QuerySet[SyncFailure]) -> HttpResponse:
+        return self.to_bulk_page(request, Verb.TAKE_BACK, queryset)
+
     # --- one failure
 
     def history_view(

@@ -36,6 +36,7 @@ LABELS: dict[Verb, Any] = {
     Verb.RECREATE: _("Book again at Cal.com"),
     Verb.CANCEL: _("Cancel at Cal.com"),
     Verb.END: _("Cancel ours only"),
+    Verb.TAKE_BACK: _("Nothing was booked"),
     Verb.RESOLVE: _("Mark as resolved"),
     Verb.REVIEW: _("Send to manual review"),
     Verb.SNOOZE: _("Snooze"),
@@ -211,6 +212,10 @@ _IN_BULK = {
         "Cal.com is asked about each of them, and our side is made equal to what it shows, as the machines "
         "do it. An attempt of unknown outcome is settled."
     ),
+    Verb.TAKE_BACK: _(
+        "Cal.com is asked about each of them. Where no booking stands and no appointment is there, the call "
+        "does not say any more that something was booked. Nothing is changed at Cal.com, and nobody is told."
+    ),
 }
 
 _VERBS: dict[Verb, Callable[..., Done]] = {
@@ -220,6 +225,7 @@ _VERBS: dict[Verb, Callable[..., Done]] = {
     Verb.RECREATE: triage.recreate_at_calcom,
     Verb.CANCEL: triage.cancel_at_calcom,
     Verb.END: triage.end_here,
+    Verb.TAKE_BACK: triage.take_back,
     Verb.RESOLVE: triage.resolve,
     Verb.REVIEW: triage.review,
     Verb.ASSIGN: triage.assign,

@@ -10,6 +10,7 @@ where its preview answers; what is not legal raises `NotLegal` with the reason.
     recreate    open            Cal.com says that nothing stands, and the promised time is still to come
     cancel      open            Cal.com shows an active booking that is this company's
     end         open            the appointment stands, and Cal.com says that its booking does not exist
+    take_back   open            a call says that something was booked, and nothing stands here or at Cal.com
     resolve     open
     review      pending
     snooze      open
@@ -33,6 +34,7 @@ from sync.triage.inbox import assign, resolve, review, snooze
 from sync.triage.linking import candidates, link
 from sync.triage.previews import legal_verbs, preview
 from sync.triage.recreating import recreate_at_calcom
+from sync.triage.taking_back import take_back
 from sync.triage.trying_again import try_again
 from sync.triage.verbs import ASK_CALCOM, IN_BULK, LEGAL_WHILE, PERMISSION, MovedOn, NotLegal, Verb
 from sync.triage.wording import name_of
@@ -63,6 +65,7 @@ __all__ = [
     "resolve",
     "review",
     "snooze",
+    "take_back",
     "try_again",
     "version_of",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sync.triage import adopting, cancelling, ending, inbox, linking, recreating, trying_again
+from sync.triage import adopting, cancelling, ending, inbox, linking, recreating, taking_back, trying_again
 from sync.triage.case import Case
 from sync.triage.verbs import NotLegal, Verb, require_status
 
@@ -15,6 +15,7 @@ _PREVIEWS: dict[Verb, Callable[[Case], list[str]]] = {
     Verb.RECREATE: recreating.preview,
     Verb.CANCEL: cancelling.preview,
     Verb.END: ending.preview,
+    Verb.TAKE_BACK: taking_back.preview,
     Verb.RESOLVE: inbox.preview_resolve,
     Verb.REVIEW: inbox.preview_review,
     Verb.SNOOZE: inbox.preview_snooze,

@@ -15,14 +15,17 @@ class Verb(StrEnum):
     RECREATE = "recreate"
     CANCEL = "cancel"
     END = "end"
+    TAKE_BACK = "take_back"
     RESOLVE = "resolve"
     REVIEW = "review"
     SNOOZE = "snooze"
     ASSIGN = "assign"
 
 
-ASK_CALCOM = frozenset({Verb.TRY_AGAIN, Verb.ADOPT, Verb.LINK, Verb.RECREATE, Verb.CANCEL, Verb.END})
-IN_BULK = (Verb.ASSIGN, Verb.SNOOZE, Verb.REVIEW, Verb.RESOLVE, Verb.TRY_AGAIN)
+ASK_CALCOM = frozenset(
+    {Verb.TRY_AGAIN, Verb.ADOPT, Verb.LINK, Verb.RECREATE, Verb.CANCEL, Verb.END, Verb.TAKE_BACK}
+)
+IN_BULK = (Verb.ASSIGN, Verb.SNOOZE, Verb.REVIEW, Verb.RESOLVE, Verb.TRY_AGAIN, Verb.TAKE_BACK)
 LEGAL_WHILE: dict[Verb, frozenset[str]] = {
     **dict.fromkeys(Verb, frozenset(map(str, OPEN_STATUSES))),
     Verb.REVIEW: frozenset({str(SyncFailure.Status.PENDING)}),
@@ -34,6 +37,7 @@ PERMISSION: dict[Verb, str] = {
     Verb.RECREATE: roles.ACT_AT_CALCOM,
     Verb.CANCEL: roles.ACT_AT_CALCOM,
     Verb.END: roles.REPAIR,
+    Verb.TAKE_BACK: roles.REPAIR,
     Verb.RESOLVE: roles.WORK,
     Verb.REVIEW: roles.WORK,
     Verb.SNOOZE: roles.WORK,

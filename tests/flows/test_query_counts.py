@@ -101,7 +101,7 @@ def test_calls_that_lost_their_appointment_are_found_by_index(calcom, salon, run
     with CaptureQueriesContext(connection) as captured:
         run("--dry-run")
     listings = [query["sql"] for query in captured if query["sql"].endswith("LIMIT 300")]
-    [lost] = [sql for sql in listings if 'FROM "calls" WHERE' in sql]
+    [lost] = [sql for sql in listings if 'FROM "calls" WHERE' in sql and "appointment_made" not in sql]
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE calls")  # a plan is made for the rows that are known of
         cursor.execute(("EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN ") + lost)

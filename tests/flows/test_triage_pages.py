@@ -556,6 +556,28 @@ def test_cancel_ours_only(operator, vanished):
     assert Appointment.objects.get().status == "cancelled"
 
 
+def test_nothing_was_booked_in_what_an_older_system_confirmed(calcom, salon, operator, run, verdict):
+    """Some by a button, the rest of them at once; what stands at Cal.com is not among them."""
+    stands = calcom.web_book("open", start=at(10))
+    calls = [
+        make.CallFactory(
+            branch__company=salon, booking_confirmed=True, appointment_made=True, booking_details={"uid": uid}
+        )
+        for uid in ("gone-1", "gone-2", "gone-3", stands.uid)
+    ]
+    run()
+    of = {failure.call_id: failure for failure in SyncFailure.objects.all()}
+    first, *others = (of[call.pk] for call in calls)
+    page = operator.preview(first, "take_back")
+    assert "Cal.com knows no such booking" in page
+    [said] = operator.press(first, "take_back", page=page)
+    assert said.endswith("The failure is closed. Changed: 1 call, 1 sync failure.")
+    assert bulk(operator, "take_back", others)[1] == [
+        "Nothing was booked: 1 not possible in their state, 2 done. Changed: 2 calls, 2 sync failures."
+    ]
+    assert [call.pk for call in Call.objects.filter(booking_confirmed=True)] == [calls[-1].pk]
+
+
 @pytest.mark.parametrize("verb", ["try_again", "adopt", "cancel", "resolve", "review", "snooze", "assign"])
 def test_when_the_row_moved_on_meanwhile_it_says_so(calcom, operator, ticket, verb):
     booking = calcom.web_book("open", start=at(10))

@@ -13,6 +13,15 @@ from calls.models import FunctionCall
 from sync import triage
 from tests.flows.phone import at
 
+TAKE_WHAT_IS_THERE = (
+    triage.try_again,
+    triage.take_back,
+    triage.assign,
+    triage.snooze,
+    triage.review,
+    triage.resolve,
+)
+
 
 @pytest.fixture
 def person(salon):
@@ -47,7 +56,7 @@ def press(decide):
     """A button, by somebody who was shown that case."""
 
     def act(verb, case: triage.Case, **arguments: Any) -> triage.Done:
-        if verb not in (triage.try_again, triage.assign, triage.snooze, triage.review, triage.resolve):
+        if verb not in TAKE_WHAT_IS_THERE:
             arguments["seen"] = case.fingerprint
         done: triage.Done = verb(decide(case), **arguments)
         return done
