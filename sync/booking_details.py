@@ -98,14 +98,7 @@ def read_details(value: object, *, zone: ZoneInfo, now: datetime) -> Details:
     """`zone` is meant where a time has no offset, `now` is when it was written: a day without a year is the
     next such day. Raises NoDetails, and nothing else, whatever JSON value it is given.
     """
-    content = _decoded(value)
-    if content is None or content in ("", {}, []):
-        raise NoDetails(Problem.MISSING)
-    if isinstance(content, list) and len(content) == 1:
-        content = content[0]
-    if not isinstance(content, dict):
-        raise NoDetails(Problem.UNREADABLE)
-    layers = tuple(_layers(content))
+    layers = _read_layers(value)
     uid, number = _named_booking(layers)
     details = Details(
         uid=uid,
@@ -117,6 +110,25 @@ def read_details(value: object, *, zone: ZoneInfo, now: datetime) -> Details:
     if not (details.uid or details.number or details.starts_at):
         raise NoDetails(Problem.INCOMPLETE)
     return details
+
+
+def named_uid(value: object) -> str:
+    """The booking they name; empty where they name none by its uid. Raises nothing."""
+    try:
+        return _named_booking(_read_layers(value))[0]
+    except NoDetails:
+        return ""
+
+
+def _read_layers(value: object) -> tuple[dict[str, Any], ...]:
+    content = _decoded(value)
+    if content is None or content in ("", {}, []):
+        raise NoDetails(Problem.MISSING)
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if not isinstance(content, dict):
+        raise NoDetails(Problem.UNREADABLE)
+    return tuple(_layers(content))
 
 
 def _decoded(value: object) -> Any:

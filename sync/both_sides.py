@@ -16,12 +16,13 @@ from booking import failures, follow, lookup
 from booking.calcom.client import CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomError
-from booking.calcom.objects import LONGEST_UID, Booking
+from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from customers.company_secrets import without_secrets
 from customers.masking import mask_text
 from sync import converge
+from sync.booking_details import named_uid
 from sync.converge import Match
 
 
@@ -69,9 +70,7 @@ def uid_of(failure: SyncFailure) -> str:
         return failure.calcom_booking_id
     if failure.appointment is not None and failure.appointment.calcom_booking_uid:
         return failure.appointment.calcom_booking_uid
-    details = failure.call.booking_details if failure.call is not None else None
-    uid = details.get("uid") if isinstance(details, dict) else None
-    return uid if isinstance(uid, str) and len(uid) <= LONGEST_UID else ""
+    return named_uid(failure.call.booking_details) if failure.call is not None else ""
 
 
 def attempt_of(failure: SyncFailure) -> BookingAttempt | None:

@@ -64,9 +64,14 @@ def test_what_was_taken_back_is_left_alone_by_the_backfill(calcom, call, look, p
     assert report["found"] == 0
 
 
-def test_a_booking_that_stands_is_not_taken_back(calcom, call, look):
+@pytest.mark.parametrize(
+    "details",
+    [{"uid": UID}, json.dumps({"buchung": {"buchungsnummer": UID}}), [{"appointment": {"booking_id": UID}}]],
+    ids=["ours", "in German, encoded twice", "nested"],
+)
+def test_a_booking_that_stands_is_asked_for_however_the_call_names_it(calcom, call, look, details):
     calcom.seed_booking("open", start=at(10), uid=UID)
-    call(booking_details={"uid": UID})
+    call(booking_details=details)
     case = look()
     assert case.booking is not None
     with pytest.raises(NotLegal, match="stands at Cal"):
