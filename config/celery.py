@@ -55,6 +55,12 @@ app.conf.beat_schedule = {
         "schedule": 300.0,
         "options": {"expire_seconds": 290},
     },
+    # Minutes: while a secret does not hold, no caller is served.
+    "report-refused-requests": {
+        "task": "sync.tasks.report_refused_requests",
+        "schedule": 300.0,
+        "options": {"expire_seconds": 290},
+    },
     "reconcile": {
         "task": "sync.tasks.reconcile_all",
         "schedule": crontab(minute="7"),

@@ -10,7 +10,7 @@ from django.utils import timezone
 from calls import deliveries
 from customers.company_secrets import without_secrets
 from customers.models import Company
-from sync import audit_alerts, event_type_sync, reconcile, work_deliveries
+from sync import audit_alerts, event_type_sync, reconcile, refused_requests, work_deliveries
 from sync.long_run import LongRun
 from sync.turn import Busy
 
@@ -24,6 +24,11 @@ logger = structlog.get_logger(__name__)
 @shared_task(name="sync.tasks.work_deliveries")
 def work_stored_deliveries() -> None:
     work_deliveries.work_due()
+
+
+@shared_task(name="sync.tasks.report_refused_requests")
+def report_refused_requests() -> None:
+    refused_requests.report_refused_requests(now=timezone.now())
 
 
 @shared_task(name="sync.tasks.purge_deliveries", base=LongRun)

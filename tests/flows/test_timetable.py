@@ -22,7 +22,7 @@ from sync.long_run import LongRun
 from sync.models import ReconciliationRun
 from sync.process_tree import ProcessTree, kill_group
 from sync.tasks import reconcile_all, reconcile_company, sync_services_of_all
-from tests.factories import CallFactory, WebhookEventFactory
+from tests.factories import CallFactory, RefusedDeliveryFactory, WebhookEventFactory
 from tests.flows.phone import at
 from tests.servers.processes import CeleryWorkerProcess
 from tests.servers.retell_api import RetellApi
@@ -32,6 +32,7 @@ ENTRIES = (
     "settle-unknown-attempts",
     "work-deliveries",
     "close-never-ended-calls",
+    "report-refused-requests",
     "reconcile",
     "audit",
     "sync-services",
@@ -94,6 +95,11 @@ def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable
         }
         return Call.objects.filter(pk=call.pk).exclude(status="ongoing").exists
 
+    def requests_nobody_takes() -> IsDone:
+        now = timezone.now()
+        RefusedDeliveryFactory(company=salon, provider="retell", reason="mismatch", count=3, last_at=now)
+        return SyncFailure.objects.filter(subject="refused:retell").exists
+
     def booking_nobody_told_us_of() -> IsDone:
         booking = calcom.web_book("open", start=at(12), silent=True)
         return Appointment.objects.filter(calcom_booking_uid=booking.uid).exists
@@ -117,6 +123,7 @@ def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable
         unknown_attempt,
         delivery_nobody_was_woken_for,
         call_whose_end_was_lost,
+        requests_nobody_takes,
         booking_nobody_told_us_of,
         call_without_its_appointment,
         event_type_that_was_deleted,
