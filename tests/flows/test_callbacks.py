@@ -105,13 +105,22 @@ def test_whatever_a_language_model_sends_is_noted(phone):
     assert CallbackRequest.objects.filter(reason="The caller asked to be called back.").count() == 3
 
 
-def test_after_a_person_has_closed_it_a_new_wish_in_the_same_call_is_a_new_one(phone):
+@pytest.mark.parametrize("beside", ["nothing", "another call's", "what did not work"])
+def test_after_a_person_has_closed_it_a_new_wish_in_the_same_call_is_a_new_one(calcom, phone, beside):
     caller = phone()
     ask(caller)
     ops = User.objects.create_user("ops")
     assert close_callbacks(ids=[only().pk], note="Called.", by=ops, now=timezone.now())
-    assert ask(caller).code == "callback_noted"
-    assert list(CallbackRequest.objects.order_by("pk").values_list("status", flat=True)) == ["done", "open"]
+    if beside == "another call's":
+        ask(phone(from_number="+4915112345679"))
+    elif beside == "what did not work":
+        calcom.faults.refuse("Invalid API Key", status=401)
+        assert caller.book(at(10)).code == "unavailable"
+    answer = ask(caller)
+    assert (answer.code, answer.body["replayed"]) == ("callback_noted", False)
+    of_this_call = CallbackRequest.objects.filter(call__retell_call_id=caller.call_id).order_by("pk")
+    assert [row.status for row in of_this_call] == ["done", "open"]
+    assert "Wants a wedding hairdo" in of_this_call[1].reason
 
 
 # --- The number

@@ -560,6 +560,21 @@ def test_cancelled_and_confirmed_again_on_the_web_unheard_it_is_cancelled_once_m
     verdict()
 
 
+def test_a_cancellation_repeated_is_not_answered_from_memory_for_another_that_is_cancelled_too(
+    calcom, booked, verdict
+):
+    """Else the caller hears "cancelled" of what stands again."""
+    stands = Appointment.objects.get()
+    other = booked.book(at(12)).body["appointment"]["id"]
+    assert cancel(booked, appointment=str(other)).code == "cancelled"
+    assert cancel(booked, appointment=str(stands.pk)).code == "cancelled"
+    calcom.web_confirm(stands.calcom_booking_uid, silent=True)
+    Appointment.objects.filter(pk=stands.pk).update(status=Status.SCHEDULED)
+    assert cancel(booked, appointment=str(stands.pk)).code == "cancelled"
+    assert not calcom.active_bookings()
+    verdict()
+
+
 CHANGES: dict[str, Callable[[Phone], Answer]] = {
     "reschedule": lambda caller: move(caller, at(14)),
     "cancel": cancel,
