@@ -123,6 +123,29 @@ def test_the_other_callers_row_stays_untouched_when_their_booking_is_handed_back
     verdict()
 
 
+def test_what_the_same_person_wanted_at_another_time_is_handed_back_and_stays_theirs(
+    calcom, phone, settle_later, verdict
+):
+    """It carries an attempt of ours, of another wish that nobody knows the outcome of yet. As this attempt's
+    own it would be at the wrong time, and cancelled.
+    """
+    caller = phone()
+    calcom.faults.reset_connection(commit=True)
+    calcom.faults.add("list", status=503, times=None)
+    assert caller.book(at(10), service="colour").code == "checking"
+    calcom.faults.clear()
+    calcom.clock.advance(5)
+    [first] = calcom.active_bookings()
+    calcom.faults.hand_back(first.uid)
+    assert caller.book(at(12), service="colour").code == "slot_taken"
+    assert first.is_active
+    assert not calcom.requests("cancel")
+    settle_later()
+    [row] = proven()
+    assert (row.calcom_booking_uid, row.starts_at) == (first.uid, at(10))
+    verdict()
+
+
 def test_a_handed_back_booking_that_is_already_stored_is_refused_even_when_its_metadata_is_gone(
     calcom, phone, verdict
 ):

@@ -394,6 +394,17 @@ def assert_the_first_stands(calcom, first: Answer) -> None:
     assert appointment.call.booking_confirmed
 
 
+def test_an_attempt_that_ends_without_a_booking_calls_nothing_failed_that_stands(calcom, phone, settle_later):
+    """A backup from before the yes was restored, and a person has put right the appointment since."""
+    phone().book(at(10))
+    uid = calcom.bookings[0].uid
+    calcom.erase(uid)
+    BookingAttempt.objects.update(state="unknown", finished_at=None, lease_expires_at=timezone.now())
+    settle_later()
+    assert BookingAttempt.objects.get().state == "absent"
+    assert Appointment.objects.get().status == "scheduled"  # that it is missing is for a person to decide
+
+
 @pytest.mark.parametrize("enabled", [True, False], ids=["layers", "log-only"])
 def test_a_uid_we_know_with_its_metadata_gone_is_never_cancelled_nor_stored_twice(
     calcom, phone, verdict, settle_later, settings, enabled

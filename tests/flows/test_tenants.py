@@ -104,6 +104,18 @@ def test_the_same_numbers_in_two_companies_are_two_worlds(
     verdict()
 
 
+def test_who_is_known_in_one_company_is_a_stranger_in_the_other(calcom, phone, studio_phone, studio, verdict):
+    assert phone().book(at(10)).code == "booked"
+    assert studio_phone().ask("request_callback", reason="Price").code == "callback_noted"
+    noted = CallbackRequest.objects.get()
+    assert (noted.company, noted.customer) == (studio, None)
+    calcom.web_book("open", account="studio", start=at(12), phone="+4915112345678")
+    call_command("reconcile", "--json", "--company", studio.slug)
+    row: Any = Appointment.objects.select_related("customer", "service").get(source="calcom")
+    assert row.company == row.customer.company == row.service.company == studio
+    verdict()
+
+
 def test_two_companies_do_not_wait_for_each_others_slots(calcom, phone, studio_phone, verdict):
     assert phone().book(at(9)).code == studio_phone().book(at(9)).code == "booked"
     calcom.faults.add("create", delay_before=3.0, account="salon")
@@ -201,6 +213,36 @@ def test_a_wrong_key_of_one_company_is_that_companys_failure_alone(
     assert [callback.company for callback in CallbackRequest.objects.all()] == [studio]
     assert len(calcom.active_bookings()) == 1
     verdict()
+
+
+def test_a_key_that_is_wrong_in_two_companies_is_two_failures_and_each_ends_by_itself(
+    calcom, phone, studio_phone, salon, studio, settle_later
+):
+    """Also the event type of both has one number."""
+    key = salon.calcom_api_key
+    number = salon.services.get(slug="haircut").calcom_event_type_id
+    for company in (salon, studio):
+        failures.open_failure(
+            company=company,
+            failure_type=SyncFailure.Type.CONFIG_ERROR,
+            subject=f"{failures.EVENT_TYPE}{number}",
+            message="It asks for a field that nobody fills in.",
+        )
+    Company.objects.update(calcom_api_key="cal_key_of_nobody")
+    assert studio_phone().book(at(10)).code == phone().book(at(10)).code == "unavailable"
+    of_keys = SyncFailure.objects.filter(subject=failures.ACCESS)
+    assert [failure.company for failure in of_keys.order_by("company_id")] == [salon, studio]
+    salon.refresh_from_db()
+    salon.calcom_api_key = key
+    salon.save()
+    assert phone().book(at(11)).code == "booked"
+    settle_later()
+    assert {failure.company for failure in SyncFailure.objects.filter(status="resolved")} == {salon}
+    open_ones = SyncFailure.objects.exclude(status="resolved").order_by("subject")
+    assert [(failure.company, failure.subject) for failure in open_ones] == [
+        (studio, failures.ACCESS),
+        (studio, f"{failures.EVENT_TYPE}{number}"),
+    ]
 
 
 def in_disorder(company, dial, *, hours, calcom):
