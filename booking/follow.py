@@ -107,7 +107,7 @@ def follow(
         failures.close_failures(
             company_id=row.company_id,
             subjects=[failures.about_booking(uid) for uid in {booking.uid, *former_uids}],
-            # Whether two of one kind stand is no matter of this one's alone: see `booking.gone`.
+            # Whether two of one kind stand is no matter of this one's alone: see `booking.twins`.
             but=(SyncFailure.Type.DUPLICATE_BOOKING,),
             note="Both sides are equal again.",
         )

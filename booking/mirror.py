@@ -83,7 +83,7 @@ def settle_created(
             stored,
         ),
     )
-    # What else a booking puts in order, `booking.gone` finds.
+    # What else a booking puts in order, `booking.close_by_own_rows` finds.
     gaps_are_closed = failures.closing(
         company_id=attempt.company_id,
         subjects=failures.subjects_of(attempt, uid=booking.uid),

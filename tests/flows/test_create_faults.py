@@ -1070,6 +1070,31 @@ def test_an_answer_that_trickles_in_does_not_hold_the_caller_on_the_line(
     verdict()
 
 
+def test_a_key_that_is_withdrawn_between_the_create_and_the_look_up_proves_nothing(
+    calcom, phone, settle_later, verdict
+):
+    calcom.faults.reset_connection(commit=True)
+    calcom.faults.refuse("Invalid API key", status=401, operation="list", times=None)
+    assert phone().book(at(10)).code == "checking"
+    calcom.faults.clear()
+    settle_later()
+    assert proven()[0].calcom_booking_uid == calcom.active_bookings()[0].uid
+    verdict()
+
+
+def test_a_key_that_is_refused_while_nobody_can_look_up_what_it_did_is_left_open(
+    calcom, phone, settle_later, verdict
+):
+    calcom.faults.refuse("Invalid API key", status=401)
+    calcom.faults.add("list", status=503, times=None)
+    assert phone().book(at(10)).code == "checking"
+    calcom.faults.clear()
+    settle_later()
+    assert Appointment.objects.get().status == "failed"
+    assert not calcom.active_bookings()
+    verdict()
+
+
 @pytest.mark.parametrize(
     ("first", "then"),
     [

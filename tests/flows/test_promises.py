@@ -11,6 +11,7 @@ import time
 import uuid
 from contextlib import suppress
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -72,13 +73,29 @@ def delete_the_rows_of(appointment_id):
         cursor.execute("DELETE FROM appointments WHERE id = %s", [appointment_id])
 
 
-def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone):
+@pytest.mark.parametrize("calls", ["the same call", "a redial", "from a withheld number"])
+def test_ones_own_booking_whose_rows_were_lost_is_not_called_taken(calcom, phone, calls):
+    known_by: dict[str, Any] = {}
     caller = phone()
-    booked = caller.book(at(10))
+    if calls == "from a withheld number":
+        caller, known_by = phone(from_number="anonymous"), {"customer_email": "Anna@Web.test"}
+    booked = caller.book(at(10), **known_by)
     delete_the_rows_of(booked.body["appointment"]["id"])
-    again = caller.book(at(10))
+    again = (phone() if calls == "a redial" else caller).book(at(10), **known_by)
     assert calcom.booking(booked.uid).is_active
-    assert again.code != "slot_taken", again.body["say"]
+    assert (again.code, again.uid) == ("booked", booked.uid)
+
+
+@pytest.mark.parametrize("said", [{"customer_phone": "+4915112345678"}, {"customer_email": "other@web.test"}])
+def test_whoever_only_says_whose_it_is_is_not_given_a_booking_whose_rows_were_lost(calcom, phone, said):
+    by_number = "customer_phone" in said
+    first = phone() if by_number else phone(from_number="anonymous")
+    booked = first.book(at(10), **({} if by_number else {"customer_email": "anna@web.test"}))
+    delete_the_rows_of(booked.body["appointment"]["id"])
+    other = phone(from_number="+4915187654321") if by_number else first
+    assert other.book(at(10), **said).code == "slot_taken"
+    assert calcom.booking(booked.uid).is_active
+    assert not Appointment.objects.filter(calcom_booking_uid=booked.uid).exists()
 
 
 def test_ones_own_booking_whose_rows_were_lost_is_not_cancelled_when_it_cannot_be_stored(
@@ -276,12 +293,13 @@ def test_an_appointment_that_lost_its_call_is_found_and_linked(salon, phone, man
     assert appointment.call.appointment_id == appointment.pk
 
 
-def test_flags_that_disagree_are_set_right(salon, phone, manage_here):
+@pytest.mark.parametrize("flag", ["booking_confirmed", "appointment_made"])
+def test_flags_that_disagree_are_set_right(salon, phone, manage_here, flag):
     phone().book(at(10))
-    Call.objects.update(booking_confirmed=False)
+    Call.objects.update(**{flag: False})
     manage_here("reconcile", "--json")
     manage_here("backfill", "--json")
-    assert Call.objects.get().booking_confirmed
+    assert getattr(Call.objects.get(), flag)
     assert manage_here("audit", "--json").returncode == 0
 
 
