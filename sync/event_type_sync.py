@@ -18,7 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from booking import availability, event_types, failures
-from booking.calcom.errors import CalcomError, CalcomMisconfigured
+from booking.calcom.errors import CalcomError, CalcomMisconfigured, UnreadableAnswer
 from booking.calcom.event_type_list import EventTypes
 from booking.calcom.messages import EVENT_TYPE_NOT_FOUND
 from booking.calcom.objects import EventType
@@ -110,7 +110,8 @@ class _Work:
     synced: Synced
     known: set[int] = field(default_factory=set)
     teams: set[int] = field(default_factory=set)
-    troubled: set[int] = field(default_factory=set)  # event types that an active service cannot use
+    # Event types that an active service cannot use, or of which nobody could tell.
+    troubled: set[int] = field(default_factory=set)
 
     @property
     def _when_changed(self) -> StepOutcome:
@@ -127,6 +128,9 @@ class _Work:
             except CalcomMisconfigured as error:
                 self._on_refusal(error, services)
                 continue
+            except UnreadableAnswer as error:
+                self._could_not_tell(error, services)
+                continue
             if event_type.team_id is not None:
                 self.teams.add(event_type.team_id)
             for service in services:
@@ -136,13 +140,17 @@ class _Work:
         listed = self.api.personal()
         for team_id in sorted(self.teams.union(self.api.teams())):
             listed += self.api.of_team(team_id)
-        for event_type_id in sorted({each.id for each in listed} - self.known):
+        for event_type_id in sorted(set(listed) - self.known):
             try:
                 event_type = self.api.one(event_type_id)
             except CalcomMisconfigured as error:
                 if error.status == 401:
                     raise
                 continue  # gone since it was listed, or not ours to book
+            except UnreadableAnswer as error:
+                said = in_words(error, self.company)
+                self.synced.steps.append(Step(event_type_id, "", Verb.LOOK, StepOutcome.LEFT, problem=said))
+                continue
             self._propose(event_type)
 
     def close_tickets(self) -> None:
@@ -165,12 +173,16 @@ class _Work:
     def _on_refusal(self, error: CalcomMisconfigured, services: list[Service]) -> None:
         if error.status == 401:
             raise error
-        is_gone = error.status == 404 and EVENT_TYPE_NOT_FOUND.search(error.message)
+        if not (error.status == 404 and EVENT_TYPE_NOT_FOUND.search(error.message)):
+            self._could_not_tell(error, services)
+            return
         for service in services:
-            if is_gone:
-                self._flag(service)
-            else:
-                self._note(service, Verb.LOOK, StepOutcome.LEFT, problem=in_words(error, self.company))
+            self._flag(service)
+
+    def _could_not_tell(self, error: CalcomError, services: list[Service]) -> None:
+        for service in services:
+            self.troubled.add(service.calcom_event_type_id)
+            self._note(service, Verb.LOOK, StepOutcome.LEFT, problem=in_words(error, self.company))
 
     def _flag(self, service: Service) -> None:
         if service.is_active:

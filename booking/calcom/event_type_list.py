@@ -12,7 +12,7 @@ from typing import Any
 from booking.calcom.client import EVENT_TYPES, PATIENT_SECONDS, CalcomClient
 from booking.calcom.deadline import Deadline
 from booking.calcom.errors import CalcomMisconfigured
-from booking.calcom.objects import EventType, Unreadable, read_event_type
+from booking.calcom.objects import EventType, Unreadable, read_id
 
 NO_ACCESS = (403, 404)
 
@@ -32,12 +32,12 @@ class EventTypes:
         self.pace()
         return self.client.event_type(event_type_id, deadline=Deadline.after(PATIENT_SECONDS))
 
-    def personal(self) -> list[EventType]:
-        """Those of the key's owner, hidden ones included; a team's are not among them."""
+    def personal(self) -> list[int]:
+        """The ids of those of the key's owner, hidden ones included; a team's are not among them."""
         return self._listed("/event-types")
 
-    def of_team(self, team_id: int) -> list[EventType]:
-        """Empty where the key has no access to this team."""
+    def of_team(self, team_id: int) -> list[int]:
+        """The ids of theirs; empty where the key has no access to this team."""
         try:
             return self._listed(f"/teams/{team_id}/event-types")
         except CalcomMisconfigured as error:
@@ -47,31 +47,22 @@ class EventTypes:
 
     def teams(self) -> list[int]:
         """The ids of the owner's teams; empty where the key has no access to them, or the server has none."""
-        self.pace()
         try:
-            return self.client.ask(
-                "/teams", version=EVENT_TYPES, read=_ids_in, deadline=Deadline.after(PATIENT_SECONDS)
-            )
+            return self._listed("/teams")
         except CalcomMisconfigured as error:
             if error.status not in NO_ACCESS:
                 raise
             return []
 
-    def _listed(self, path: str) -> list[EventType]:
+    def _listed(self, path: str) -> list[int]:
         self.pace()
         return self.client.ask(
-            path, version=EVENT_TYPES, read=_event_types_in, deadline=Deadline.after(PATIENT_SECONDS)
+            path, version=EVENT_TYPES, read=_ids_in, deadline=Deadline.after(PATIENT_SECONDS)
         )
 
 
-def _event_types_in(body: dict[str, Any]) -> list[EventType]:
-    if not isinstance(body["data"], list):
-        raise Unreadable("not a list of event types")
-    return [read_event_type(each) for each in body["data"]]
-
-
 def _ids_in(body: dict[str, Any]) -> list[int]:
+    # Only the ids: one event type that nobody can read must not hide the others.
     if not isinstance(body["data"], list):
-        raise Unreadable("not a list of teams")
-    teams = [each.get("id") for each in body["data"] if isinstance(each, dict)]
-    return [each for each in teams if isinstance(each, int) and not isinstance(each, bool)]
+        raise Unreadable("not a list")
+    return [read_id(each) for each in body["data"]]

@@ -166,8 +166,7 @@ def read_event_type_id(booking: Mapping[str, Any]) -> int | None:
 
 def read_event_type(data: Any) -> EventType:
     """One event type of an answer; raises Unreadable."""
-    if not isinstance(data, dict) or not isinstance(data.get("id"), int):
-        raise Unreadable("an event type without id")
+    number = read_id(data)
     confirmation = data.get("confirmationPolicy")
     seats = data.get("seats")
     fields = _objects(data.get("bookingFields"))
@@ -176,7 +175,7 @@ def read_event_type(data: Any) -> EventType:
     length = _integer(data.get("lengthInMinutes")) or 0
     options = data.get("lengthInMinutesOptions")
     return EventType(
-        id=data["id"],
+        id=number,
         length_minutes=length,
         lengths_minutes=tuple(o for o in options if isinstance(o, int)) if isinstance(options, list) else (),
         scheduling=_text(data.get("schedulingType")).lower().replace("_", ""),
@@ -195,6 +194,14 @@ def read_event_type(data: Any) -> EventType:
         slug=_text(data.get("slug")),
         team_id=_integer(data.get("teamId")),
     )
+
+
+def read_id(data: Any) -> int:
+    """Of an event type, or of a team; raises Unreadable."""
+    number = _integer(data.get("id")) if isinstance(data, dict) else None
+    if number is None or number < 1:
+        raise Unreadable("something without id")
+    return number
 
 
 def _read_metadata(data: dict[str, Any], attendees: list[dict[str, Any]]) -> dict[str, str]:

@@ -333,6 +333,67 @@ def test_a_404_about_something_else_proves_nothing(calcom, sync, only_ours):
     assert not Service.objects.exclude(vanished_at=None).exists()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"id": "one"},
+        {"id": -5},
+        {"id": True},
+        {"id": 2**63},
+    ],
+    ids=str,
+)
+def test_an_event_type_that_cannot_be_read_is_left_and_the_others_are_done(
+    calcom, sync, haircut, salon, only_ours, said
+):
+    before = Service.objects.values().get(pk=haircut.pk)
+    fault = read_as(calcom, "open", said)
+    run = sync()
+    assert (run.status, run.report["left"], run.outcome("haircut")) == (1, 1, ("look", "left"))
+    assert "unreadable" in run.step("haircut")["problem"]
+    assert Service.objects.values().get(pk=haircut.pk) == before
+    assert all(each.is_learned for each in salon.services.exclude(pk=haircut.pk))
+    calcom.faults.remove(fault)
+    assert sync().status == 0
+
+
+def test_an_event_type_without_a_service_that_cannot_be_read_hides_no_other(calcom, sync, salon, only_ours):
+    calcom.state.add_event_type("first", slug="first")
+    calcom.state.add_event_type("second", slug="second")
+    fault = read_as(calcom, "first", {"id": "one"})
+    run = sync()
+    assert (run.status, run.report["failed"]) == (1, 0)
+    assert salon.services.get(slug="second").is_learned
+    assert not salon.services.filter(slug="first").exists()
+    calcom.faults.remove(fault)
+    sync()
+    assert salon.services.get(slug="first").is_learned
+
+
+def test_what_cannot_be_told_of_an_event_type_closes_no_ticket(calcom, sync, haircut, only_ours):
+    calcom.state.event_type("open").seats = 3
+    assert sync().status == 1
+    fault = read_as(calcom, "open", {"id": None})
+    assert sync().status == 1
+    calcom.faults.remove(fault)
+    refusal = f"User does not own event type {haircut.calcom_event_type_id}"
+    calcom.faults.refuse(refusal, operation="event_type", status=403, path_contains=one(calcom, "open"))
+    assert sync().status == 1
+    assert SyncFailure.objects.get().is_open
+    calcom.state.event_type("open").seats = None
+    assert sync().status == 0
+    assert SyncFailure.objects.get().status == "resolved"
+
+
+def one(calcom: Any, key: str) -> str:
+    """The address of this event type alone, in no listing."""
+    return f"/event-types/{calcom.state.event_type(key).id}"
+
+
+def read_as(calcom: Any, key: str, said: dict[str, Any]) -> int:
+    return int(calcom.faults.add("event_type", path_contains=one(calcom, key), patch=said, times=None))
+
+
 def test_a_switched_off_service_that_is_gone_is_nobodys_work(calcom, sync, salon, only_ours):
     salon.services.filter(slug="shave").update(is_active=False)
     vanish(calcom, "single")
