@@ -119,8 +119,6 @@ def why_unfit(event_type: EventType, *, minutes: int) -> str:
 
 
 def _require_fitting(service: Service, event_type: EventType) -> None:
-    if event_type.id != service.calcom_event_type_id:
-        raise CalcomMisconfigured(f"Cal.com answered with event type {event_type.id}.")
     if problem := why_unfit(event_type, minutes=service.duration_minutes):
         raise CalcomMisconfigured(problem)
 

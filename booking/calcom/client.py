@@ -237,9 +237,14 @@ class CalcomClient:
         return sorted({instant for instant in starts if start <= instant <= end})
 
     def event_type(self, event_type_id: int, *, deadline: Deadline) -> EventType:
-        """https://cal.com/docs/api-reference/v2/event-types/get-an-event-type. Raises CalcomError."""
+        """https://cal.com/docs/api-reference/v2/event-types/get-an-event-type. Raises CalcomError, also where
+        the answer is another event type.
+        """
         return self.ask(
-            f"/event-types/{event_type_id}", version=EVENT_TYPES, read=_event_type_in, deadline=deadline
+            f"/event-types/{event_type_id}",
+            version=EVENT_TYPES,
+            read=partial(_event_type_of, event_type_id),
+            deadline=deadline,
         )
 
     def probe(self, *, deadline: Deadline) -> None:
@@ -470,8 +475,11 @@ def _slots_in(body: dict[str, Any]) -> list[datetime]:
     ]
 
 
-def _event_type_in(body: dict[str, Any]) -> EventType:
-    return read_event_type(body["data"])
+def _event_type_of(event_type_id: int, body: dict[str, Any]) -> EventType:
+    event_type = read_event_type(body["data"])
+    if event_type.id != event_type_id:
+        raise Unreadable("another event type than the one asked for")
+    return event_type
 
 
 def _path_of(uid: str) -> str:

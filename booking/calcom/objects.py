@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from customers.years import FIRST_YEAR, LAST_YEAR
 
@@ -19,6 +19,9 @@ is_uid = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}").fullmatch
 # What Cal.com makes up for an attendee with a phone number and no address. Nobody reads what is sent there.
 _is_made_up = re.compile(r"[0-9]+@sms\.cal\.com", re.IGNORECASE).fullmatch
 _LARGEST_NUMBER = 2**63 - 1  # of our columns
+_MOST_MINUTES = 2**31 - 1  # of theirs, and of our columns
+
+T = TypeVar("T")
 
 
 class Unreadable(ValueError):
@@ -165,26 +168,27 @@ def read_event_type_id(booking: Mapping[str, Any]) -> int | None:
 
 
 def read_event_type(data: Any) -> EventType:
-    """One event type of an answer; raises Unreadable."""
+    """One event type of an answer; raises Unreadable, also where something that decides how it may be booked
+    is spelled in another way: what is passed over would count as a type of which every repetition is
+    harmless.
+    """
     number = read_id(data)
-    confirmation = data.get("confirmationPolicy")
-    seats = data.get("seats")
-    fields = _objects(data.get("bookingFields"))
+    confirmation = _optional(data, "confirmationPolicy", dict)
+    seats = _optional(data, "seats", dict)
+    recurrence = _optional(data, "recurrence", dict)
+    fields = _objects(_optional(data, "bookingFields", list))
     email = next((f for f in fields if f.get("slug") == "email" or f.get("type") == "email"), {})
     phone = next((f for f in fields if f.get("slug") == "attendeePhoneNumber"), {})
-    length = _integer(data.get("lengthInMinutes")) or 0
-    options = data.get("lengthInMinutesOptions")
     return EventType(
         id=number,
-        length_minutes=length,
-        lengths_minutes=tuple(o for o in options if isinstance(o, int)) if isinstance(options, list) else (),
-        scheduling=_text(data.get("schedulingType")).lower().replace("_", ""),
-        requires_confirmation=isinstance(confirmation, dict) and not confirmation.get("disabled", False),
-        has_seats=isinstance(seats, dict) and not seats.get("disabled", False),
+        length_minutes=_length(data.get("lengthInMinutes") or 0),
+        lengths_minutes=tuple(map(_length, _optional(data, "lengthInMinutesOptions", list) or ())),
+        scheduling=(_optional(data, "schedulingType", str) or "").lower().replace("_", ""),
+        requires_confirmation=_is_on(confirmation),
+        has_seats=_is_on(seats),
         is_paid=bool(data.get("price")),
         email_required=bool(email.get("required")) and not email.get("hidden"),
-        is_recurring=isinstance(data.get("recurrence"), dict)
-        and not data["recurrence"].get("disabled", False),
+        is_recurring=_is_on(recurrence),
         accepts_notes=any(f.get("slug") == "notes" and not f.get("hidden") for f in fields),
         phone_required=bool(phone.get("required")) and not phone.get("hidden"),
         minimum_notice_minutes=_minutes(data.get("minimumBookingNotice")),
@@ -242,8 +246,29 @@ def _integer(value: Any) -> int | None:
     return value if is_number and abs(value) <= _LARGEST_NUMBER else None
 
 
+def _optional(data: Mapping[str, Any], name: str, kind: type[T]) -> T | None:
+    value = data.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise Unreadable(f"{name} is no {kind.__name__}")
+    return value
+
+
+def _is_on(setting: Mapping[str, Any] | None) -> bool:
+    return setting is not None and setting.get("disabled") is not True
+
+
+def _length(value: Any) -> int:
+    minutes = _integer(value)
+    if minutes is None or not 0 <= minutes <= _MOST_MINUTES:
+        raise Unreadable("a length that is none")
+    return minutes
+
+
 def _minutes(value: Any) -> int:
-    return max(_integer(value) or 0, 0)
+    minutes = max(_integer(value) or 0, 0)
+    if minutes > _MOST_MINUTES:
+        raise Unreadable("minutes beyond all calendars")
+    return minutes
 
 
 def _optional_instant(value: Any) -> datetime | None:
