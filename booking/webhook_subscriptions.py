@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import structlog
 from django.db import transaction
 
-from booking.calcom.errors import CalcomError, CalcomMisconfigured, CalcomRefused, OutcomeUnknown
+from booking.calcom.errors import (
+    CalcomError,
+    CalcomMisconfigured,
+    CalcomRefused,
+    OutcomeUnknown,
+    UnreadableAnswer,
+)
 from booking.calcom.messages import ROUTE_UNKNOWN
 from booking.calcom.subscriptions import OWNER, TRIGGERS, Place, Subscription, Subscriptions
 from booking.connection import client_for
@@ -66,7 +72,9 @@ class Action:
 
 @dataclass(frozen=True)
 class Step:
-    """What became of one action. `event_type_id` is None for the subscriptions of the key's owner."""
+    """What became of one action. `event_type_id` is None for the subscriptions of the key's owner. With
+    `unreadable` Cal.com has said nothing against it: nobody could read what it says.
+    """
 
     event_type_id: int | None
     services: tuple[str, ...]
@@ -75,6 +83,7 @@ class Step:
     subscription_id: str = ""
     why: tuple[str, ...] = ()
     problem: str = ""
+    unreadable: bool = False
 
 
 @dataclass
@@ -167,12 +176,20 @@ class _Work:
             if error.status == 401:
                 raise
             is_gone = error.status == NOT_FOUND and not ROUTE_UNKNOWN.match(error.message)
-            if not services or (is_gone and wanted is None):
+            nobodys = not services and error.status in (NOT_FOUND, *NOT_A_PERSONS)
+            if nobodys or (is_gone and wanted is None):
                 return  # nothing of ours is delivered from there
             self.uncovered |= wanted is not None and not is_gone
             problem = GONE if is_gone else in_words(error, self.company)
             self.alignment.steps.append(
                 Step(event_type_id, services, Verb.LOOK, StepOutcome.LEFT, problem=problem)
+            )
+            return
+        except UnreadableAnswer as error:
+            self.uncovered |= wanted is not None
+            problem = in_words(error, self.company)
+            self.alignment.steps.append(
+                Step(event_type_id, services, Verb.LOOK, StepOutcome.LEFT, problem=problem, unreadable=True)
             )
             return
         self._carry_out(place, present, services=services, wanted=wanted)
@@ -230,18 +247,28 @@ class _Work:
         try:
             self._apply(action, place, wanted)
         except OutcomeUnknown as error:
-            still = plan(self.api.listed(place), path=self.path, wanted=wanted)
-            if action.identity in {each.identity for each in still}:
-                return f"{in_words(error, self.company)} It was not done so far: run this again.", []
-            # More than this may have happened: a 409 tells of one that somebody else made just now.
-            return "", [each for each in still if each.verb is not Verb.KEEP]
+            return self._look_again(error, action, place, wanted)
         except (CalcomMisconfigured, CalcomRefused) as error:
             if error.status == 401:
                 raise
             if action.verb is Verb.DELETE and error.status == NOT_FOUND:
-                return "", []
+                # Somebody else may have removed it; or what was not found is something on the way there.
+                return self._look_again(error, action, place, wanted)
             return in_words(error, self.company), []
         return "", []
+
+    def _look_again(
+        self, error: CalcomError, action: Action, place: Place, wanted: Wanted | None
+    ) -> tuple[str, list[Action]]:
+        said = in_words(error, self.company)
+        try:
+            still = plan(self.api.listed(place), path=self.path, wanted=wanted)
+        except UnreadableAnswer:
+            return f"{said} Whether it was done cannot be read: run this again.", []
+        if action.identity in {each.identity for each in still}:
+            return f"{said} It was not done so far: run this again.", []
+        # More than this may have happened: a 409 tells of one that somebody else made just now.
+        return "", [each for each in still if each.verb is not Verb.KEEP]
 
     def _apply(self, action: Action, place: Place, wanted: Wanted | None) -> None:
         if action.verb is Verb.DELETE:

@@ -186,6 +186,8 @@ def _subscription(step: Step, remedy: str) -> Finding:
     subject = ", ".join(step.services)
     if step.verb is Verb.LOOK:
         said = f"The subscriptions of {where} could not be looked at: {mask_text(step.problem)}"
+        if step.unreadable:
+            return unchecked(SUBSCRIPTIONS, said, _AWAY_REMEDY, subject=subject)
         return failed(SUBSCRIPTIONS, said, "Mend the event type, then run this again.", subject=subject)
     if step.verb is Verb.CREATE:
         said = f"Nobody tells us of bookings of {where}."

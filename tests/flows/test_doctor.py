@@ -415,6 +415,13 @@ def test_a_subscription_that_is_wrong_is_found(only, calcom, wrong, name):
     assert f"({name})" in finding.said
 
 
+def test_subscriptions_that_cannot_be_read_could_not_be_checked(only, calcom, haircut):
+    place = f"/event-types/{haircut.calcom_event_type_id}/webhooks"
+    calcom.faults.add("webhooks", path_contains=place, patch={"id": None}, times=None)
+    finding = only("webhook subscriptions")
+    assert (finding.verdict, finding.subject) == (UNCHECKED, "haircut")
+
+
 def test_a_subscription_of_another_address_is_found(only, calcom):
     webhook = webhook_of_the_haircut(calcom)
     webhook.url = webhook.url.replace("localhost", "old.example.org")

@@ -368,6 +368,53 @@ def test_a_duplicate_that_is_gone_before_we_remove_it_is_no_problem(calcom, salo
     assert len(at_event_type(calcom, "open")) == 1
 
 
+@pytest.mark.parametrize("said", ["Cannot DELETE /v2/webhooks", "no Route matched with those values"])
+def test_what_still_stands_after_a_404_is_not_called_deleted(calcom, salon, webhooks, said):
+    kept = present(calcom, salon)
+    other = present(calcom, salon, url=url(salon, base="https://old.example.org"))
+    calcom.faults.refuse(
+        said, status=404, operation="webhooks", when=lambda request: request.method == "DELETE"
+    )
+    run = webhooks()
+    assert run.status == 1
+    assert (kept.event_type_id, "delete", "left") in run.steps()
+    assert at_event_type(calcom, "open") == [kept, other]
+    assert webhooks().status == 0
+    assert at_event_type(calcom, "open") == [kept]
+
+
+@pytest.mark.parametrize("services", ["active", "switched off"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"status": 200, "body": {"status": "success", "data": [{"id": None}]}},
+        {"status": 200, "body": {"status": "success", "data": {}}},
+        {"status": 422, "body": {"statusCode": 422, "message": "take is odd"}},
+    ],
+)
+def test_subscriptions_that_cannot_be_read_are_left_and_the_others_are_done(
+    calcom, salon, webhooks, services, trouble
+):
+    webhooks()
+    Service.objects.filter(company=salon).update(is_active=services == "active")
+    for each in list(of_account(calcom)):
+        each.secret = "whsec_forgotten"
+    there = len(of_account(calcom))
+    own = present(calcom, salon, None)
+    odd = calcom.state.event_type("single").id
+    fault = calcom.faults.add("webhooks", path_contains=f"/{odd}/", times=None, **trouble)
+    run = webhooks("--company", "salon", *([] if services == "active" else ["--remove"]))
+    assert run.status == 1
+    (step,) = [step for step in run.steps() if step[0] == odd]
+    assert step == (odd, "look", "left")
+    done = ("update", "done") if services == "active" else ("delete", "done")
+    assert sum(step[1:] == done and step[0] is not None for step in run.steps()) == there - 1
+    assert (own in of_account(calcom)) is (services == "active"), "it tells of what has none of its own"
+    calcom.faults.remove(fault)
+    assert webhooks("--company", "salon").status == 0
+    assert len(of_account(calcom)) == (there if services == "active" else 0)
+
+
 def test_an_event_type_that_is_gone_is_reported_and_the_others_are_done(calcom, salon, webhooks, haircut):
     Service.objects.filter(pk=haircut.pk).update(calcom_event_type_id=987654)
     run = webhooks()
