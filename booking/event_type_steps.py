@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from booking.calcom.errors import CalcomError
+from customers.masking import mask_text
 from customers.models import Company
 
 GONE = "The event type is gone at Cal.com: point the service at another, or switch it off."
@@ -20,9 +21,10 @@ class StepOutcome(StrEnum):
 
 
 def in_words(error: CalcomError, company: Company) -> str:
-    """What Cal.com said, without the secrets that it was sent. Raises CannotDecrypt."""
+    """What Cal.com said, without people and without the secrets that it was sent. Raises CannotDecrypt."""
     said = error.message
     for secret in (company.calcom_api_key, *company.calcom_webhook_secrets):
         if secret:
             said = said.replace(secret, "…")
+    said = mask_text(said)
     return f"{said} (HTTP {error.status})" if error.status else said

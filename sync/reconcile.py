@@ -26,6 +26,7 @@ from booking.calcom.objects import read_instant
 from booking.models import OPEN_STATUSES, SyncFailure
 from booking.pace import PER_MINUTE, Pace
 from customers.clocks import CLOCKS_DIFFER_BY
+from customers.masking import mask_text
 from customers.models import Company
 from sync import close_by_listing
 from sync.asking import ASK_SECONDS, Asking
@@ -195,7 +196,7 @@ class _Run:
                     )
             report.outcome = Outcome.COMPLETE
         except CalcomError as error:
-            report.error = error.message
+            report.error = mask_text(error.message)
             report.outcome = Outcome.PARTIAL if report.seen else Outcome.FAILED
             logger.error("reconcile.could_not_ask", company=report.company, error=type(error).__name__)
             self.tickets.report_access(error, own_key=self.own_key)

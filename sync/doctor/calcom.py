@@ -170,7 +170,7 @@ def _subscriptions(company: Company, pace: Pace) -> Iterator[Finding]:
         if step.outcome is not StepOutcome.KEPT:
             yield _subscription(step, remedy)
     if found.failed:
-        said = f"Not all subscriptions could be looked at: {mask_text(found.failed)}"
+        said = f"Not all subscriptions could be looked at: {found.failed}"
         yield unchecked(SUBSCRIPTIONS, said, _AWAY_REMEDY)
     elif _is_aligned(found):
         said = f"Each event type tells us of its bookings ({found.count(StepOutcome.KEPT)} subscriptions)."
@@ -185,7 +185,7 @@ def _subscription(step: Step, remedy: str) -> Finding:
     where = "the key's owner" if step.event_type_id is None else f"event type {step.event_type_id}"
     subject = ", ".join(step.services)
     if step.verb is Verb.LOOK:
-        said = f"The subscriptions of {where} could not be looked at: {mask_text(step.problem)}"
+        said = f"The subscriptions of {where} could not be looked at: {step.problem}"
         if step.unreadable:
             return unchecked(SUBSCRIPTIONS, said, _AWAY_REMEDY, subject=subject)
         return failed(SUBSCRIPTIONS, said, "Mend the event type, then run this again.", subject=subject)

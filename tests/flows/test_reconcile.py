@@ -275,6 +275,18 @@ def test_a_listing_that_shows_nothing_proves_nothing(calcom, salon, phone, run, 
     verdict()
 
 
+@pytest.mark.parametrize("command", ["reconcile", "sync_services", "webhooks"])
+def test_what_cal_com_says_is_told_without_the_people_in_it(calcom, salon, settings, command):
+    settings.PUBLIC_URL = "https://bookings.example.org"
+    said = "Nobody may read of ann@salon.example or +49 151 2345 6789"
+    calcom.faults.refuse(said, operation="any", times=None)
+    ran = run_command(command)
+    assert ran.status == 2 or "left for a person" in ran.text
+    assert "Nobody may read of" in ran.text
+    kept = str(list(ReconciliationRun.objects.values_list("error", flat=True)))
+    assert not any(person in ran.text + kept for person in ("ann@", "2345"))
+
+
 def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
     calcom, salon, phone, run, verdict
 ):
