@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from booking.calcom.client import BOOKINGS, PATIENT_SECONDS, CalcomClient
@@ -82,7 +83,7 @@ class Subscriptions:
                 place.path,
                 params={"take": str(PAGE), "skip": str(page * PAGE)},
                 version=BOOKINGS,
-                read=_subscriptions_in,
+                read=partial(_subscriptions_at, place),
                 deadline=Deadline.after(PATIENT_SECONDS),
             )
             found.update((each.id, each) for each in page_of_them)
@@ -94,12 +95,14 @@ class Subscriptions:
         """Sent once. Cal.com refuses a second one of the same address with 409, which is OutcomeUnknown:
         list again.
         """
-        return self._change("POST", place.path, _content(url=url, secret=secret), read=_subscription_in)
+        content = _content(url=url, secret=secret)
+        return self._change("POST", place.path, content, read=partial(_subscription_of, place, url))
 
     def update(self, place: Place, subscription_id: str, *, url: str, secret: str) -> Subscription:
         # An empty template is none to Cal.com, and unlike null it is allowed by the published schema.
         content = {**_content(url=url, secret=secret), "payloadTemplate": ""}
-        return self._change("PATCH", f"{place.path}/{subscription_id}", content, read=_subscription_in)
+        path = f"{place.path}/{subscription_id}"
+        return self._change("PATCH", path, content, read=partial(_subscription_of, place, url))
 
     def delete(self, place: Place, subscription_id: str) -> None:
         self._change("DELETE", f"{place.path}/{subscription_id}", None, read=lambda _: None)
@@ -140,11 +143,22 @@ def _content(*, url: str, secret: str) -> dict[str, Any]:
     return {"active": True, "subscriberUrl": url, "triggers": list(TRIGGERS), "secret": secret}
 
 
-def _subscription_in(body: dict[str, Any]) -> Subscription:
-    return read_subscription(body["data"])
+def _subscription_of(place: Place, url: str, body: dict[str, Any]) -> Subscription:
+    subscription = _subscription_at(place, body["data"])
+    if subscription.url != url:
+        raise Unreadable("another subscription than the one that was sent")
+    return subscription
 
 
-def _subscriptions_in(body: dict[str, Any]) -> list[Subscription]:
+def _subscriptions_at(place: Place, body: dict[str, Any]) -> list[Subscription]:
     if not isinstance(body["data"], list):
         raise Unreadable("not a list of subscriptions")
-    return [read_subscription(each) for each in body["data"]]
+    return [_subscription_at(place, each) for each in body["data"]]
+
+
+def _subscription_at(place: Place, data: Any) -> Subscription:
+    subscription = read_subscription(data)
+    # What is said of one event type is never to be told by another's. The owner's name none.
+    if place.event_type_id is not None and data.get("eventTypeId") not in (None, place.event_type_id):
+        raise Unreadable("a subscription of another event type")
+    return subscription

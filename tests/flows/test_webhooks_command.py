@@ -383,6 +383,30 @@ def test_what_still_stands_after_a_404_is_not_called_deleted(calcom, salon, webh
     assert at_event_type(calcom, "open") == [kept]
 
 
+def test_what_is_said_of_another_subscription_is_no_answer(calcom, salon, webhooks):
+    """Something on the way answers with what it has of another company, or of another event type."""
+    other = present(calcom, salon, "single", url="https://crm.example.org/calcom")
+    listed = {"id": str(other.id), "subscriberUrl": other.url, "eventTypeId": other.event_type_id}
+    answer = {"status": 201, "body": {"status": "success", "data": listed}}
+    calcom.faults.add("webhooks", when=is_post, **answer)
+    there = {
+        **listed,
+        "subscriberUrl": url(salon),
+        "triggers": list(TRIGGERS),
+        "active": True,
+        "secret": SECRET,
+    }
+    odd = calcom.state.event_type("confirm_open").id
+    answer = {"status": 200, "body": {"status": "success", "data": [there]}}
+    calcom.faults.add("webhooks", path_contains=f"/{odd}/", times=3, **answer)
+    run = webhooks()
+    assert run.status == 1
+    assert {("create", "left"), ("look", "left")} <= run.outcomes()
+    assert len(of_account(calcom)) == 1 + len(EVENT_TYPES) - 2
+    assert webhooks().status == 0
+    assert len(of_account(calcom)) == 1 + len(EVENT_TYPES)
+
+
 @pytest.mark.parametrize("services", ["active", "switched off"])
 @pytest.mark.parametrize(
     "trouble",
