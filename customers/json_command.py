@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 # The exit status.
 COULD_NOT_WORK = 2
+# By Ctrl-C. Its trace would tell nobody anything.
+INTERRUPTED = "Interrupted. What was done until then stays."
 
 
 class JsonCommand(BaseCommand):
@@ -31,6 +33,13 @@ class JsonCommand(BaseCommand):
             # Of wrong options: what `execute` raises has become an exit by now.
             self._refuse(error)
             self.stderr.write(str(error))
+            sys.exit(COULD_NOT_WORK)
+        except KeyboardInterrupt:
+            if "--traceback" in argv:
+                raise
+            if self._is_asked_for_json:
+                self._refuse(INTERRUPTED)
+            self.stderr.write(INTERRUPTED)
             sys.exit(COULD_NOT_WORK)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:

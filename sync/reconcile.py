@@ -137,7 +137,7 @@ class _Run:
         try:
             completer.settle_unknown(company_id=self.company.pk)
             return self.carry_out()
-        except Exception as error:
+        except BaseException as error:  # Ctrl-C too: it runs no more
             self.report.outcome = Outcome.FAILED
             self.report.error = type(error).__name__
             raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import datetime as dt
 import json
 import os
+import signal
 import threading
 import uuid
 from collections import Counter
@@ -285,6 +287,30 @@ def test_what_cal_com_says_is_told_without_the_people_in_it(calcom, salon, setti
     assert "Nobody may read of" in ran.text
     kept = str(list(ReconciliationRun.objects.values_list("error", flat=True)))
     assert not any(person in ran.text + kept for person in ("ann@", "2345"))
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["", "json"])
+def test_a_run_that_is_interrupted_says_so_in_a_sentence_and_runs_no_more(
+    calcom, salon, run, verdict, manage_here, options
+):
+    """Ctrl-C, at a terminal."""
+    calcom.web_book("open", start=at(10))
+    calcom.faults.add("list", call={"before_answer": lambda _exchange: _thread.interrupt_main()})
+    # A command that ran here before may have taken the signal for itself.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        ended = manage_here("reconcile", *options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended.returncode == 2
+    assert "Interrupted" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not options or "Interrupted" in json.loads(ended.stdout)["error"]
+    row = ReconciliationRun.objects.get()
+    assert (row.outcome, row.error, row.cursor) == ("failed", "KeyboardInterrupt", None)
+    assert run()[0] == 0
+    assert Appointment.objects.count() == 1
+    verdict()
 
 
 def test_a_failure_in_the_middle_of_the_listing_concludes_nothing_from_absence(
