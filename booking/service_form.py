@@ -11,6 +11,7 @@ from booking.calcom.errors import CalcomError, CalcomMisconfigured
 from booking.connection import client_for
 from booking.models import Service
 from customers.as_shown_form import AsShownForm
+from customers.masking import mask_text
 
 SECONDS = 5.0
 
@@ -86,7 +87,9 @@ class ServiceForm(AsShownForm):
             self.instance.vanished_at = None
         except CalcomMisconfigured as error:
             if error.status != 401:  # that is said of the key
-                self.add_error("calcom_event_type_id", _("Cal.com: %(said)s") % {"said": error.message})
+                self.add_error(
+                    "calcom_event_type_id", _("Cal.com: %(said)s") % {"said": mask_text(error.message)}
+                )
         except CalcomError:
             pass
         return cleaned

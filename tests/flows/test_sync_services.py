@@ -310,6 +310,18 @@ def test_a_service_can_be_changed_while_the_key_is_revoked(calcom, salon, haircu
     assert haircut.vanished_at is None
 
 
+def test_what_cal_com_says_of_an_event_type_is_shown_without_the_key_and_the_people_in_it(
+    calcom, salon, haircut, admin_client
+):
+    said = f"{salon.calcom_api_key} of ann@salon.example does not own this event type"
+    calcom.faults.refuse(said, operation="event_type", status=403)
+    typed = form_of(haircut) | {"is_active": "on", "spoken_name": "cut"}
+    page = admin_client.post(page_of(haircut), typed).content.decode()
+    assert "does not own this event type" in page
+    assert salon.calcom_api_key not in page
+    assert "ann@salon.example" not in page
+
+
 def test_not_being_listed_is_not_being_gone(calcom, sync, haircut, only_ours):
     calcom.faults.refuse("No access to teams", operation="teams", status=403, times=20)
     run = sync()  # the round robin is in no listing that this key can read
