@@ -181,7 +181,8 @@ class _Work:
 
     def _could_not_tell(self, error: CalcomError, services: list[Service]) -> None:
         for service in services:
-            self.troubled.add(service.calcom_event_type_id)
+            if service.is_active:
+                self.troubled.add(service.calcom_event_type_id)
             self._note(service, Verb.LOOK, StepOutcome.LEFT, problem=in_words(error, self.company))
 
     def _flag(self, service: Service) -> None:
