@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from booking.models import Service
 from customers.models import Branch, Company
+from customers.names import APOSTROPHES
 from customers.statements import Given, Select
 
 _OFFERED = Select(
@@ -51,7 +52,6 @@ _ANYBODY_WILL_DO = re.compile(
     r"|either(?: one| of them)?|(?:the )?first one(?: available)?"
     r"|(?:i |it )?(?:dont|doesnt|do not|does not) (?:mind|care|matter)(?: who)?"
 )
-_APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
 # O'Brien is also heard as OBrien and O Brien, McDonald as Mc Donald.
 _BEGINS_A_NAME = re.compile(r"\b(o|mc|mac) (?=\w)")
 
@@ -162,7 +162,7 @@ def _words(person: str) -> tuple[str, ...]:
 
 
 def _without_apostrophes(person: str) -> str:
-    plain = "".join(c if c.isalnum() else " " for c in folded(person.translate(_APOSTROPHES)))
+    plain = "".join(c if c.isalnum() else " " for c in folded(person.translate(APOSTROPHES)))
     return " ".join(word for word in plain.split() if word not in _NO_NAMES)
 
 

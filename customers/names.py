@@ -50,7 +50,8 @@ _ALIKE = 0.8
 _LONGEST_NAME = 200
 _MOST_WORDS = 8
 
-_APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
+# Typed, transcribed or pasted, all of them one; taken out, "O'Brien" is "OBrien".
+APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"), None)
 _LETTERS = str.maketrans({"ø": "o", "œ": "o", "æ": "a", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ı": "i"})
 # Different spellings of one sound, in this order. Applied to both sides, so it only has to be consistent.
 _SOUNDS = (
@@ -146,7 +147,7 @@ def _read(text: str) -> _Name:
 
 
 def _words(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFC", text.casefold()).translate(_APOSTROPHES)
+    folded = unicodedata.normalize("NFC", text.casefold()).translate(APOSTROPHES)
     # A mark belongs to its letter and ends no word: "İ" folds to "i" and a dot, and vowels may be marks.
     return "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded).split()
 
