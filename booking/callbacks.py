@@ -115,14 +115,15 @@ def _record(
                 )
         except IntegrityError:
             standing = open_of(call)
-            if standing is not None:
-                if kind == CallbackRequest.Kind.WANTED:
-                    _complete(standing, customer=customer, reason=reason, preferred_time=preferred_time)
-                elif kind == CallbackRequest.Kind.NOT_CHANGED:
-                    _outlive_booking(standing, reason=reason)
-                if _is_open(standing):
-                    return standing
-            # Somebody closed it in this moment.
+            # Somebody may close it at any moment: then there is room for this one.
+            if standing is None:
+                continue
+            if kind == CallbackRequest.Kind.WANTED:
+                _complete(standing, customer=customer, reason=reason, preferred_time=preferred_time)
+            elif kind == CallbackRequest.Kind.NOT_CHANGED:
+                _outlive_booking(standing, reason=reason)
+            if _is_open(standing):
+                return standing
         else:
             logger.info("callback.recorded", call=call.retell_call_id, kind=str(kind))
             return callback
