@@ -162,7 +162,7 @@ class _Story:
         of_attempt = Q(appointment__in=about) if about else Q()
         if call:
             of_attempt |= Q(call=call)
-        self.attempts = self._read(BookingAttempt, of_attempt, defer=())
+        self.attempts = self._read(BookingAttempt, of_attempt)
         of_failure = of_attempt | (Q(calcom_booking_id__in=subject.uids) if subject.uids else Q())
         if subject.failure:
             of_failure |= Q(pk=subject.failure.pk)

@@ -14,8 +14,6 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFai
 from tests.flows.phone import at
 from tests.waiting import wait_until
 
-Status = Appointment.Status
-
 
 def ask_all(caller):
     """Everything a caller can ask about the appointments they have."""

@@ -28,8 +28,6 @@ from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
 from tests.flows.test_promises import deliver
 
-SECRET = "whsec_salon"
-
 
 @pytest.fixture
 def other(calcom, salon):
