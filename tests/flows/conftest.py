@@ -21,6 +21,7 @@ from booking.models import Service
 from customers.models import Branch, Company, PhoneNumber, RetellAgent
 from sync import oracle, work_deliveries
 from tests.commands import run_command
+from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import Phone, at
 
 
@@ -87,6 +88,13 @@ def phone(salon: Company) -> Callable[..., Phone]:
 @pytest.fixture
 def haircut(salon: Company) -> Service:
     return Service.objects.get(company=salon, slug="haircut")
+
+
+@pytest.fixture
+def refusing(transactional_db: None) -> Iterator[Refusals]:
+    """A database that refuses what the test tells it to refuse."""
+    with refusals() as made:
+        yield made
 
 
 @pytest.fixture

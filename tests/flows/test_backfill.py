@@ -6,8 +6,7 @@ import datetime as dt
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -893,67 +892,41 @@ def test_the_table_names_what_is_left_and_shows_nobody(salon, lost, run_manage):
     assert ANNA not in ended.stdout + ended.stderr
 
 
-def test_a_row_the_database_refuses_does_not_stop_the_others(calcom, salon, lost):
+def test_a_row_the_database_refuses_does_not_stop_the_others(calcom, salon, lost, refusing):
     for hour in (8, 9, 10):
         lost(start=at(hour))
-    with refusing("INSERT ON appointments", f"NEW.calcom_booking_uid = '{calcom.bookings[1].uid}'"):
-        report = run(salon)
+    theirs = f"NEW.calcom_booking_uid = '{calcom.bookings[1].uid}'"
+    refusing.add("appointments", "INSERT", when=theirs, text="refused", error="check_violation")
+    report = run(salon)
+    refusing.drop()
 
     assert report.created == 2
     assert [left.reason for left in report.errors] == ["could_not_be_stored"]
     assert run(salon).created == 1
 
 
-def test_a_link_the_database_refuses_does_not_stop_the_others(calcom, salon, haircut, lost):
+def test_a_link_the_database_refuses_does_not_stop_the_others(calcom, salon, haircut, lost, refusing):
     calls = [lost(start=at(hour)) for hour in (8, 9, 10)]
     for call, booking in zip(calls, calcom.bookings, strict=True):
         AppointmentFactory(call=call, service=haircut, calcom_booking_uid=booking.uid)
-    with refusing("UPDATE ON calls", f"NEW.id = {calls[1].pk}"):
-        report = run(salon)
+    refusing.add("calls", "UPDATE", when=f"NEW.id = {calls[1].pk}", text="refused", error="check_violation")
+    report = run(salon)
+    refusing.drop()
 
     assert (report.linked, report.created) == (2, 0)
     assert [left.call for left in report.errors] == [calls[1].pk]
     assert run(salon).linked == 1
 
 
-def test_what_cannot_be_written_down_is_neither_linked_nor_made(salon, haircut, lost):
+def test_what_cannot_be_written_down_is_neither_linked_nor_made(salon, haircut, lost, refusing):
     named = AppointmentFactory(call=lost(at_calcom=False), service=haircut)
     lost(start=at(12))
-    with refusing("INSERT ON audit_entries", "NEW.company_id > 0"):
-        report = run(salon)
+    refusing.add("audit_entries", "INSERT", text="refused", error="check_violation")
+    report = run(salon)
 
     assert (report.linked, report.created, len(report.errors)) == (0, 0, 1)
     assert Appointment.objects.get() == named
     assert not Call.objects.exclude(appointment=None).exists()
-
-
-@contextmanager
-def refusing(event: str, condition: str) -> Iterator[None]:
-    """A trigger that refuses some rows."""
-    table = event.split()[-1]
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'refused'"
-                " USING ERRCODE = 'check_violation'; END $$ LANGUAGE plpgsql"
-            )
-            cursor.execute(
-                f"CREATE TRIGGER refuse BEFORE {event} FOR EACH ROW"
-                f" WHEN ({condition}) EXECUTE FUNCTION refuse()"
-            )
-        else:
-            cursor.execute(
-                f"CREATE TRIGGER refuse BEFORE {event} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'no'); END"
-            )
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute(f"DROP TRIGGER refuse ON {table}")
-                cursor.execute("DROP FUNCTION refuse")
-            else:
-                cursor.execute("DROP TRIGGER refuse")
 
 
 def test_of_two_runs_at_once_the_second_leaves_it_to_the_first(

@@ -25,7 +25,6 @@ from calls.models import Call
 from customers.models import Company
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, Silence, WebServer
-from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
 from tests.flows.state import open_failures
 from tests.waiting import wait_until
@@ -56,12 +55,6 @@ def line(salon, web: WebServer) -> Callable[..., RemotePhone]:
         return RemotePhone(**{"company": salon, "server": web, **options})
 
     return dial
-
-
-@pytest.fixture
-def refusing(transactional_db: None) -> Iterator[Refusals]:
-    with refusals() as made:
-        yield made
 
 
 def goes_silent(caller: RemotePhone, start: dt.datetime, **arguments) -> None:

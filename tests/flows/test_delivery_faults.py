@@ -40,7 +40,6 @@ from sync.tasks import purge_deliveries, reconcile_all, work_stored_deliveries
 from tests.factories import WebhookEventFactory
 from tests.flows.conftest import make_salon
 from tests.flows.crash_server import RemotePhone, WebServer
-from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
 from tests.flows.test_retell_events import about
 from tests.servers.tcp_proxy import TcpProxy, target_of
@@ -98,12 +97,6 @@ class Sent:
 def sender(salon: Company, live_server: Any) -> Sender:
     parts = urlsplit(live_server.url)
     return Sender(company=salon, host=parts.hostname or "", port=parts.port or 0)
-
-
-@pytest.fixture
-def refusing(transactional_db: None) -> Iterator[Refusals]:
-    with refusals() as made:
-        yield made
 
 
 @pytest.fixture

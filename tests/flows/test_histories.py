@@ -8,7 +8,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,7 +31,6 @@ from calls.models import Call, FunctionCall
 from customers.models import Company, Customer
 from tests.factories import CustomerFactory
 from tests.flows.conftest import make_salon
-from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import BERLIN, Phone, at
 from tests.flows.state import posts
 from tests.waiting import wait_until
@@ -40,12 +39,6 @@ OTHER_NUMBER = "+4915187654321"
 STUDIO_NUMBER = "+493012345679"
 INVALID_KEY = {"statusCode": 401, "message": "CustomThrottlerGuard - Invalid API Key"}
 NOT_FOUND_YET = api_body(404, "Booking with uid=abc was not found in the database")
-
-
-@pytest.fixture
-def refusing(transactional_db: None) -> Iterator[Refusals]:
-    with refusals() as made:
-        yield made
 
 
 def live() -> list[Appointment]:

@@ -17,7 +17,6 @@ from calls.models import Call
 from calls.retell.client import NotFound, RetellClient, Unauthorized, Unavailable
 from customers.models import Company
 from tests import factories as make
-from tests.flows.database_refusals import Refusals, refusals
 from tests.flows.phone import at
 from tests.servers.retell_api import RetellApi
 
@@ -48,12 +47,6 @@ def left_open(transactional_db: None, retell: RetellApi) -> Callable[..., Call]:
         return call
 
     return begin
-
-
-@pytest.fixture
-def refusing(transactional_db: None) -> Iterator[Refusals]:
-    with refusals() as made:
-        yield made
 
 
 def told(call: Call, **content: Any) -> dict[str, Any]:

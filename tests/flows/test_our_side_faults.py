@@ -28,7 +28,7 @@ from customers.database import SHORTEST_WAIT, waiting_at_most
 from customers.models import Customer
 from sync.process_tree import ProcessTree
 from tests.flows.crash_server import RemotePhone, WebServer
-from tests.flows.database_refusals import Refusals, refusals
+from tests.flows.database_refusals import refusals
 from tests.flows.phone import Answer, at, cancel, move
 from tests.flows.state import open_failures
 from tests.servers.processes import database_url
@@ -39,12 +39,6 @@ YES = {"booked", "already_booked", "requested"}
 LONG_ERROR = "column attendee_nickname of relation appointments does not exist; " * 60
 
 OTHER = {"from_number": "+4915187654321"}
-
-
-@pytest.fixture
-def refusing(transactional_db: None) -> Iterator[Refusals]:
-    with refusals() as made:
-        yield made
 
 
 def somebody_will_call_back() -> bool:
