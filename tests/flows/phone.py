@@ -100,3 +100,8 @@ def move(phone: Phone, start: dt.datetime, /, **arguments: Any) -> Answer:
 
 def cancel(phone: Phone, /, **arguments: Any) -> Answer:
     return phone.ask("cancel_appointment", **arguments)
+
+
+def offered(answer: Answer) -> list[dt.datetime]:
+    """When the alternatives begin that came with a no."""
+    return [dt.datetime.fromisoformat(each["start"]) for each in answer.body["alternatives"]]

@@ -14,7 +14,7 @@ from django.db import connections
 from booking.models import Appointment, SyncFailure
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import BERLIN, Phone, at
+from tests.flows.phone import BERLIN, Phone, at, offered
 
 # django-redis can do more than Django's own interface says.
 cache: Any = default_cache
@@ -29,10 +29,6 @@ def check(caller: Phone, **arguments):
 
 def starts(answer) -> list[dt.datetime]:
     return [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["slots"]]
-
-
-def offered(answer) -> list[dt.datetime]:
-    return [dt.datetime.fromisoformat(slot["start"]) for slot in answer.body["alternatives"]]
 
 
 # --- The cache and the truth

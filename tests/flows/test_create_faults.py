@@ -26,17 +26,13 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from booking.provisioning import provision
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import Answer, Phone, at, move
+from tests.flows.phone import Answer, Phone, at, move, offered
 from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
 HOST_TAKEN = "User either already has booking at this time or is not available"
 TEAM_TAKEN = "One of the hosts either already has booking at this time or is not available"
 SECOND_CALLER = "+4915187654321"
-
-
-def offered(answer: Answer) -> list[dt.datetime]:
-    return [dt.datetime.fromisoformat(each["start"]) for each in answer.body["alternatives"]]
 
 
 def assert_not_promised(answer: Answer) -> None:
