@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
@@ -16,7 +17,6 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from booking import failures
 from booking.models import Appointment, BookingAttempt, SyncFailure
 from calls import deliveries
 from calls.models import Call, WebhookEvent
@@ -27,6 +27,7 @@ from sync.audit_alerts import audit_and_alert
 from sync.models import AuditEntry, ReconciliationRun
 from tests import factories as make
 from tests.flows.phone import BERLIN, at, cancel, move
+from tests.flows.triage import tickets
 
 LIST = "admin:booking_syncfailure_changelist"
 DIFFERS = '<span class="badge bad">differs</span>'
@@ -120,13 +121,7 @@ def viewer(salon):
 
 @pytest.fixture
 def ticket(salon):
-    def open_one(failure_type=SyncFailure.Type.ORPHANED_CALCOM, **fields: Any) -> SyncFailure:
-        subject = fields.pop("subject", None) or failures.about_booking(fields.get("uid", ""))
-        return failures.open_failure(
-            company=salon, failure_type=failure_type, subject=subject, message="A gap.", **fields
-        )
-
-    return open_one
+    return partial(tickets.ticket, salon)
 
 
 # --- Who may do what
