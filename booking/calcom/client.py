@@ -394,7 +394,7 @@ def _error_for(response: requests.Response, *, changing: bool) -> CalcomError:
     if status == 404 and messages.BOOKING_NOT_FOUND.search(message):
         return BookingNotFound(message, status=status, request_id=request_id)
     if not changing:
-        if 400 <= status < 500 and from_calcom and not lost_race:
+        if 400 <= status < 500 and from_calcom and not lost_race and status not in TIMED_OUT:
             return CalcomMisconfigured(message, status=status, request_id=request_id)
         return CalcomUnavailable(message, status=status, request_id=request_id)
     if status in TIMED_OUT:
