@@ -173,6 +173,7 @@ class Salon(RuleBasedStateMachine):
         self.unsettled: list[Asked] = []
         self.waited = 0.0  # seconds, since what comes late has last come
         self.unheard: set[str] = set()  # what these have become on the web nobody has told us of yet
+        self.moved_on_the_web: set[str] = set()  # what bookings have become there, heard of or not
 
     # --- what callers do
 
@@ -300,7 +301,8 @@ class Salon(RuleBasedStateMachine):
             return
         uid = active[which % len(active)].uid
         with suppress(Refusal):
-            self.calcom.web_reschedule(uid, SLOTS[slot], by_owner=owner, silent=True)
+            successor = self.calcom.web_reschedule(uid, SLOTS[slot], by_owner=owner, silent=True)
+            self.moved_on_the_web.add(successor.uid)
             self.unheard.add(uid)
 
     @rule()
@@ -389,6 +391,7 @@ class Salon(RuleBasedStateMachine):
             booking = next((each for each in there if each.uid == answer.uid), None)
             if answer.uid in self.unheard:
                 return  # true as far as it can be known: a repeat is answered from our side
+            booking = booking or self._moved_before_it_was_heard_of(answer)
             assert booking is not None, f"{answer.code} of {answer.uid}, and there is: {there}"
             row = Appointment.objects.get(company=self.company, calcom_booking_uid=answer.uid)
             assert row.is_live
@@ -414,6 +417,13 @@ class Salon(RuleBasedStateMachine):
             and booking.attendee.phone == PEOPLE[asked.person][0]
             and (hidden_too or not booking.hidden_until)
         ]
+
+    def _moved_before_it_was_heard_of(self, answer: Answer) -> Booking | None:
+        """Booked without an answer, and moved on the web: the caller is told where it is now."""
+        booking = self.calcom.booking(answer.uid or "")
+        told = dt.datetime.fromisoformat(answer.body["appointment"]["start"])
+        is_true = booking.is_active and booking.start == told
+        return booking if is_true and booking.uid in self.moved_on_the_web else None
 
     def _attempts(self) -> Any:
         return BookingAttempt.objects.filter(company=self.company)
