@@ -15,16 +15,13 @@ NOES = REFUSALS | {Code.UNAVAILABLE}
 
 def report_unknown(attempt: BookingAttempt, *, error: Exception) -> None:
     """The grace time is over, and what became of it can still not be found out."""
-    failures.open_failure(
-        company=attempt.company,
+    problem = failures.of_attempt(
+        attempt,
         failure_type=_failure_type(error),
         subject=_subject(attempt),
         message=f"What became of this {attempt.kind} at Cal.com cannot be found out: {_why(error)}",
-        appointment=attempt.appointment,
-        call=attempt.call,
-        details={"attempt": str(attempt.uuid)},
-        is_standing=True,
     )
+    failures.open_failure(problem, is_standing=True)
 
 
 def report_not_standing(attempt: BookingAttempt) -> None:
@@ -32,16 +29,14 @@ def report_not_standing(attempt: BookingAttempt) -> None:
     if attempt.told in NOES:
         return
     promise_call(attempt, reason="The booking did not come about.")
-    failure = failures.open_failure(
-        company=attempt.company,
+    problem = failures.of_attempt(
+        attempt,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_key(attempt.idempotency_key),
         message="The caller may count on this appointment, and it does not stand. Call them back.",
-        appointment=attempt.appointment,
-        call=attempt.call,
-        details={"attempt": str(attempt.uuid), "told": attempt.told or "nothing"},
-        needs_person=True,
+        details={"told": attempt.told or "nothing"},
     )
+    failure = failures.open_failure(problem, needs_person=True)
     # What vanished and was to be booked again has a ticket by the uid that it had.
     earlier = SyncFailure.objects.filter(appointment=attempt.appointment, failure_type=failure.failure_type)
     failures.resolve(earlier.exclude(pk=failure.pk), note="Another ticket says that it does not stand.")

@@ -176,7 +176,7 @@ def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
             if attempts.same_booking(intention) is not None:
                 return not_booked.checking(intention)
         else:
-            failures.open_failure(
+            problem = failures.Problem(
                 company=intention.company,
                 failure_type=SyncFailure.Type.SCHEMA_ERROR,
                 subject=failures.about_key(intention.key),
@@ -184,6 +184,7 @@ def _cannot_be_stored(intention: Intention, error: DatabaseError) -> Outcome:
                 call=intention.call,
                 details={"phase": "claim", "error": type(error).__name__},
             )
+            failures.open_failure(problem)
     return not_booked.call_back(intention, reason="The booking could not be stored.")
 
 

@@ -106,16 +106,14 @@ class _Changing(Sending):
         if was_moved:
             # Moved all the same, only not to where it was to go: it does not stay as it was.
             return self._changed_meanwhile(seen, error_class="not_as_asked")
-        failures.record_incident(
-            company=self.change.company,
+        incident = failures.of_attempt(
+            self.attempt,
             failure_type=SyncFailure.Type.FOREIGN_BOOKING,
             subject=failures.about_booking(booking.uid),
             message="Cal.com answered a move with another booking. That one was left alone.",
-            appointment=self.attempt.appointment,
-            call=self.change.call,
             uid=booking.uid,
-            details={"attempt": str(self.attempt.uuid)},
         )
+        failures.record_incident(incident)
         self._give_up(state=State.REFUSED, told=Code.UNAVAILABLE, seen=seen, error_class="not_as_asked")
         return not_changed.call_back(self.change)
 

@@ -63,17 +63,14 @@ def report_orphan(attempt: BookingAttempt, *, booking: Booking, why: str) -> boo
     still tells.
     """
     try:
-        failures.open_failure(
-            company=attempt.company,
+        problem = failures.of_attempt(
+            attempt,
             failure_type=SyncFailure.Type.ORPHANED_CALCOM,
             subject=failures.about_booking(booking.uid),
             message=why,
-            appointment=attempt.appointment,
-            call=attempt.call,
             uid=booking.uid,
-            details={"attempt": str(attempt.uuid)},
-            is_standing=True,
         )
+        failures.open_failure(problem, is_standing=True)
     except DatabaseError:
         connection.close_if_unusable_or_obsolete()
         logger.exception("booking.orphan_not_recorded", uid=booking.uid, attempt=str(attempt.uuid))

@@ -64,7 +64,7 @@ def create(attempt: BookingAttempt, intention: Intention, *, deadline: Deadline)
 def _misconfigured(attempt: BookingAttempt, intention: Intention, error: CalcomError) -> Outcome:
     with transaction.atomic():
         _release(attempt, state=State.REFUSED, told=Code.UNAVAILABLE, error=error)
-        not_booked.report_misconfigured(intention, error)
+        not_booked.report_misconfigured(intention, error, attempt=attempt)
     return not_booked.call_back(intention)
 
 

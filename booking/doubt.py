@@ -48,7 +48,7 @@ def report_missing(appointment: Appointment, *, uid: str | None, call: Call | No
     """
     if not Appointment.objects.filter(pk=appointment.pk, status__in=LIVE_STATUSES).exists():
         return
-    failures.open_failure(
+    problem = failures.Problem(
         company=appointment.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_booking(uid) if uid else failures.about_appointment(appointment),
@@ -57,9 +57,8 @@ def report_missing(appointment: Appointment, *, uid: str | None, call: Call | No
         call=call,
         uid=uid or "",
         details={"status": appointment.status},
-        needs_person=True,
-        is_standing=True,
     )
+    failures.open_failure(problem, needs_person=True, is_standing=True)
 
 
 def _is_missing() -> Q:

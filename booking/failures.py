@@ -7,6 +7,7 @@ decided in `sync`. Messages and details hold no personal data: they are shown on
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from django.utils import timezone
 
 from booking import alerts
 from booking.models import OPEN_STATUSES, Appointment, BookingAttempt, Service, SyncFailure
+from booking.request_body import without_people
 from calls.models import Call
 from customers.masking import mask_text
 from customers.models import Company
@@ -30,67 +32,111 @@ ACCESS = "calcom:access"
 RECONCILE_ACCESS = "calcom:access:reconcile"  # the key of its own that the hourly run may have
 EVENT_TYPE = "calcom:event-type:"
 APPOINTMENT = "appointment:"
+LONGEST_SUBJECT = 200
 SEEN_GONE = "seen_gone"  # among the details of what a person has resolved
 
 logger = structlog.get_logger(__name__)
 
 
-def open_failure(
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is wrong. `subject`: with what, so that every report of one problem names the same; `uid`: of the
+    booking that it is about; `request`: what Cal.com was asked for, without whom it was for.
+    """
+
+    company: Company
+    failure_type: SyncFailure.Type
+    subject: str
+    message: str
+    appointment: Appointment | None = None
+    call: Call | None = None
+    uid: str = ""
+    request: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """Of the row that tells of it."""
+        return {
+            "company": self.company,
+            "failure_type": self.failure_type,
+            "subject": self.subject[:LONGEST_SUBJECT],
+            "appointment": self.appointment,
+            "call": self.call,
+            "calcom_booking_id": self.uid,
+            **self.latest(),
+        }
+
+    def latest(self) -> dict[str, Any]:
+        """Those of them that say what was the matter the last time."""
+        return {
+            "error_message": mask_text(self.message),
+            "request_payload": self.request,
+            "error_details": self.details,
+        }
+
+
+def of_attempt(
+    attempt: BookingAttempt,
     *,
-    company: Company,
     failure_type: SyncFailure.Type,
     subject: str,
     message: str,
-    appointment: Appointment | None = None,
-    call: Call | None = None,
     uid: str = "",
-    request: dict[str, Any] | None = None,
     details: dict[str, Any] | None = None,
-    needs_person: bool = False,
-    is_standing: bool = False,
-) -> SyncFailure:
+) -> Problem:
+    """What is wrong with what an attempt intended, or has made."""
+    return Problem(
+        company=attempt.company,
+        failure_type=failure_type,
+        subject=subject,
+        message=message,
+        appointment=attempt.appointment,
+        call=attempt.call,
+        uid=uid,
+        request=without_people(attempt.request),
+        details={"attempt": str(attempt.uuid), **(details or {})},
+    )
+
+
+def open_failure(problem: Problem, *, needs_person: bool = False, is_standing: bool = False) -> SyncFailure:
     """The open row of this problem: a new one, or the one there is with its counter raised, and saying what
     was the matter the last time.
 
     `is_standing`: what is reported is a state that was looked at, not something that has just happened. Then
-    what a person has declared resolved stays so while `details` say the same as they did, until its gap was
+    what a person has declared resolved stays so while the details say the same as they did, until its gap was
     seen gone, and what had closed itself is opened again.
     """
     now = timezone.now()
-    subject, message, details = subject[:200], mask_text(message), details or {}
-    rows = SyncFailure.objects.filter(company=company, failure_type=failure_type, subject=subject)
-    seen_again = _raise_counter(rows, message=message, details=details, now=now)
+    rows = SyncFailure.objects.filter(
+        company=problem.company,
+        failure_type=problem.failure_type,
+        subject=problem.subject[:LONGEST_SUBJECT],
+    )
+    seen_again = _raise_counter(rows, problem, now=now)
     if seen_again is None and is_standing:
-        seen_again = _seen_before(
-            rows,
-            details=details,
-            says={"error_message": message, "appointment": appointment, "call": call},
-            now=now,
-        )
+        seen_again = _seen_before(rows, problem, now=now)
     if seen_again is not None:
         return seen_again
     try:
         with transaction.atomic():
             failure = SyncFailure.objects.create(
-                company=company,
-                failure_type=failure_type,
-                subject=subject,
-                error_message=message,
-                appointment=appointment,
-                call=call,
-                calcom_booking_id=uid,
-                request_payload=request or {},
-                error_details=details,
+                **problem.columns(),
                 status=Status.MANUAL_REVIEW if needs_person else Status.PENDING,
                 detected_at=now,
                 last_seen_at=now,
             )
     except IntegrityError:  # somebody else opened it in this moment
-        seen_again = _raise_counter(rows, message=message, details=details, now=now)
+        seen_again = _raise_counter(rows, problem, now=now)
         if seen_again is None:
             raise
         return seen_again
-    logger.error("sync_failure.opened", failure=failure.pk, type=failure_type, company=company.slug, uid=uid)
+    logger.error(
+        "sync_failure.opened",
+        failure=failure.pk,
+        type=failure.failure_type,
+        company=problem.company.slug,
+        uid=problem.uid,
+    )
     alerts.announce(failure)
     return failure
 
@@ -139,30 +185,13 @@ def outdate(rows: Iterable[SyncFailure]) -> None:
         SyncFailure.objects.filter(pk=failure.pk, resolved_by__isnull=False).update(error_details=details)
 
 
-def record_incident(
-    *,
-    company: Company,
-    failure_type: SyncFailure.Type,
-    subject: str,
-    message: str,
-    appointment: Appointment | None = None,
-    call: Call | None = None,
-    uid: str = "",
-    details: dict[str, Any] | None = None,
-) -> SyncFailure:
+def record_incident(problem: Problem) -> SyncFailure:
     """A row for something that went wrong and was fully dealt with: kept for the record, closed from the
     start.
     """
     now = timezone.now()
     return SyncFailure.objects.create(
-        company=company,
-        failure_type=failure_type,
-        subject=subject[:200],
-        error_message=mask_text(message),
-        appointment=appointment,
-        call=call,
-        calcom_booking_id=uid,
-        error_details=details or {},
+        **problem.columns(),
         status=Status.RESOLVED,
         detected_at=now,
         last_seen_at=now,
@@ -210,14 +239,12 @@ def about_appointment(appointment: Appointment) -> str:
     return about_booking(uid) if uid else f"{APPOINTMENT}{appointment.pk}"
 
 
-def _seen_before(
-    rows: QuerySet[SyncFailure], *, details: dict[str, Any], says: dict[str, Any], now: datetime
-) -> SyncFailure | None:
-    """The last of the rows of this problem, if it settles the matter or can be opened again: then it `says`
+def _seen_before(rows: QuerySet[SyncFailure], problem: Problem, *, now: datetime) -> SyncFailure | None:
+    """The last of the rows of this problem, if it settles the matter or can be opened again: then it says
     what is the matter now.
     """
     last = rows.exclude(resolved_at=F("detected_at")).order_by("-pk").first()  # without mere incidents
-    if last is None or (last.resolved_by_id is not None and last.error_details != details):
+    if last is None or (last.resolved_by_id is not None and last.error_details != problem.details):
         return None
     kept = {"occurrences": F("occurrences") + 1, "last_seen_at": now}
     if last.resolved_by_id is not None:
@@ -225,9 +252,10 @@ def _seen_before(
         return last
     reopened = rows.filter(pk=last.pk, status=Status.RESOLVED).update(
         **kept,
-        **says,
+        **problem.latest(),
+        appointment=problem.appointment,
+        call=problem.call,
         status=Status.MANUAL_REVIEW,
-        error_details=details,
         resolved_at=None,
         resolution_notes="",
         snoozed_until=None,  # what was put off is over; this is for whoever looks now
@@ -241,12 +269,8 @@ def _seen_before(
     return last
 
 
-def _raise_counter(
-    rows: QuerySet[SyncFailure], *, message: str, details: dict[str, Any], now: datetime
-) -> SyncFailure | None:
+def _raise_counter(rows: QuerySet[SyncFailure], problem: Problem, *, now: datetime) -> SyncFailure | None:
     open_rows = rows.filter(status__in=OPEN_STATUSES)
-    if not open_rows.update(
-        occurrences=F("occurrences") + 1, last_seen_at=now, error_message=message, error_details=details
-    ):
+    if not open_rows.update(occurrences=F("occurrences") + 1, last_seen_at=now, **problem.latest()):
         return None
     return open_rows.first()

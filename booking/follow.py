@@ -125,16 +125,15 @@ def _report_undone(row: Appointment) -> None:
     if row.call is not None:
         callbacks.promise(call=row.call, customer=row.customer, reason="The booking was undone by us.")
     key = row.idempotency_key
-    failures.open_failure(
+    problem = failures.Problem(
         company=row.company,
         failure_type=SyncFailure.Type.ORPHANED_LOCAL,
         subject=failures.about_key(key) if key else failures.about_booking(row.calcom_booking_uid or ""),
         message="The caller counts on this appointment, and a late cancellation of ours has undone it.",
         appointment=row,
         call=row.call,
-        details={},
-        needs_person=True,
     )
+    failures.open_failure(problem, needs_person=True)
 
 
 def _may_be_pointed_at(row: Appointment) -> bool:

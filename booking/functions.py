@@ -270,15 +270,15 @@ def _slots(service: Service, window: Window, conversation: Conversation) -> list
             event_types.learn(service, client=client, deadline=deadline)
         slots = availability.free_slots(service=service, window=window, client=client, deadline=deadline)
     except CalcomMisconfigured as error:
-        failures.open_failure(
+        problem = failures.Problem(
             company=company,
             failure_type=SyncFailure.Type.CONFIG_ERROR,
             subject=failures.about_configuration(service, status=error.status),
             message=f"Cal.com refuses to show free slots: {error.message}",
             call=conversation.call,
             details={"status": error.status, "service": service.slug},
-            needs_person=True,
         )
+        failures.open_failure(problem, needs_person=True)
         return None
     except CalcomError as error:
         breaker.note(error, company_id=company.pk)

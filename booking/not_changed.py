@@ -7,6 +7,7 @@ from booking.calcom.errors import CalcomError
 from booking.intention import Change
 from booking.models import BookingAttempt, CallbackRequest, SyncFailure
 from booking.outcomes import Code, Outcome
+from booking.request_body import without_people
 from customers.masking import mask_words
 
 
@@ -27,7 +28,7 @@ def report_misconfigured(change: Change, error: CalcomError, *, attempt: Booking
     service = change.appointment.service
     # Cal.com quotes what it does not like. The ticket is for many calls, and read by many people.
     said = (*change.appointment.attendee_name.split(), change.reason)
-    failures.open_failure(
+    problem = failures.Problem(
         company=change.company,
         failure_type=SyncFailure.Type.CONFIG_ERROR,
         subject=failures.about_configuration(service, status=error.status, change=str(attempt.kind))
@@ -35,6 +36,7 @@ def report_misconfigured(change: Change, error: CalcomError, *, attempt: Booking
         else failures.ACCESS,
         message=f"Cal.com refuses a {attempt.get_kind_display()}: {mask_words(error.message, *said)}",
         call=change.call,
+        request=without_people(attempt.request),
         details={"status": error.status, "attempt": str(attempt.uuid), "kind": str(attempt.kind)},
-        needs_person=True,
     )
+    failures.open_failure(problem, needs_person=True)

@@ -262,18 +262,15 @@ def report_twin(attempt: BookingAttempt, booking: Booking, *, other_uid: str | N
     """Two bookings of ours for one intention: which of them is meant is not for a machine to guess.
     `other_uid`: the one that counted so far.
     """
-    failures.open_failure(
-        company=attempt.company,
+    problem = failures.of_attempt(
+        attempt,
         failure_type=SyncFailure.Type.DUPLICATE_BOOKING,
         subject=failures.about_booking(booking.uid),
         message="Cal.com holds a second booking of an appointment that is already booked.",
-        appointment=attempt.appointment,
-        call=attempt.call,
         uid=booking.uid,
-        details={"attempt": str(attempt.uuid), "other_uid": other_uid},
-        needs_person=True,
-        is_standing=True,
+        details={"other_uid": other_uid},
     )
+    failures.open_failure(problem, needs_person=True, is_standing=True)
 
 
 def _after_settling(attempt: BookingAttempt, appointment: Appointment) -> None:
@@ -317,31 +314,28 @@ def _refuse(
             answer=_summary(booking),
         )
         if released:
-            failures.record_incident(
-                company=attempt.company,
+            incident = failures.of_attempt(
+                attempt,
                 failure_type=SyncFailure.Type.FOREIGN_BOOKING,
                 subject=failures.about_booking(booking.uid),
                 message="Cal.com answered a create with a booking that is not ours. It was left alone.",
-                appointment=attempt.appointment,
-                call=attempt.call,
                 uid=booking.uid,
-                details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
+                details={"layers": list(judgement.refused_by)},
             )
+            failures.record_incident(incident)
     return Settlement(Result.FOREIGN, attempt.appointment)
 
 
 def _keep_unproven(attempt: BookingAttempt, booking: Booking, judgement: Judgement) -> Settlement:
-    failures.open_failure(
-        company=attempt.company,
+    problem = failures.of_attempt(
+        attempt,
         failure_type=SyncFailure.Type.FOREIGN_BOOKING,
         subject=failures.about_booking(booking.uid),
         message="Cal.com answered a create with a booking that carries no proof of whose it is.",
-        appointment=attempt.appointment,
-        call=attempt.call,
         uid=booking.uid,
-        details={"attempt": str(attempt.uuid), "layers": list(judgement.refused_by)},
-        needs_person=True,
+        details={"layers": list(judgement.refused_by)},
     )
+    failures.open_failure(problem, needs_person=True)
     return Settlement(Result.OPEN, attempt.appointment)
 
 
@@ -420,17 +414,15 @@ def _undo(
                 answer=_summary(booking),
             )
             _close_failures(attempt, uid=booking.uid, note="The booking was cancelled at Cal.com.")
-            failures.record_incident(
-                company=attempt.company,
-                failure_type=SyncFailure.Type.SCHEMA_ERROR
-                if not_stored
-                else SyncFailure.Type.ORPHANED_CALCOM,
+            kind = SyncFailure.Type.SCHEMA_ERROR if not_stored else SyncFailure.Type.ORPHANED_CALCOM
+            incident = failures.of_attempt(
+                attempt,
+                failure_type=kind,
                 subject=failures.about_key(attempt.idempotency_key),
                 message=why,
-                appointment=attempt.appointment,
-                call=attempt.call,
                 uid=booking.uid,
             )
+            failures.record_incident(incident)
     except DatabaseError:
         # It is undone there. The row still says claimed, and the completer will find it cancelled.
         logger.exception("booking.undone_but_not_recorded", attempt=str(attempt.uuid), uid=booking.uid)

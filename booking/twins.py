@@ -109,7 +109,7 @@ def _settle(row: Appointment) -> None:
 
 
 def _report(row: Appointment, *, beside: Appointment) -> None:
-    failures.open_failure(
+    problem = failures.Problem(
         company=row.company,
         failure_type=Type.DUPLICATE_BOOKING,
         subject=failures.about_booking(row.calcom_booking_uid or str(row.pk)),
@@ -118,9 +118,8 @@ def _report(row: Appointment, *, beside: Appointment) -> None:
         call=row.call,
         uid=row.calcom_booking_uid or "",
         details={"other_appointment": beside.pk},
-        needs_person=True,
-        is_standing=True,
     )
+    failures.open_failure(problem, needs_person=True, is_standing=True)
 
 
 def _close(failure: SyncFailure) -> int:

@@ -19,16 +19,15 @@ def audit_and_alert(*, company: Company, now: datetime) -> int:
     """How many checks found something."""
     findings = {finding.check: finding for finding in audit(company=company, now=now)}
     for check, finding in findings.items():
-        failures.open_failure(
+        problem = failures.Problem(
             company=company,
             failure_type=CHECKS[check].failure_type,
             subject=f"{SUBJECT}{check}",
             message=f"The audit found rows that must not be: {check} in {finding.table}. The failure's own "
             "page leads to the first of them.",
             details={"count": finding.count, "ids": list(finding.ids), "table": finding.table},
-            needs_person=True,
-            is_standing=True,
         )
+        failures.open_failure(problem, needs_person=True, is_standing=True)
     failures.close_failures(
         company_id=company.pk,
         subjects=[f"{SUBJECT}{check}" for check in CHECKS if check not in findings],

@@ -243,19 +243,18 @@ class _Work:
 
     def report_twin(self) -> Converged:
         match = self.match
+        problem = failures.Problem(
+            company=match.company,
+            failure_type=TICKETS[Kinship.TWIN],
+            subject=failures.about_booking(match.booking.uid),
+            message="A booking stands beside the one it was moved to. Which is meant?",
+            appointment=match.appointment,
+            call=match.appointment.call if match.appointment else None,
+            uid=match.booking.uid,
+            details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
+        )
         with transaction.atomic():
-            failure = failures.open_failure(
-                company=match.company,
-                failure_type=TICKETS[Kinship.TWIN],
-                subject=failures.about_booking(match.booking.uid),
-                message="A booking stands beside the one it was moved to. Which is meant?",
-                appointment=match.appointment,
-                call=match.appointment.call if match.appointment else None,
-                uid=match.booking.uid,
-                details={"other_uid": match.appointment and match.appointment.calcom_booking_uid},
-                needs_person=True,
-                is_standing=True,
-            )
+            failure = failures.open_failure(problem, needs_person=True, is_standing=True)
             done = Converged(Kinship.TWIN, appointment=match.appointment, failure=failure)
             self.also(done)
         return done
@@ -269,18 +268,15 @@ class _Work:
         appointment = _appointment_of(self.match.company, [booking.uid])
         failure = None
         if appointment is None and booking.is_active and state not in _SEEN_TO:
-            failure = failures.open_failure(
-                company=self.match.company,
+            problem = failures.of_attempt(
+                attempt,
                 failure_type=SyncFailure.Type.ORPHANED_CALCOM,
                 subject=failures.about_booking(booking.uid),
                 message="The booking stands at Cal.com, and its attempt ended here without an appointment.",
-                appointment=attempt.appointment,
-                call=attempt.call,
                 uid=booking.uid,
-                details={"attempt": str(attempt.uuid), "state": state},
-                needs_person=True,
-                is_standing=True,
+                details={"state": state},
             )
+            failure = failures.open_failure(problem, needs_person=True, is_standing=True)
         done = Converged(Kinship.OF_ATTEMPT, appointment=appointment, failure=failure)
         self.also(done)
         return done
@@ -314,16 +310,15 @@ class _Work:
         failure = None
         with transaction.atomic():
             if booking.is_active:
-                failure = failures.open_failure(
+                problem = failures.Problem(
                     company=company,
                     failure_type=TICKETS[Kinship.UNKNOWN_CLAIM],
                     subject=failures.about_booking(booking.uid),
                     message="A booking at Cal.com says it was made by us, and we know nothing of it.",
                     uid=booking.uid,
                     details={"attempt": booking.metadata.get("attempt_id", "")[:64]},
-                    needs_person=True,
-                    is_standing=True,
                 )
+                failure = failures.open_failure(problem, needs_person=True, is_standing=True)
             else:
                 failures.close_failures(
                     company_id=company.pk,

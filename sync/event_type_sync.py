@@ -285,14 +285,14 @@ class _Work:
     def _trouble(self, service: Service, *, kind: str, message: str) -> None:
         self.troubled.add(service.calcom_event_type_id)
         if not self.dry_run:
-            failures.open_failure(
+            problem = failures.Problem(
                 company=self.company,
                 failure_type=SyncFailure.Type.CONFIG_ERROR,
                 subject=_subject(service.calcom_event_type_id),
                 message=message,
                 details={"kind": kind, "service": service.slug, "event_type": service.calcom_event_type_id},
-                needs_person=True,
             )
+            failures.open_failure(problem, needs_person=True)
 
     def _close(self, subjects: list[str]) -> None:
         note = "Cal.com was asked: the event type is there and fits, or no service uses it any more."

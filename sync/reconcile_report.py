@@ -89,7 +89,7 @@ class Tickets:
         self.problem(failure_type, uid, message)
         if self.dry_run:
             return
-        failure = failures.open_failure(
+        problem = failures.Problem(
             company=self.company,
             failure_type=failure_type,
             subject=_subject(uid, call=call, appointment=appointment),
@@ -98,9 +98,8 @@ class Tickets:
             call=call or (appointment.call if appointment else None),
             uid=uid,
             details=details,
-            needs_person=True,
-            is_standing=True,
         )
+        failure = failures.open_failure(problem, needs_person=True, is_standing=True)
         self.report.opened += failure.occurrences == 1
 
     def report_access(self, error: CalcomError, *, own_key: bool) -> None:
@@ -109,14 +108,14 @@ class Tickets:
         """
         if self.dry_run or not isinstance(error, CalcomMisconfigured):
             return
-        failure = failures.open_failure(
+        problem = failures.Problem(
             company=self.company,
             failure_type=SyncFailure.Type.CONFIG_ERROR,
             subject=failures.RECONCILE_ACCESS if own_key else failures.ACCESS,
             message=f"Cal.com refuses to show bookings: {error.message}",
             details={"status": error.status, "when_reading": True},
-            needs_person=True,
         )
+        failure = failures.open_failure(problem, needs_person=True)
         self.report.opened += failure.occurrences == 1
 
     @staticmethod

@@ -49,14 +49,14 @@ def report_refused_requests(*, now: datetime) -> None:
         if _was_taken(company.pk, provider, since=last) or _was_told(company.pk, provider, since=last):
             continue
         reasons = set(lately.filter(company=company, provider=provider).values_list("reason", flat=True))
-        failures.open_failure(
+        problem = failures.Problem(
             company=company,
             failure_type=SyncFailure.Type.CONFIG_ERROR,
             subject=f"{SUBJECT}{provider}",
             message=_message(provider, reasons=reasons),
             details={"reasons": sorted(reasons)},
-            needs_person=True,
         )
+        failures.open_failure(problem, needs_person=True)
     _close()
 
 

@@ -26,7 +26,7 @@ from booking.models import Appointment, BookingAttempt, CallbackRequest, Service
 from booking.provisioning import provision
 from calls.models import Call
 from customers.models import Company
-from tests.flows.phone import Answer, Phone, at, move, offered
+from tests.flows.phone import Answer, Phone, at, cancel, move, offered
 from tests.flows.state import open_failures, posts, proven
 from tests.waiting import wait_until
 
@@ -1203,6 +1203,54 @@ def test_a_request_that_waits_for_the_host_is_never_said_to_be_an_appointment(ca
 
 
 # --- What is written down
+
+
+def test_a_failure_says_what_cal_com_was_asked_for_and_not_for_whom(
+    calcom, phone, haircut, admin_client, settle_later
+):
+    person = {
+        "customer_name": "Hildegard Zauberfrau",
+        "customer_email": "hildegard@zauber.example",
+        "notes": "Allergisch",
+    }
+    caller = phone()
+    calcom.faults.refuse("title property is wrong,title should not be empty ")
+    calcom.faults.shift_start(60)
+    calcom.faults.server_error(commit=False, status=502)
+    for hour in (9, 11, 13):
+        caller.book(at(hour), **person)
+    settle_later(seconds=3600)
+    tickets = SyncFailure.objects.order_by("request_payload__start")
+    assert [each.failure_type for each in tickets] == ["config_error", "orphaned_calcom", "orphaned_local"]
+    attempts = BookingAttempt.objects.order_by("appointment__starts_at")
+    for failure, attempt in zip(tickets, attempts, strict=True):
+        asked = failure.request_payload
+        assert asked == {
+            **attempt.request,
+            "attendee": {
+                **dict.fromkeys(attempt.request["attendee"], "***"),
+                "timeZone": "Europe/Berlin",
+                "language": "en",
+            },
+        }, failure.failure_type
+        page = admin_client.get(reverse("admin:booking_syncfailure_change", args=[failure.pk]))
+        assert asked["start"] in page.content.decode()
+
+
+def test_a_failure_about_a_change_says_the_same(calcom, phone):
+    caller = phone()
+    assert caller.book(at(9)).code == "booked"
+    for hour in (12, 14):
+        calcom.faults.refuse("Forbidden", operation="reschedule", status=403)
+        assert move(caller, at(hour)).code == "unavailable"
+    calcom.faults.refuse("cancellationReason property is wrong", operation="cancel")
+    assert cancel(caller, reason="Hildegard is ill").code == "unavailable"
+    of_move, of_cancellation = SyncFailure.objects.order_by("pk")
+    assert (of_move.occurrences, of_move.request_payload["start"]) == (
+        2,
+        at(14).astimezone(dt.UTC).isoformat(),
+    )
+    assert of_cancellation.request_payload == {"reason": "***"}
 
 
 def test_neither_log_nor_failures_nor_callbacks_repeat_who_called(calcom, phone, verdict, written_log):

@@ -16,8 +16,8 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from booking import event_types, failures
-from booking.models import Appointment, BookingAttempt, Service, SyncFailure
+from booking import event_types
+from booking.models import Appointment, BookingAttempt, Service
 from booking.provisioning import provision
 from calls.models import WebhookEvent
 from customers.models import Company
@@ -27,6 +27,7 @@ from sync.triage import NotLegal
 from tests.flows.at_once import just_before
 from tests.flows.phone import at
 from tests.flows.state import open_failures
+from tests.flows.triage.tickets import ticket
 
 # Whose a booking is was looked up, and of its own company's appointments none was it.
 LOOKED_UP = " UNION "
@@ -111,13 +112,7 @@ def lone(calcom, salon, phone):
     BookingAttempt.objects.all().delete()
     Appointment.objects.update(status="failed", calcom_booking_uid=None, calcom_booking_id=None)
     calcom.bookings[0].metadata.clear()
-    failures.open_failure(
-        company=salon,
-        failure_type=SyncFailure.Type.ORPHANED_CALCOM,
-        subject=failures.about_booking(uid),
-        message="A gap.",
-        uid=uid,
-    )
+    ticket(salon, uid=uid)
     return uid
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from booking import failures
 from booking.calcom.simulator.faults import api_body
-from booking.models import Appointment, BookingAttempt, CallbackRequest, SyncFailure
+from booking.models import Appointment, BookingAttempt, CallbackRequest
 from sync import triage
 from tests.flows.phone import at, cancel, move
 from tests.flows.state import open_failures
+from tests.flows.triage.tickets import ticket
 
 # --- About a booking
 
@@ -43,14 +43,7 @@ def test_a_call_promised_with_a_no_is_made_although_a_person_keeps_what_was_made
     calcom.clock.advance(3601)
     (booking,) = calcom.active_bookings()
     (attempt,) = BookingAttempt.objects.all()
-    found = failures.open_failure(
-        company=attempt.company,
-        failure_type=SyncFailure.Type.ORPHANED_CALCOM,
-        subject=failures.about_booking(booking.uid),
-        message="It stands there.",
-        uid=booking.uid,
-        appointment=attempt.appointment,
-    )
+    found = ticket(attempt.company, uid=booking.uid, appointment=attempt.appointment)
     failure = triage.read_failure(found.pk)
     shown = triage.open_case(failure, user=admin_user, now=timezone.now())
     decision = triage.Decision(

@@ -31,6 +31,7 @@ from tests.flows.conftest import make_salon
 from tests.flows.database_refusals import refusals
 from tests.flows.phone import at, cancel
 from tests.flows.state import open_failures
+from tests.flows.triage.tickets import ticket
 from tests.waiting import wait_until
 
 Status = Appointment.Status
@@ -463,7 +464,7 @@ def test_a_dry_run_closes_no_ticket(calcom, salon, phone, run):
         (types.CALL_DESYNC, {"subject": f"call:{call.retell_call_id}", "call": call}),
         (types.STATUS_MISMATCH, {"subject": failures.about_booking(uid), "uid": uid}),
     ):
-        failures.open_failure(company=salon, failure_type=failure_type, message="A gap.", **about)
+        ticket(salon, failure_type, **about)
     is_open = {"status__in": ("pending", "manual_review")}
     run("--dry-run")
     assert SyncFailure.objects.filter(**is_open).count() == 3

@@ -30,6 +30,7 @@ from tests.factories import (
 from tests.flows.at_once import at_once
 from tests.flows.conftest import make_salon
 from tests.flows.phone import Phone, at, move
+from tests.flows.triage.tickets import ticket
 
 STUDIO_NUMBER = "+493099999999"
 SECOND_CALLER = "+4915187654321"
@@ -222,12 +223,7 @@ def test_a_key_that_is_wrong_in_two_companies_is_two_failures_and_each_ends_by_i
     key = salon.calcom_api_key
     number = salon.services.get(slug="haircut").calcom_event_type_id
     for company in (salon, studio):
-        failures.open_failure(
-            company=company,
-            failure_type=SyncFailure.Type.CONFIG_ERROR,
-            subject=f"{failures.EVENT_TYPE}{number}",
-            message="It asks for a field that nobody fills in.",
-        )
+        ticket(company, SyncFailure.Type.CONFIG_ERROR, subject=f"{failures.EVENT_TYPE}{number}")
     Company.objects.update(calcom_api_key="cal_key_of_nobody")
     assert studio_phone().book(at(10)).code == phone().book(at(10)).code == "unavailable"
     of_keys = SyncFailure.objects.filter(subject=failures.ACCESS)
@@ -275,13 +271,8 @@ def in_disorder(company, dial, *, hours, calcom):
             status="manual_review",
             last_seen_at=timezone.now() - timedelta(days=1),
         )
-    failures.open_failure(
-        company=company,
-        failure_type=SyncFailure.Type.CALL_DESYNC,
-        subject=f"call:{row.call.retell_call_id}",
-        message="A gap that is gone.",
-        call=row.call,
-    )
+    about_the_call = f"call:{row.call.retell_call_id}"
+    ticket(company, SyncFailure.Type.CALL_DESYNC, subject=about_the_call, call=row.call)
     CallFactory(company=company, branch=call.branch, booking_confirmed=True, appointment_made=True)
     unproven = CallFactory(company=company, branch=call.branch, customer=call.customer)
     AppointmentFactory(call=unproven, service=row.service, calcom_booking_uid=None, starts_at=at(hours[5]))

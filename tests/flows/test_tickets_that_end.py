@@ -217,13 +217,14 @@ def test_a_ticket_whose_gap_is_gone_closes_however_many_older_ones_stay(calcom, 
 
 
 def test_cal_com_is_not_asked_about_tickets_that_are_closed(calcom, salon, run):
-    failures.record_incident(
+    incident = failures.Problem(
         company=salon,
         failure_type=SyncFailure.Type.ORPHANED_CALCOM,
         subject=failures.about_booking("gone"),
         message="A gap.",
         uid="gone",
     )
+    failures.record_incident(incident)
     run()
     assert calcom.log
     assert not [entry for entry in calcom.log if "gone" in entry.path]

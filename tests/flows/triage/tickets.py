@@ -14,11 +14,14 @@ Type = SyncFailure.Type
 ROWS = (Appointment, BookingAttempt, Call, SyncFailure, AuditEntry)
 
 
-def ticket(company: Company, failure_type=Type.ORPHANED_CALCOM, **fields: Any) -> SyncFailure:
-    subject = fields.pop("subject", None) or failures.about_booking(fields.get("uid", ""))
-    return failures.open_failure(
-        company=company, failure_type=failure_type, subject=subject, message="A gap.", **fields
+def ticket(
+    company: Company, failure_type=Type.ORPHANED_CALCOM, *, is_standing: bool = False, **about: Any
+) -> SyncFailure:
+    subject = about.pop("subject", None) or failures.about_booking(about.get("uid", ""))
+    problem = failures.Problem(
+        company=company, failure_type=failure_type, subject=subject, message="A gap.", **about
     )
+    return failures.open_failure(problem, is_standing=is_standing)
 
 
 def actions() -> list[str]:
