@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from booking import (
@@ -197,6 +198,10 @@ def _claim(change: Change) -> BookingAttempt | None:
         )
         if moved_on or row.attempts.filter(state__in=OPEN_STATES).exists():
             return None
+        now = timezone.now()
+        Appointment.objects.filter(pk=row.pk).update(
+            sync_attempt_count=F("sync_attempt_count") + 1, last_sync_attempted_at=now
+        )
         request: dict[str, Any] = {"reason": change.reason}
         if change.start is not None:
             request["start"] = change.start.isoformat()
@@ -209,7 +214,7 @@ def _claim(change: Change) -> BookingAttempt | None:
             state=State.CLAIMED,
             idempotency_key=row.idempotency_key or "",
             target_uid=row.calcom_booking_uid or "",
-            lease_expires_at=attempts.lease_end(timezone.now()),
+            lease_expires_at=attempts.lease_end(now),
             request=request,
         )
 

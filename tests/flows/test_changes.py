@@ -96,7 +96,8 @@ def test_book_move_cancel_and_book_again(calcom, salon, phone, verdict, language
     verdict()
     gone = cancel(caller, reason="ill")
     assert gone.code == "cancelled"
-    assert Appointment.objects.get().status == Status.CANCELLED
+    row = Appointment.objects.get()
+    assert (row.status, row.sync_attempt_count) == (Status.CANCELLED, 3)
     assert calcom.booking(moved.uid).cancellation_reason == "ill"
     verdict()
     again = phone().book(at(14))
@@ -796,7 +797,7 @@ def test_an_outage_is_answered_at_once_and_honestly(calcom, salon, booked):
 
 def test_a_change_that_cannot_be_stored_is_settled_later(calcom, salon, booked, verdict, settle_later):
     with refusals() as refused:
-        refused.add("appointments", "UPDATE", text="disk full")
+        refused.add("appointments", "UPDATE OF starts_at", text="disk full")
         assert move(booked, at(14)).code == "checking"
     settle_later(seconds=60)
     assert Appointment.objects.get().starts_at == at(14)
