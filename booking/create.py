@@ -40,7 +40,7 @@ from booking.intention import Intention
 from booking.models import Appointment, BookingAttempt, Service
 from booking.outcomes import Code, Outcome
 from booking.sending import Sending
-from booking.settle import Result
+from booking.settlement import Result
 from customers.identify import NoContact, attendee_identity
 
 State = BookingAttempt.State

@@ -27,3 +27,8 @@ def holders(uids: Iterable[str]) -> list[Holder]:
 def is_known(uid: str, *, company_id: int) -> bool:
     """Whether an appointment of the company is, or was, this booking."""
     return any(each.company == company_id for each in holders([uid]))
+
+
+def is_held_beside(appointment_id: int, uid: str) -> bool:
+    """Whether another appointment than this one is, or was, this booking."""
+    return any(each.appointment != appointment_id for each in holders([uid]))

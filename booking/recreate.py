@@ -40,6 +40,7 @@ from booking.models import (
     FormerUid,
 )
 from booking.request_body import create_request
+from booking.settlement import Result
 from calls.models import Call
 from customers.identify import NoContact, attendee_identity
 from customers.models import Customer
@@ -257,11 +258,11 @@ def _settled(
     settlement = settle.settle_found(attempt, found=found, client=client, deadline=deadline, answering=False)
     availability.forget(attempt.company_id)
     outcomes = {
-        settle.Result.SETTLED: RecreateOutcome.BOOKED,
-        settle.Result.GONE: RecreateOutcome.UNDONE,
-        settle.Result.WRONG: RecreateOutcome.UNDONE,
-        settle.Result.UNDONE: RecreateOutcome.UNDONE,
-        settle.Result.FOREIGN: RecreateOutcome.REFUSED,
+        Result.SETTLED: RecreateOutcome.BOOKED,
+        Result.GONE: RecreateOutcome.UNDONE,
+        Result.WRONG: RecreateOutcome.UNDONE,
+        Result.UNDONE: RecreateOutcome.UNDONE,
+        Result.FOREIGN: RecreateOutcome.REFUSED,
     }
     outcome = outcomes.get(settlement.result, RecreateOutcome.UNKNOWN)
     if outcome is RecreateOutcome.UNKNOWN:

@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
 
 import structlog
 from django.conf import settings
@@ -28,7 +25,6 @@ from booking import (
     attempts,
     availability,
     best_effort_cache,
-    compensation,
     database_errors,
     event_types,
     failures,
@@ -46,26 +42,11 @@ from booking.calcom.objects import Booking
 from booking.models import LIVE_STATUSES, Appointment, BookingAttempt, SyncFailure
 from booking.outcomes import Code
 from booking.ownership import NO_PROOF, Asked, Judgement, Layer, Verdict
+from booking.settlement import Result, Settlement, close_failures, summary_of, told_by
+from booking.undo import undo
 from customers.database import drop_dead_connections, waiting_at_most
 
 logger = structlog.get_logger(__name__)
-
-
-class Result(StrEnum):
-    SETTLED = "settled"  # booked, and stored here
-    GONE = "gone"  # it was ours, and has been cancelled at Cal.com since
-    FOREIGN = "foreign"  # somebody else's: not touched
-    WRONG = "wrong"  # ours, but not what was asked for: cancelled at Cal.com
-    UNDONE = "undone"  # ours, but impossible to store: cancelled at Cal.com
-    NOT_STORED = "not_stored"  # ours and right, but the database is away; the claimed row still tells
-    TWIN = "twin"  # a second booking for one intention; a ticket says so, and nothing is touched
-    OPEN = "open"  # still to be settled; a failure is open where a person may be needed
-
-
-@dataclass(frozen=True)
-class Settlement:
-    result: Result
-    appointment: Appointment
 
 
 def asked_of(attempt: BookingAttempt) -> Asked:
@@ -134,7 +115,7 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
             or lost_attempts.made_for_the_same(booking, attempt=attempt)
         )
     )
-    known = not ours and _is_somebody_elses(booking.uid, attempt)
+    known = not ours and known_uids.is_held_beside(attempt.appointment_id, booking.uid)
     judgement = ownership.judge(
         booking,
         asked=asked_of(attempt),
@@ -153,22 +134,17 @@ def _judge(attempt: BookingAttempt, booking: Booking) -> Judgement:
     return judgement
 
 
-def _is_somebody_elses(uid: str, attempt: BookingAttempt) -> bool:
-    """Whether another appointment is, or was, this booking."""
-    return any(each.appointment != attempt.appointment_id for each in known_uids.holders([uid]))
-
-
 def _store(
     attempt: BookingAttempt, booking: Booking, *, client: CalcomClient, deadline: Deadline, answering: bool
 ) -> Settlement:
     code = Code.REQUESTED if booking.waits_for_host else Code.BOOKED
-    told = _told(attempt, code, answering=answering)
+    told = told_by(attempt, code, answering=answering)
     error: DatabaseError | InterfaceError | None = None
     for last_try in (False, True):
         try:
             with waiting_at_most(deadline.remaining):
                 appointment = mirror.settle_created(
-                    attempt, booking=booking, told=told, now=timezone.now(), answer=_summary(booking)
+                    attempt, booking=booking, told=told, now=timezone.now(), answer=summary_of(booking)
                 )
         except mirror.MovedOn:
             return _already_settled(attempt, booking)
@@ -189,7 +165,7 @@ def _store(
     assert error is not None  # noqa: S101 - the loop ends with a result or with an error
     if database_errors.is_away(error):
         return Settlement(Result.NOT_STORED, attempt.appointment)
-    return _undo(
+    return undo(
         attempt,
         booking,
         client=client,
@@ -203,7 +179,7 @@ def _store(
 def _refused_by_constraint(attempt: BookingAttempt, booking: Booking) -> Settlement | None:
     """None: it was another constraint, so the row itself is at fault."""
     try:
-        if _is_somebody_elses(booking.uid, attempt):
+        if known_uids.is_held_beside(attempt.appointment_id, booking.uid):
             return _adopted_by_a_repeat(attempt, booking) or _uid_is_taken(attempt, booking)
         # A person may have moved it to where the same caller has the same thing booked already.
         keys = {attempt.idempotency_key, mirror.key_at(attempt.appointment, booking.start)}
@@ -238,7 +214,7 @@ def _adopted_by_a_repeat(attempt: BookingAttempt, booking: Booking) -> Settlemen
         state=BookingAttempt.State.ABSENT,
         told=attempt.told,
         now=timezone.now(),
-        answer=_summary(booking),
+        answer=summary_of(booking),
     )
     return Settlement(Result.SETTLED, repeat.appointment)
 
@@ -306,12 +282,12 @@ def _refuse(
             attempt,
             state=BookingAttempt.State.REFUSED,
             # Perhaps the caller's own: until that is found out nobody who waits may repeat a "taken".
-            told=_told(attempt, Code.CHECKING, answering=answering),
+            told=told_by(attempt, Code.CHECKING, answering=answering),
             now=now,
             # What an earlier request of this attempt has made, a lagging replica may not have shown.
             look_again_at=now + attempts.LATER_LOOK if attempt.posts > 1 else None,
             refused_by=layer,
-            answer=_summary(booking),
+            answer=summary_of(booking),
         )
         if released:
             incident = failures.of_attempt(
@@ -346,11 +322,11 @@ def _record_gone(attempt: BookingAttempt, booking: Booking, *, answering: bool) 
     attempts.release(
         attempt,
         state=BookingAttempt.State.COMPENSATED,
-        told=_told(attempt, Code.UNAVAILABLE, answering=answering),
+        told=told_by(attempt, Code.UNAVAILABLE, answering=answering),
         now=timezone.now(),
-        answer=_summary(booking),
+        answer=summary_of(booking),
     )
-    _close_failures(attempt, uid=booking.uid, note="The booking is cancelled at Cal.com.")
+    close_failures(attempt, uid=booking.uid, note="The booking is cancelled at Cal.com.")
     return Settlement(Result.GONE, attempt.appointment)
 
 
@@ -367,7 +343,7 @@ def _undo_wrong(
     if {"end", "event_type"} & set(judgement.differs):
         # The event type is not what it was when we read it, or every booking of it will be wrong.
         event_types.forget(attempt.appointment.service)
-    return _undo(
+    return undo(
         attempt,
         booking,
         client=client,
@@ -376,102 +352,3 @@ def _undo_wrong(
         answering=answering,
         result=Result.WRONG,
     )
-
-
-def _undo(
-    attempt: BookingAttempt,
-    booking: Booking,
-    *,
-    client: CalcomClient,
-    deadline: Deadline,
-    why: str,
-    answering: bool,
-    result: Result,
-) -> Settlement:
-    if _is_somebody_elses(booking.uid, attempt):
-        # It began as an attempt of this key and is another appointment by now: not ours to undo.
-        logger.error("booking.not_undone", attempt=str(attempt.uuid), uid=booking.uid, why=why)
-        return Settlement(Result.OPEN, attempt.appointment)
-    if not answering and compensation.is_too_late(booking, now=timezone.now()):
-        return _leave_to_a_person(attempt, booking, why=why)
-    try:
-        is_undone = compensation.cancel_ours(attempt, booking=booking, client=client, deadline=deadline)
-    except compensation.NotOurs:
-        is_undone = False  # of an attempt whose row is lost: good enough to keep it, not to cancel it
-    if not is_undone:
-        compensation.report_orphan(attempt, booking=booking, why=why)
-        return Settlement(Result.OPEN, attempt.appointment)
-    not_stored = result is Result.UNDONE
-    try:
-        with transaction.atomic():
-            attempts.release(
-                attempt,
-                state=BookingAttempt.State.COMPENSATED,
-                told=_told(attempt, Code.UNAVAILABLE, answering=answering),
-                now=timezone.now(),
-                error_class="not_stored" if not_stored else "not_as_asked",
-                error_message=why,
-                answer=_summary(booking),
-            )
-            _close_failures(attempt, uid=booking.uid, note="The booking was cancelled at Cal.com.")
-            kind = SyncFailure.Type.SCHEMA_ERROR if not_stored else SyncFailure.Type.ORPHANED_CALCOM
-            incident = failures.of_attempt(
-                attempt,
-                failure_type=kind,
-                subject=failures.about_key(attempt.idempotency_key),
-                message=why,
-                uid=booking.uid,
-            )
-            failures.record_incident(incident)
-    except DatabaseError:
-        # It is undone there. The row still says claimed, and the completer will find it cancelled.
-        logger.exception("booking.undone_but_not_recorded", attempt=str(attempt.uuid), uid=booking.uid)
-    return Settlement(result, attempt.appointment)
-
-
-def _leave_to_a_person(attempt: BookingAttempt, booking: Booking, *, why: str) -> Settlement:
-    """It was over before it could be undone. The attempt ends, or Cal.com would be asked for ever to cancel
-    it; the ticket about the booking stays.
-    """
-    if compensation.report_orphan(attempt, booking=booking, why=why):
-        with transaction.atomic():
-            attempts.release(
-                attempt,
-                state=BookingAttempt.State.REFUSED,
-                told=attempt.told,
-                now=timezone.now(),
-                error_class="not_undone",
-                error_message=why,
-                answer=_summary(booking),
-            )
-            failures.close_failures(
-                company_id=attempt.company_id,
-                subjects=[failures.about_key(attempt.idempotency_key)],
-                note="It is known what became of it: see the failure about the booking.",
-            )
-    return Settlement(Result.OPEN, attempt.appointment)
-
-
-def _close_failures(attempt: BookingAttempt, *, uid: str, note: str) -> None:
-    """The gap is gone, so its tickets close themselves."""
-    failures.close_failures(
-        company_id=attempt.company_id, subjects=failures.subjects_of(attempt, uid=uid), note=note
-    )
-
-
-def _told(attempt: BookingAttempt, code: Code, *, answering: bool) -> str:
-    return str(code) if answering else attempt.told
-
-
-def _summary(booking: Booking) -> dict[str, Any]:
-    """What Cal.com answered, without what it says about people."""
-    return {
-        "id": booking.id,
-        "uid": booking.uid,
-        "status": booking.status,
-        "start": booking.start.isoformat(),
-        "end": booking.end.isoformat(),
-        "eventTypeId": booking.event_type_id,
-        "createdAt": booking.created_at and booking.created_at.isoformat(),
-        "metadata": dict(booking.metadata),
-    }

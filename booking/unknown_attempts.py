@@ -34,7 +34,7 @@ from booking.calcom.errors import CalcomError, CalcomUnavailable, UnreadableAnsw
 from booking.calcom.objects import Booking
 from booking.connection import client_for
 from booking.models import OPEN_STATES, BookingAttempt
-from booking.settle import Result
+from booking.settlement import Result
 
 State = BookingAttempt.State
 
