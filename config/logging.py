@@ -23,6 +23,18 @@ def mask_personal(_logger: WrappedLogger, _method: str, event_dict: EventDict) -
     }
 
 
+class WithoutTrace(logging.Filter):
+    """For errors that come by the thousand and are dealt with: a cache that is gone is one to each request
+    and more, and where it was noticed says nothing. Which error it was stays.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            record.error = f"{type(error).__name__}: {error}"
+            record.exc_info = None
+        return True
+
+
 def _dumps(value: Any, **_options: Any) -> str:
     return orjson.dumps(value, default=repr).decode("utf-8")
 
@@ -78,6 +90,7 @@ def logging_settings(*, log_format: str, level: str) -> dict[str, Any]:
                 "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder()],
             }
         },
+        "filters": {"without_trace": {"()": WithoutTrace}},
         # Standard error: standard output belongs to `--json`.
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
@@ -92,6 +105,7 @@ def logging_settings(*, log_format: str, level: str) -> dict[str, Any]:
             "urllib3": {"level": "WARNING"},
             "requests": {"level": "WARNING"},
             "redis": {"level": "WARNING"},
+            "cache": {"filters": ["without_trace"]},
             "kombu": {"level": "WARNING"},
             "amqp": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},

@@ -793,7 +793,7 @@ def raw_redis() -> redis.Redis:
 
 
 def test_without_a_cache_one_is_booked_once_and_the_second_caller_gets_alternatives(
-    calcom, phone, verdict, cache_proxy
+    calcom, phone, verdict, cache_proxy, caplog
 ):
     cache_proxy.cut()
     caller = phone()
@@ -807,6 +807,10 @@ def test_without_a_cache_one_is_booked_once_and_the_second_caller_gets_alternati
     assert len(other.body["alternatives"]) == 3
     assert phone().ask("check_availability", service="haircut").code == "ok"
     assert len(calcom.active_bookings()) == 1
+    said = [record for record in caplog.records if record.name == "cache"]
+    assert said
+    # Each request says so several times, and all that differs is the error.
+    assert all(record.error and not record.exc_info for record in said)
     verdict()
 
 
