@@ -7,6 +7,7 @@ After each run of `reconcile` that has read a whole listing. What our own rows c
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from booking import failures, follow
@@ -36,30 +37,57 @@ def close_by_listing(
     # Of more than that, any: so that each has its turn in one run or another.
     open_ones = list(about_bookings.order_by("?")[:MOST_ASKED_FOR])
     uids = [failure.calcom_booking_id for failure in open_ones]
-    equal, inactive = comparison.equal_uids(uids), comparison.inactive_uids(uids)
-    vanished: set[str] = set()
+    bookings = _Bookings(
+        asking=asking,
+        now=now,
+        equal=comparison.equal_uids(uids),
+        inactive=comparison.inactive_uids(uids),
+    )
     for failure in open_ones:
-        uid, kind = failure.calcom_booking_id, failure.failure_type
-        if uid not in equal and uid not in inactive and asking.has_room:
-            try:
-                booking = asking.find_booking(uid)
-                if booking is not None and _has_been_followed(booking, failure, asking=asking, now=now):
-                    equal.add(uid)
-            except UnreadableAnswer:
-                continue  # whatever it has become, nobody can tell that it is gone
-            if booking is None or not booking.is_active:
-                inactive.add(uid)
-            if booking is None and kind in _DIFFERENCES:
-                vanished.add(uid)
-        if uid in equal and kind != Type.DUPLICATE_BOOKING:
-            tickets.close(failure, "Both sides are equal again.")
-        elif uid in equal and _stands_alone(failure, asking=asking):
-            tickets.close(failure, "The other one does not stand any more.")
-        elif uid in inactive and kind in DOUBT_A_BOOKING:
-            tickets.close(failure, "The booking does not stand at Cal.com any more.")
-        elif uid in vanished and not _is_live_here(failure):
-            tickets.close(failure, "It stands neither at Cal.com nor here.")
+        try:
+            bookings.look_at(failure)
+        except UnreadableAnswer:
+            continue  # whatever it has become, nobody can tell that it is gone
+        if note := bookings.why_gone(failure):
+            tickets.close(failure, note)
     _outdate_resolutions(tickets, comparison=comparison)
+
+
+@dataclass
+class _Bookings:
+    """What has become of the bookings that tickets are about: as they are listed, or asked for by uid."""
+
+    asking: Asking
+    now: datetime
+    equal: set[str]  # as our appointment is
+    inactive: set[str]
+    unknown: set[str] = field(default_factory=set)  # Cal.com does not know them
+
+    def look_at(self, failure: SyncFailure) -> None:
+        """Ask for the booking if the listing does not tell and there is room to. Raises CalcomError."""
+        uid = failure.calcom_booking_id
+        if uid in self.equal or uid in self.inactive or not self.asking.has_room:
+            return
+        booking = self.asking.find_booking(uid)
+        if booking is None:
+            self.unknown.add(uid)
+        elif _has_been_followed(booking, failure, asking=self.asking, now=self.now):
+            self.equal.add(uid)
+        if booking is None or not booking.is_active:
+            self.inactive.add(uid)
+
+    def why_gone(self, failure: SyncFailure) -> str:
+        """How the gap has closed; blank: it has not, as far as can be told."""
+        uid, kind = failure.calcom_booking_id, failure.failure_type
+        if uid in self.equal and kind != Type.DUPLICATE_BOOKING:
+            return "Both sides are equal again."
+        if uid in self.equal and _stands_alone(failure, asking=self.asking):
+            return "The other one does not stand any more."
+        if uid in self.inactive and kind in DOUBT_A_BOOKING:
+            return "The booking does not stand at Cal.com any more."
+        if uid in self.unknown and kind in _DIFFERENCES and not _is_live_here(failure):
+            return "It stands neither at Cal.com nor here."
+        return ""
 
 
 def _outdate_resolutions(tickets: Tickets, *, comparison: Comparison) -> None:
