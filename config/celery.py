@@ -32,6 +32,7 @@ app.conf.task_routes = {
         "sync.tasks.sync_services",
         "sync.tasks.audit_all",
         "sync.tasks.purge_deliveries",
+        "sync.tasks.purge_records",
     )
 }
 
@@ -80,6 +81,11 @@ app.conf.beat_schedule = {
     "purge-deliveries": {
         "task": "sync.tasks.purge_deliveries",
         "schedule": crontab(hour="3", minute="17"),
+        "options": {"expire_seconds": 3600},
+    },
+    "purge-records": {
+        "task": "sync.tasks.purge_records",
+        "schedule": crontab(hour="3", minute="47"),
         "options": {"expire_seconds": 3600},
     },
 }

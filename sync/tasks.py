@@ -5,18 +5,21 @@ from datetime import timedelta
 import structlog
 from celery import shared_task
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 
 from calls import deliveries
 from customers.company_secrets import without_secrets
 from customers.models import Company
-from sync import audit_alerts, event_type_sync, reconcile, refused_requests, work_deliveries
+from sync import audit_alerts, event_type_sync, old_runs, reconcile, refused_requests, work_deliveries
 from sync.long_run import LongRun
 from sync.turn import Busy
 
 # What nobody has fetched when Beat sends the next one would only queue up behind it.
 HOURLY_EXPIRES_SECONDS = 3600
 DAILY_EXPIRES_SECONDS = 24 * 3600
+
+RUNS_ARE_KEPT_FOR = timedelta(days=90)
 
 logger = structlog.get_logger(__name__)
 
@@ -36,6 +39,13 @@ def purge_deliveries() -> None:
     before = timezone.now() - timedelta(days=settings.WEBHOOK_BODY_DAYS)
     while deliveries.purge(before=before):
         pass
+
+
+@shared_task(name="sync.tasks.purge_records", base=LongRun)
+def purge_records() -> None:
+    """What tells of our own doings, and of nobody's appointment."""
+    old_runs.purge(before=timezone.now() - RUNS_ARE_KEPT_FOR)
+    call_command("clearsessions")
 
 
 @shared_task(name="sync.tasks.reconcile_all")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from booking.models import Appointment, BookingAttempt, Service, SyncFailure
@@ -21,8 +22,9 @@ from sync.beat import LeasedScheduler
 from sync.long_run import LongRun
 from sync.models import ReconciliationRun
 from sync.process_tree import ProcessTree, kill_group
-from sync.tasks import reconcile_all, reconcile_company, sync_services_of_all
+from sync.tasks import purge_records, reconcile_all, reconcile_company, sync_services_of_all
 from tests.factories import CallFactory, RefusedDeliveryFactory, WebhookEventFactory
+from tests.flows.conftest import make_salon
 from tests.flows.phone import at
 from tests.servers.processes import CeleryWorkerProcess
 from tests.servers.retell_api import RetellApi
@@ -37,6 +39,7 @@ ENTRIES = (
     "audit",
     "sync-services",
     "purge-deliveries",
+    "purge-records",
 )
 HOUR = dt.timedelta(hours=1)
 
@@ -119,6 +122,10 @@ def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable
         old = WebhookEventFactory(company=salon, status="processed", received_at=received)
         return WebhookEvent.objects.filter(pk=old.pk, body="").exists
 
+    def login_that_has_ended() -> IsDone:
+        ended = Session.objects.create(session_key="ended", expire_date=timezone.now() - HOUR)
+        return lambda: not Session.objects.filter(pk=ended.pk).exists()
+
     left = (
         unknown_attempt,
         delivery_nobody_was_woken_for,
@@ -128,6 +135,7 @@ def gaps(calcom, salon: Company, phone, retell: RetellApi) -> dict[str, Callable
         call_without_its_appointment,
         event_type_that_was_deleted,
         body_that_is_too_old,
+        login_that_has_ended,
     )
     return dict(zip(ENTRIES, left, strict=True))
 
@@ -149,6 +157,27 @@ def test_every_entry_of_the_timetable_has_its_work_done_by_a_worker(
         if not is_done():
             idle.append(name)
     assert not idle
+
+
+def test_old_runs_are_forgotten_but_for_those_that_the_next_one_goes_on_from(calcom, salon: Company) -> None:
+    """A company that was switched off for months is read on from where it was left."""
+    old = timezone.now() - dt.timedelta(days=91)
+
+    def ran(scope: str, outcome: str, *, company: Company = salon, **about: Any) -> int:
+        run = ReconciliationRun.objects.create(
+            company=company, scope=scope, outcome=outcome, **{"started_at": old, **about}
+        )
+        return run.pk
+
+    other = make_salon(calcom, slug="other", number="+49308765432")
+    ran("full", "complete")
+    ran("changes", "complete")
+    kept = {ran("full", "complete", cursor=old), ran("changes", "complete", cursor=old)}
+    kept |= {ran("changes", "complete", company=other), ran("changes", "failed", started_at=timezone.now())}
+    ran("changes", "failed")
+    ran("full", "complete", is_dry_run=True)
+    purge_records()
+    assert set(ReconciliationRun.objects.values_list("pk", flat=True)) == kept
 
 
 @pytest.mark.parametrize(("task", "hours"), [(reconcile_all, 1), (sync_services_of_all, 24)])
