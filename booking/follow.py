@@ -97,6 +97,7 @@ def follow(
             "calcom_booking_id": booking.id or row.calcom_booking_id,
             "calcom_sync_status": Appointment.SyncStatus.SYNCED,
             "calcom_updated_at": booking.updated_at or booking.created_at or row.calcom_updated_at,
+            "metadata": dict(booking.metadata) or row.metadata,
         }
         key = mirror.key_at(row, booking.start)
         if key != row.idempotency_key:

@@ -74,6 +74,7 @@ def import_booking(
             attendee_name=attendee.name[:200],
             attendee_email=attendee.email[:254],
             webhook_id=webhook_id[:100],
+            metadata=dict(booking.metadata),
             last_sync_attempted_at=now,
         )
         FormerUid.objects.bulk_create(

@@ -64,6 +64,7 @@ def settle_created(
         "calcom_booking_id": booking.id,
         "calcom_sync_status": Appointment.SyncStatus.SYNCED,
         "calcom_updated_at": booking.updated_at or booking.created_at,
+        "metadata": dict(booking.metadata),
         "last_sync_attempted_at": now,
         "updated_at": now,
     }

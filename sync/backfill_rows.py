@@ -37,6 +37,7 @@ class NewAppointment:
     attendee_name: str
     attendee_email: str
     calcom_updated_at: datetime | None
+    metadata: dict[str, str]
     former_uids: tuple[str, ...] = ()
 
 
@@ -142,6 +143,7 @@ def _insert_models(rows: Sequence[NewAppointment], *, company: Company, now: dat
                 attendee_name=row.attendee_name,
                 attendee_email=row.attendee_email,
                 calcom_updated_at=row.calcom_updated_at,
+                metadata=row.metadata,
                 last_sync_attempted_at=now,
                 created_at=now,
             )
@@ -160,15 +162,15 @@ _INSERT = """
 INSERT INTO appointments (
     company_id, source, sync_origin, calcom_sync_status, last_sync_attempted_at, created_at, updated_at,
     call_id, branch_id, customer_id, service_id, starts_at, ends_at, status, calcom_booking_uid,
-    calcom_booking_id, idempotency_key, attendee_name, attendee_email, calcom_updated_at,
-    webhook_id, notes, sync_attempt_count, metadata
+    calcom_booking_id, idempotency_key, attendee_name, attendee_email, calcom_updated_at, metadata,
+    webhook_id, notes, sync_attempt_count
 )
 SELECT %s, %s, %s, %s, %s, %s, %s, call_id, branch_id, customer_id, service_id, starts_at, ends_at, status,
-    uid, number, idempotency_key, attendee_name, attendee_email, calcom_updated_at, '', '', 0, '{}'::jsonb
+    uid, number, idempotency_key, attendee_name, attendee_email, calcom_updated_at, metadata, '', '', 0
 FROM json_to_recordset(%s::json) AS booked (
     call_id bigint, branch_id bigint, customer_id bigint, service_id bigint, starts_at timestamptz,
     ends_at timestamptz, status text, uid text, number bigint, idempotency_key text, attendee_name text,
-    attendee_email text, calcom_updated_at timestamptz
+    attendee_email text, calcom_updated_at timestamptz, metadata jsonb
 )
 -- What was moved since Cal.com was asked has its appointment under the uid it has now.
 WHERE NOT EXISTS (SELECT 1 FROM appointment_former_uids AS former WHERE former.uid = booked.uid)

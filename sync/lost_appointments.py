@@ -251,6 +251,7 @@ class LostAppointments:
                 attendee_name=clean_text(attendee.name or (details.name if details else ""), limit=200),
                 attendee_email=clean_text(attendee.email, limit=254),
                 calcom_updated_at=booking.updated_at or booking.created_at,
+                metadata=dict(booking.metadata),
                 former_uids=case.found.former_uids,
             ),
         )

@@ -77,6 +77,7 @@ class Appointment(models.Model):
         blank=True,
         help_text=_("Cal.com's updatedAt of what is mirrored here; older news is ignored."),
     )
+    # What its booking carries at Cal.com. One of ours names the call, the attempt and the key there.
     metadata = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(auto_now=True)

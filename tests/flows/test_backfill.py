@@ -148,6 +148,7 @@ def test_of_23_confirmed_calls_13_get_their_appointment_anew_and_10_their_backli
     assert {(row.sync_origin, row.calcom_sync_status, row.status) for row in made} == {
         ("system", "synced", "scheduled")
     }
+    assert {row.metadata["call_id"] for row in made} == {call.retell_call_id for call in lost}
     assert not changes_at(calcom)
     assert len(calcom.log) == 1, "13 bookings of a day are read from one listing"
     assert sorted(AuditEntry.objects.values_list("action", flat=True)) == (

@@ -19,7 +19,10 @@ def test_a_call_becomes_one_booking_and_one_appointment_linked_to_it(calcom, pho
     assert call.appointment == appointment
     assert call.booking_confirmed
     assert call.appointment_made
-    assert BookingAttempt.objects.get().state == "succeeded"
+    attempt = BookingAttempt.objects.get()
+    assert attempt.state == "succeeded"
+    assert booking.metadata["attempt_id"] == str(attempt.uuid)
+    assert appointment.metadata == booking.metadata
 
 
 def test_the_same_request_again_is_answered_from_its_row(calcom, phone, verdict):

@@ -46,10 +46,16 @@ def states():
 
 def test_a_booking_on_the_web_becomes_an_appointment_with_its_customer(calcom, salon, work, verdict):
     booking = calcom.web_book(
-        "open", start=at(10), name="Wanda Web", email="Wanda@web.test", phone="+4915112345678"
+        "open",
+        start=at(10),
+        name="Wanda Web",
+        email="Wanda@web.test",
+        phone="+4915112345678",
+        metadata={"campaign": "spring"},
     )
     work()
     appointment = Appointment.objects.get()
+    assert appointment.metadata == {"campaign": "spring"}
     assert appointment.calcom_booking_uid == booking.uid
     assert (appointment.status, appointment.source, appointment.sync_origin) == (
         "scheduled",

@@ -139,7 +139,7 @@ def test_a_character_no_database_holds_does_not_keep_a_booking_from_being_stored
 
 
 def test_half_an_emoji_in_one_title_hides_none_of_the_bookings(calcom, salon, phone, run, verdict):
-    calcom.web_book("open", start=at(9), silent=True)
+    calcom.web_book("open", start=at(9), metadata={"note": "a\x00b"}, silent=True)
     calcom.web_book("open", start=at(11), silent=True)
     odd = {"title": "Cut EMOJI", "description": "a\x00b"}
     calcom.faults.add("list", patch=odd, call={"before_answer": with_half_an_emoji}, times=None)
