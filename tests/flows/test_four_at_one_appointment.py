@@ -243,6 +243,29 @@ def test_what_another_account_does_not_show_is_neither_ended_nor_booked_again(
     assert not open_failures().exists()
 
 
+def test_what_was_booked_under_the_account_before_is_not_ended_where_the_services_are_the_new_ones_already(
+    calcom, salon, booked, other_account, run
+):
+    new = calcom.state.add_event_type("new", account="other", hosts=("otto",))
+    Service.objects.filter(company=salon).update(calcom_event_type_id=new.id, learned_event_type_id=None)
+    assert_not_ended(other_account, run)
+
+
+def test_what_was_booked_on_the_web_under_the_account_before_is_not_ended(calcom, booked, other_account, run):
+    """No attempt says which event type it was booked with."""
+    BookingAttempt.objects.all().delete()
+    assert_not_ended(other_account, run)
+
+
+def assert_not_ended(other_account, run) -> None:
+    now = timezone.now()
+    Appointment.objects.update(starts_at=now - dt.timedelta(hours=2), ends_at=now - dt.timedelta(hours=1))
+    other_account()
+    run("--full")
+    assert Appointment.objects.get().status == "scheduled"
+    assert "another account" in open_failures().get().error_message
+
+
 # --- Two who change the same settings
 
 

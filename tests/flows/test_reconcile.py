@@ -878,10 +878,17 @@ def test_an_appointment_that_named_no_booking_comes_to_an_end(calcom, salon, pho
     Appointment.objects.update(calcom_booking_uid=None)
     assert run()[0] == 1
     let_it_pass(days=40)
+    over = Appointment.objects.get()
+    calcom.erase(phone(from_number="+4915100000002").book(at(11)).uid)
+    Appointment.objects.update(calcom_booking_uid=None)
+    to_come = Appointment.objects.get(starts_at=at(11))
     assert only(run("--dry-run")[1])["would_heal"] == {"follow": 1}
     assert only(run()[1])["healed"] == {"follow": 1}
-    assert Appointment.objects.get().status == Status.CANCELLED
-    assert SyncFailure.objects.get().status == "resolved"
+    before, over = over, Appointment.objects.get(pk=over.pk)
+    assert (over.status, over.calcom_sync_status) == (Status.CANCELLED, "not_synced")
+    assert over.updated_at > before.updated_at
+    assert SyncFailure.objects.get(appointment=over).status == "resolved"
+    assert Appointment.objects.get(pk=to_come.pk).status == Status.SCHEDULED, "of which the same is known"
 
 
 def let_it_pass(*, days: int) -> None:
