@@ -594,9 +594,14 @@ def test_a_delivery_that_always_fails_is_given_up_and_can_be_replayed(calcom, sa
     assert (event.status, event.attempts) == ("dead", 12)
     calcom.faults.clear()
     assert deliveries.replay(WebhookEvent.objects.all()) == 1
+    event.refresh_from_db()
+    assert (event.status, event.error, event.processed_at) == ("received", "", None)
     work()
     event.refresh_from_db()
     assert event.status == "processed"
+    assert deliveries.replay(WebhookEvent.objects.all()) == 1
+    assert WebhookEvent.objects.get().processed_at is None
+    work()
     assert Appointment.objects.count() == 1
     verdict()
 
@@ -608,6 +613,7 @@ def test_a_delivery_that_kills_its_workers_is_given_up(calcom, salon, work, stat
         deliveries.take_due(now=now + number * dt.timedelta(seconds=61))  # and dies
     event = WebhookEvent.objects.get()
     assert (event.status, event.attempts) == ("dead", deliveries.MOST_ATTEMPTS)
+    assert "did not come back" in event.error
 
 
 def test_an_import_that_fails_leaves_no_customer_behind(calcom, salon, work):

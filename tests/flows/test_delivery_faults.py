@@ -38,6 +38,7 @@ from sync.models import BEAT_LEASE, Lease
 from sync.process_tree import ProcessTree
 from sync.tasks import purge_deliveries, reconcile_all, work_stored_deliveries
 from tests.factories import WebhookEventFactory
+from tests.flows.at_once import just_before
 from tests.flows.conftest import make_salon
 from tests.flows.crash_server import RemotePhone, WebServer
 from tests.flows.phone import at
@@ -621,6 +622,31 @@ def test_a_delivery_that_was_forgotten_is_still_known_and_not_worked_again(sende
     work()
     assert states() == [("processed", 1)]
     assert "Something else." not in Call.objects.get().transcript
+
+
+def test_what_somebody_has_worked_again_in_this_moment_is_not_forgotten(stored):
+    stored(days=40)
+    with just_before('UPDATE "webhook_events"', lambda: deliveries.replay(WebhookEvent.objects.all())):
+        purge_deliveries()
+    event = WebhookEvent.objects.get()
+    assert event.status == "received"
+    assert event.body, "it is what there is to work"
+
+
+def test_that_a_repetition_says_something_else_is_written_down_and_nothing_else_is(sender, stored, caplog):
+    stored(days=40, body="")  # whatever it was, it is forgotten
+    stored(days=1, body="of another")
+
+    def written() -> int:
+        return str(caplog.text).count("delivery.repeated_differently")
+
+    for transcript, times in (("Hello.", 0), ("Hello.", 0), ("Good-bye.", 1)):
+        assert sender.tell("call_1", transcript=transcript).status == 200
+        assert written() == times
+    assert WebhookEvent.objects.count() == 3
+    WebhookEvent.objects.update(body="")
+    assert sender.tell("call_1", transcript="Good-bye.").status == 200
+    assert written() == 1, "who has forgotten what was said first cannot tell"
 
 
 def test_more_than_one_batch_is_forgotten(stored):
